@@ -5,11 +5,11 @@
     # a GRPO recipe as it is; servers of `vllm serve MODEL`, or without --server vLLM in this process
     python scripts/compute_pass_rate.py --config recipes/<model>/grpo/config_demo.yaml --server localhost:8000
 
-    # in shards, on as many machines as you like, then one data set of all
+    # in parts, on as many machines as you like, then one data set of all
     python scripts/compute_pass_rate.py --config ... --output_dir data/rates --shard 0/8     # ... 7/8
     python scripts/compute_pass_rate.py --output_dir data/rates --merge
 
-A shard is not pushed, and the merge reads its settings from the shards: all may have one command line.
+A part is not pushed, and the merge reads its settings from the parts: all may have one command line.
 
 After kill -9 at any moment the same command goes on. The folder loads as `dataset_name: data/rates` (all rows, with
 completions, rewards and rates) and with `dataset_config: pass_rate` (the rows that are kept).
@@ -27,41 +27,28 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
-from open_r1.curation.pass_rate import PassRateParameters, merge_shards, run_pass_rate, shard_folder
-from open_r1.curation.pass_rate.asking import StoppedError, ask_here, ask_served, ask_servers
-from open_r1.curation.pass_rate.publishing import KEPT_CONFIG
-from open_r1.curation.pass_rate.scoring import RewardsDownError
+from open_r1.curation.parts import part_folder
+from open_r1.curation.pass_rate import KEPT_CONFIG, merge_parts, run_pass_rate
 from open_r1.data.card import DataCard
 from open_r1.data.flags import STOPPED
 from open_r1.data.folder import load_columns
 from open_r1.data.sources import open_source
 from open_r1.evaluation.estimators import pass_at_k
+from open_r1.generation.journal import Journal
 from open_r1.generation.messages import ServersDownError
 from open_r1.generation.vllm_here import require_vllm
 
 if TYPE_CHECKING:
     from trl import ModelConfig
 
-    from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
-
-_OUTAGES = (ServersDownError, RewardsDownError)
+    from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(epilog: str = "") -> argparse.ArgumentParser:
     """Return the parser of what stands on the command line alone; all else may stand in a recipe as well."""
-    lines = ["settings, in the recipe or on the command line:"]
-    for entry in fields(PassRateParameters):
-        flags = ", ".join([f"--{entry.name}", *entry.metadata.get("aliases", [])])
-        default = "" if entry.default is None else f" (default: {entry.default})"
-        lines.append(f"  {flags}\n      {entry.metadata['help'].replace('%', '%%')}{default}")
-    lines += [
-        "  --model_name_or_path, --dataset_name, --reward_funcs, --reward_weights, --num_generations, --temperature, "
-        "--max_completion_length, ...\n      every setting of grpo.py, with its defaults: python src/open_r1/grpo.py "
-        "--help"
-    ]
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="\n".join(lines),
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         usage="compute_pass_rate.py [--config RECIPE] [--merge] [settings]",
@@ -77,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--merge",
         action="store_true",
-        help="make one data set of the shards in --output_dir, or of those with this command line",
+        help="make one data set of the parts in --output_dir, or of those with this command line",
     )
     add(
         "--overwrite",
@@ -99,43 +86,51 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _help_of_settings() -> str:
+    from open_r1.curation.pass_rate_recipe import PassRateScriptArguments
+
+    lines = ["settings, in the recipe or on the command line:"]
+    for entry in fields(PassRateScriptArguments):
+        if entry.name in PassRateScriptArguments.__annotations__:
+            flags = ", ".join([f"--{entry.name}", *entry.metadata.get("aliases", [])])
+            default = "" if entry.default is None else f" (default: {entry.default})"
+            lines.append(f"  {flags}\n      {entry.metadata['help'].replace('%', '%%')}{default}")
+    lines.append("  and every setting of grpo.py, with its defaults: python src/open_r1/grpo.py --help")
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = build_parser()
-    options, rest = parser.parse_known_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    options, rest = build_parser(_help_of_settings() if {"-h", "--help"} & set(words) else "").parse_known_args(words)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        if options.merge:
-            return _merge(options, rest)
-        return _compute(options, rest)
+        return (_merge if options.merge else _compute)(options, rest)
     except KeyboardInterrupt:
-        print("Stopped; what came is kept, and the same command goes on.", file=sys.stderr)
+        print("Stopped; what came is kept, and the same command resumes.", file=sys.stderr)
         return STOPPED
-    except StoppedError as error:
-        print(error, file=sys.stderr)
-        return 128 + error.number
-    except (ValueError, OSError, *_OUTAGES) as error:
+    except (ValueError, OSError, ServersDownError) as error:
         print("\n".join([f"compute_pass_rate.py: error: {error}", *vars(error).get("__notes__", [])]), file=sys.stderr)
-        return 1 if isinstance(error, _OUTAGES) else 2
+        return 1 if isinstance(error, ServersDownError) else 2
 
 
 def _merge(options: argparse.Namespace, rest: list[str]) -> int:
     path, name = options.output_dir, None
-    if rest:  # the command line of the shards, which tells where they are
+    if rest:  # the command line of the parts, which tells where they are
         script_args, _, model_args = _read_settings(rest)
         path = path or Path("data") / default_name(script_args, model_args)
         name = script_args.output_dataset_name
     if path is None:
-        raise ValueError("--merge needs --output_dir, the folder that all shards were given, or their command line.")
+        raise ValueError("--merge needs --output_dir, the folder that all parts were given, or their command line.")
     repo_id = _checked_name(options, name)
-    card = merge_shards(path, overwrite=options.overwrite, licence=options.licence)
+    card = merge_parts(path, overwrite=options.overwrite, licence=options.licence)
     return _finish(card, path, repo_id, options.public)
 
 
 def _read_settings(words: list[str]) -> "tuple[PassRateScriptArguments, PassRateConfig, ModelConfig]":
     # Ten seconds: trl, transformers and torch.
     from open_r1.arguments import parse_args
-    from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
+    from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
 
     return parse_args(PassRateScriptArguments, PassRateConfig, words)
 
@@ -156,8 +151,7 @@ def _checked_name(options: argparse.Namespace, default: str | None) -> str | Non
 
 def _compute(options: argparse.Namespace, rest: list[str]) -> int:
     script_args, training_args, model_args = _read_settings(rest)
-    from open_r1.curation.pass_rate.arguments import offline_model
-    from open_r1.curation.pass_rate.recipe import prepare_pass_rate
+    from open_r1.curation.pass_rate_recipe import ask_model, prepare_pass_rate
     from open_r1.preflight import check_grpo_settings, check_ideal_completion
 
     if script_args.dataset_shard is not None:
@@ -173,15 +167,17 @@ def _compute(options: argparse.Namespace, rest: list[str]) -> int:
         check_rewards=check_ideal_completion,
     )
     path = options.output_dir or Path("data") / default_name(script_args, model_args)
-    if (run.start, run.end) != (0, run.num_rows):
+    if (run.start, run.end) != (0, len(run.rows)):
         if repo_id is not None:
-            raise ValueError("A shard is not pushed: push with --merge.")
-        path = shard_folder(path, run.start, run.end)
-    model = offline_model(script_args, training_args, model_args)
-    if script_args.server is not None:
-        ask = ask_servers(script_args, run.sampling, model=model_args.model_name_or_path)
-    else:
-        ask = (ask_served if script_args.serve else ask_here)(script_args, run.sampling, model)
+            raise ValueError("A part is not pushed: push with --merge.")
+        path = part_folder(path, run.start, run.end)
+
+    def ask(journal: Journal) -> None:
+        outcome = ask_model(script_args, training_args, model_args, run, journal)
+        if outcome.stopped_by is not None:
+            print(f"Stopped by {outcome.stopped_by.name}; the same command resumes.", file=sys.stderr)
+            sys.exit(128 + outcome.stopped_by)
+
     card = run_pass_rate(run, path, ask, overwrite=options.overwrite, licence=options.licence)
     return _finish(card, path, repo_id, options.public)
 

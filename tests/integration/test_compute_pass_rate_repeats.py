@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from open_r1.curation.pass_rate.run import GENERATIONS, SCORES
+from open_r1.curation.pass_rate import GENERATIONS, SCORES
 from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.pass_rates import SEED, answering, build_model, column, run, write_rows
 
@@ -73,21 +73,6 @@ def test_rows_without_completions_keep_no_reward_of_those_before(folder, model, 
     assert run(folder, model, server.address, "--overwrite") == 0
     assert column(folder / "out", "pass_rate") == [0.0, 0.25, None, 0.75, 1.0]
     assert column(folder / "out", "pass_rate_status")[2] == "no completion"
-
-
-def test_scores_that_do_not_say_of_which_texts_are_made_again(folder, model, server):
-    run(folder, model, server.address)
-    path = folder / "out" / SCORES
-    header, *records = [json.loads(line) for line in path.read_text().splitlines()]
-    for record in records:
-        del record["digest"]
-    path.write_text("".join(json.dumps(record) + "\n" for record in (header, *records)))
-    asked = len(server.requests)
-    assert run(folder, model, server.address, "--overwrite") == 0
-    assert len(path.read_text().splitlines()) == 1 + 2 * len(records)
-    assert run(folder, model, server.address, "--overwrite") == 0
-    assert len(path.read_text().splitlines()) == 1 + 2 * len(records)
-    assert len(server.requests) == asked
 
 
 # --- failures that last

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from huggingface_hub import constants
 
-from open_r1.curation.pass_rate.run import GENERATIONS, SCORES
+from open_r1.curation.pass_rate import GENERATIONS, SCORES
 from open_r1.data.card import read_card
 from scripts import compute_pass_rate
 from tests.conftest import ROOT
@@ -112,25 +112,29 @@ def test_one_shard_that_holds_all_rows_needs_no_merging(folder, model, server, c
     assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-def test_shards_that_were_made_again_are_merged_again(folder, model, answers, capsys):
-    is_broken = True
+def test_parts_that_were_made_again_are_merged_again(folder, model, server):
+    parts = [("--start", "0", "--end", "2"), ("--start", "2", "--end", "5")]
+    merge = ["--merge", "--output_dir", str(folder / "out")]
+    for bounds in ((), ("--pass_rate_max", "0.5", "--overwrite")):
+        for part in parts:
+            assert run(folder, model, server.address, *part, *bounds) == 0
+        assert compute_pass_rate.main([*merge, *bounds[2:]]) == 0
+    assert column(folder / "out", "pass_rate", "pass_rate") == [0.25, 0.5]
 
-    def behave(body, attempt):
-        return Reply(status=408) if is_broken and body["seed"] == 42 else answers(body, attempt)
 
-    with ChatServer(behave) as server:
-        shards = [("--start", "0", "--end", "2"), ("--start", "2", "--end", "5")]
-        for shard in shards:
-            run(folder, model, server.address, *shard, "--retries", "0")
-        merge = ["--merge", "--output_dir", str(folder / "out")]
-        assert compute_pass_rate.main(merge) == 0
-        is_broken = False
-        for shard in shards:
-            run(folder, model, server.address, *shard)
-    assert compute_pass_rate.main(merge) == 2
-    assert "merged before these shards were made again: 000000-000002, 000002-000005" in capsys.readouterr().err
-    assert compute_pass_rate.main([*merge, "--overwrite"]) == 0
-    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([], "holds no finished part"),
+        ([("--end", "2")], "row 2 of 5"),
+        ([("--start", "2", "--end", "4")], "row 0 of 5"),
+    ],
+)
+def test_parts_that_are_missing_are_refused(folder, model, server, capsys, parts, said):
+    for part in parts:
+        assert run(folder, model, server.address, *part) == 0
+    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_shards_of_one_file_by_two_names_are_merged(folder, model, server, monkeypatch):
@@ -210,23 +214,6 @@ def test_a_run_killed_while_judging_judges_what_is_missing_only(folder, model, s
     assert column(folder / "out", "pass_rate") == [(n + 1) / 100 for n in range(40)]
 
 
-def test_help_and_merge_do_without_torch(folder):
-    program = (
-        "import sys, runpy; sys.argv = sys.argv[1:]\ntry:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
-    program += "finally:\n    print('torch' in sys.modules, 'trl' in sys.modules)"
-    for flags in (["--help"], ["--merge", "--output_dir", str(folder)]):
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
-        found = subprocess.run(
-            [sys.executable, "-c", program, str(SCRIPT), *flags],
-            env=environment,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        assert found.stdout.splitlines()[-1] == "False False", found.stderr
-
-
 def test_open_r1s_place_of_the_script_hands_on():
     old = ROOT / "scripts" / "pass_rate_filtering" / "compute_pass_rate.py"
     found = subprocess.run(
@@ -272,7 +259,7 @@ def test_a_mixture_is_asked_in_its_order(folder, model, server):
 
 def test_recipes_of_filters_are_read():
     from open_r1.arguments import parse_args
-    from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
+    from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
 
     # Bounds and the most tokens of a completion, as Open R1 has them.
     values = {

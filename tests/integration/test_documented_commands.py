@@ -14,7 +14,7 @@ from trl import ModelConfig
 
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
+from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
 from open_r1.curation.settings import CurateSettings
 from open_r1.data.flags import respelled
 from open_r1.evaluation.flags import build_parser as evaluation_parser

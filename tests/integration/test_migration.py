@@ -26,7 +26,7 @@ from trl.scripts.vllm_serve import make_parser as vllm_serve_parser
 
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
+from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
 from open_r1.evaluation.job_checks import chosen_benchmarks
 from tests.conftest import ROOT
 

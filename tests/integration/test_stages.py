@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from open_r1.arguments import parse_args
-from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
+from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
 from tests.conftest import ROOT
 from tests.integration.tiny import Tiny, addition_row, are_identical, build_tiny, log_history, weights_of, write_rows
 

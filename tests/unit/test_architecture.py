@@ -29,8 +29,7 @@ TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "data", "generation", "c
 HEAVY = {"torch", "transformers", "trl"}
 # Of a room that works without them, what reads the recipe of a training or runs a model; the rest doesn't import it.
 NEEDS_TORCH = {
-    "curation/pass_rate/arguments.py",
-    "curation/pass_rate/recipe.py",
+    "curation/pass_rate_recipe.py",
     "generation/transformers_here.py",
 }
 # Old public import paths that hand on to where the code lives now.

@@ -54,6 +54,15 @@ class VllmModel:
     max_model_len: int | None = None
     enforce_eager: bool = False
 
+    def serve_args(self) -> list[str]:
+        """Return the settings as `vllm serve` takes them, behind the model's name."""
+        args: list[str] = []
+        for name, value in vars(self).items():
+            flag = f"--{name.replace('_', '-')}"
+            if name != "name" and value not in (None, False):
+                args += [flag] if value is True else [flag, str(value)]
+        return args
+
     def load(self) -> "LLM":
         """Load the model; takes minutes for a large one."""
         # vLLM would put its engine into a process that outlives ours after kill -9, with all of the GPU's memory. In
