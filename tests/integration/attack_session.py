@@ -64,7 +64,7 @@ class Session:
         self.neighbours.append(await self.run_good())
         return {
             "attacks": found,
-            "has_groups": cgroups.version() is not None,
+            "has_groups": cgroups.find_place() is not None,
             "neighbours": self.neighbours,
             "harm": self.host.harm(),
             "left": self.left(),
@@ -110,7 +110,7 @@ class Session:
     def left(self) -> list[str]:
         """Return what boxes have left on the machine: folders and control groups."""
         folders = [str(path) for path in Path(os.environ["TMPDIR"]).iterdir()]
-        place = cgroups._place_of_process()
+        place = cgroups.find_place()
         groups = [] if place is None else [*place.memory.glob(f"open_r1_box_{os.getpid()}_*")]
         return [*folders, *map(str, groups)]
 

@@ -78,6 +78,7 @@ ATTACKS = (
         needs_groups=True,
     ),
     Attack("cpu_loop", "cpu_loop.py", frozenset({"time_limit"}), cpu_s=1),
+    Attack("cpu_children", "cpu_children.py", frozenset({"time_limit"}), cpu_s=1),
     Attack("sleeping", "sleeping.py", frozenset({"time_limit"}), wall_s=0.7),
     Attack("stopping", "sleeping.py", frozenset({"time_limit"}), roles=("stop", "stop"), wall_s=0.7),
     Attack("flood_stdout", "flood.py", frozenset({"output_limit"}), roles=("stdout",)),
@@ -101,6 +102,7 @@ ATTACKS = (
     Attack("secret_in_source", "secret_in_source.cpp", compiles=False, is_harmless=True),
     Attack("secret_in_binary", "secret_in_binary.cpp", compiles=False, is_harmless=True),
     Attack("waiting_source", "waiting_source.cpp", compiles=False),
+    Attack("idle_source", "idle_source.cpp", compiles=False),
     Attack("template_bomb", "template_bomb.cpp", compiles=False),
     Attack("huge_binary", "huge_binary.cpp", compiles=False),
 )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,6 @@ def group() -> Iterator[cgroups.Group]:
     if made is None:
         pytest.skip("this process may not make control groups")
     yield made
-    made.kill()
     wait_until(made.remove)
 
 
@@ -98,9 +98,8 @@ def test_number_of_processes_is_limited(group: cgroups.Group, start: Callable[[s
     assert tell(process) == "15"
 
 
-def test_limits_can_be_changed(group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]) -> None:
-    group.set_limits(64, 8)
-    group.set_limits(512, 4)
+def test_limits_can_be_lowered(group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]) -> None:
+    group.set_limits(64, 4)
     process = start(FORKS)
     group.add(process.pid)
 
@@ -112,7 +111,8 @@ def test_children_are_moved_with_their_parent(
 ) -> None:
     process = start("if os.fork(): print(os.fork() and 'parent', flush=True)\ntime.sleep(60)")
     assert tell(process) in {"parent", "0"}
-    wait_until(lambda: len(cgroups._children(process.pid)) == 2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_until(lambda: len(children.read_text().split()) == 2)
 
     group.add(process.pid)
 
@@ -126,11 +126,9 @@ def test_killed_group_is_empty_and_can_be_removed(
     group.add(process.pid)
     assert not group.remove()
 
-    assert group.kill()
     wait_until(group.remove)
 
     assert process.wait() == -signal.SIGKILL
-    assert not group.kill()
 
 
 def test_forked_child_makes_groups_of_its_own(group: cgroups.Group) -> None:
@@ -148,5 +146,5 @@ def test_ordinary_user_without_a_delegated_group_gets_none() -> None:
         os.setgroups([])
         os.setgid(60700)
         os.setuid(60700)
-        os._exit(0 if cgroups.make_group(64, 16) is None and cgroups.version() is None else 1)
+        os._exit(0 if cgroups.make_group(64, 16) is None else 1)
     assert os.waitpid(pid, 0)[1] == 0

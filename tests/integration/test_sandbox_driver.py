@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from open_r1.sandbox import Limits, ProgramInput, RunRequest, RunResult
-from open_r1.sandbox.harness.folders import Held, empty
+from open_r1.sandbox.harness.folders import copy, empty, new_file, write
 from open_r1.sandbox.rented import OPEN_NETWORK
 from open_r1.sandbox.wire import job_to_json, result_from_json
 from tests.conftest import ROOT
@@ -87,18 +87,18 @@ def test_folders_of_any_depth_are_emptied(tmp_path):
     (tmp_path / "link").symlink_to("/usr")
     (tmp_path / ".moved1").mkdir()
     (tmp_path / "kept").mkdir()
-    empty(str(tmp_path), {"kept"})
+    empty(str(tmp_path), {path.name for path in tmp_path.iterdir()} - {"kept"})
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_held_file_has_no_name(tmp_path):
-    held = Held(str(tmp_path))
-    held.write(b"secret")
+    held = new_file(str(tmp_path))
+    write(held, b"secret")
     assert list(tmp_path.iterdir()) == []
-    held.copy_to(str(tmp_path / "a" / "b"))
+    copy(held, str(tmp_path / "a" / "b"), 0o400)
     assert (tmp_path / "a" / "b").read_bytes() == b"secret"
     with pytest.raises(FileExistsError):
-        held.copy_to(str(tmp_path / "a" / "b"))
+        copy(held, str(tmp_path / "a" / "b"), 0o400)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from open_r1.sandbox import Limits, Outcome, SandboxError, run_all, run_coroutine
-from open_r1.sandbox.local import LocalSandbox, cgroups, setup
-from open_r1.sandbox.local import sandbox as module_of_places
+from open_r1.sandbox.local import LocalSandbox, box, cgroups
 from tests.conftest import ROOT
 from tests.integration.test_sandbox_local_boxes import new_mark, processes_of, request_of
 from tests.waiting import wait_until
@@ -31,7 +30,7 @@ def sandbox(request):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(module_of_places, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(box, "PAUSES_S", (0.01, 0.01))
 
 
 def kill_programs(mark: str, times: int) -> threading.Thread:
@@ -84,9 +83,9 @@ print(json.dumps([repr(found) for found in run_all([request] * 2, sandbox)]))
 @pytest.fixture
 def own_group():
     """A control group of version 1 for a process of ours, as Slurm makes one for a job."""
-    if cgroups.version() != 1:
+    if getattr(cgroups.find_place(), "version", None) != 1:
         pytest.skip("this process can't make control groups of version 1")
-    place = cgroups._place_of_process()
+    place = cgroups.find_place()
     folders = [folder / f"outage_{os.getpid()}" for folder in (place.memory, place.pids)]
     for folder in folders:
         folder.mkdir()
@@ -131,8 +130,6 @@ def test_a_folder_where_programs_would_fail_is_no_provider(case, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda path: USELESS[case])
     (error,) = run_all([request_of("print(1)")], sandbox)  # the trainer had begun
     assert isinstance(error, SandboxError) and "TMPDIR" in str(error)
-    monkeypatch.setattr(setup, "_SETUPS", {})
-    monkeypatch.setattr(setup, "_REFUSALS", {})
     with pytest.raises(SandboxError, match="TMPDIR"):  # it begins
         run_coroutine(LocalSandbox(mechanism="landlock").languages)
 

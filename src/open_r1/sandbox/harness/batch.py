@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 
-from folders import Box, Held
+from folders import Box, new_file, read, write
 from submission import BINARY, Program, take_output
 from watching import watch
 
@@ -62,8 +62,9 @@ def run_all(given, box, kept):
     if compiled is not None and BINARY not in program.files:
         tests = ["null"] * len(given["inputs"])
     else:
-        if compiled is not None and given["keeps_binary"] and program.files[BINARY].size <= LONGEST_BINARY:
-            binary = base64.b64encode(program.files[BINARY].read()).decode()
+        content = read(program.files[BINARY][0]) if compiled is not None and given["keeps_binary"] else b""
+        if content and len(content) <= LONGEST_BINARY:
+            binary = base64.b64encode(content).decode()
             size = len(binary)
         for one in given["inputs"]:
             if tests and size > ENOUGH_BYTES:
@@ -88,11 +89,11 @@ def prepare(given, box, kept):
 
 def run_one(one, program, box, kept):
     """Run a program on an input."""
-    held = {name: hold(kept, encoded(text)) for name, text in one["files"].items()}
-    stdin = hold(kept, encoded(one["stdin"]))
-    process = program.start(box, stdin, held, one["args"])
-    for file in (stdin, *held.values()):
-        os.close(file.fd)
+    files = {name: hold(kept, encoded(text)) for name, text in one["files"].items()}
+    stdin, _ = hold(kept, encoded(one["stdin"]))
+    process = program.start(box, stdin, files, one["args"])
+    for fd in (stdin, *(fd for fd, _ in files.values())):
+        os.close(fd)
     watch(box, process)
     if one["output_file"] is not None:
         take_output(box, process, one["output_file"])
@@ -101,10 +102,11 @@ def run_one(one, program, box, kept):
 
 
 def hold(kept, data, executable=False):
-    """Return bytes as a file that no program can reach."""
-    held = Held(kept, executable)
-    held.write(data)
-    return held
+    """Return bytes as a file that no program can reach, and its mode."""
+    fd = new_file(kept)
+    write(fd, data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd, 0o555 if executable else 0o444
 
 
 def encoded(text):

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the driver in a box without user namespaces: `serve`, with the settings that `Landlock.settings` made.
+"""Driver of a local box that takes every right away from itself first: `serve`, with the settings of a mechanism.
 
-Two processes confine themselves for good: the driver, and above it one that waits for its end and ends what it may
-have left. Each program is confined once more, before it starts: it may neither write outside of its three folders, nor
-read other processes, nor send signals to any but its own.
+In a namespace it is the first process, with which everything in the box ends, and only a filter of system calls is
+missing. Elsewhere two processes confine themselves for good by Landlock: the driver, and above it one that waits for
+its end and ends what it may have left. There each program is confined once more, before it starts: it may neither
+write outside of its three folders, nor read other processes, nor send signals to any but its own.
 """
 
 import array
 import os
 import resource
-import struct
 
 import driver
-from watching import end_all
+from driver import DUMPABLE, SUBREAPER, call
+from processes import limit
+from watching import end_all, words_of
 
 # Rights over files, by the bit that Landlock gives them.
 EXECUTE, WRITE, READ, LIST = 1, 2, 4, 8
@@ -26,31 +28,17 @@ FOLDER_ONLY = LIST | CHANGE_FOLDER
 READABLE = EXECUTE | READ | LIST
 WRITABLE = READ | LIST | WRITE | CHANGE_FOLDER | TRUNCATE
 OF_ITSELF = ("fd", "maps", "stat", "statm", "status")  # below /proc/self, where its network is that of the machine
-OWN_FOLDERS = ("work", "tmp", "shm")
+DEVICES = {"null": READ | WRITE, "urandom": READ, "random": READ}  # shared, `zero` would be memory that nobody counts
 
-DUMPABLE, SECCOMP, SUBREAPER, NO_NEW_PRIVILEGES, AMBIENT = 4, 22, 36, 38, 47  # of `prctl`
+SECCOMP, NO_NEW_PRIVILEGES, AMBIENT = 22, 38, 47  # of `prctl`
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 CAPSET = {"x86_64": 126, "aarch64": 91}
-O_PATH = os.O_PATH | os.O_CLOEXEC
+MORE_TASKS = 1024  # by so much the number of the user's other processes and threads may rise while a box runs
 
 
-def call(name, *args):
-    """Call a function of the C library on numbers of 32 bits and on bytes.
-
-    Raises:
-        OSError: It returned a negative number.
-    """
-    try:  # the half of `ctypes` that is written in C: the other takes longer to import than all else here
-        from _ctypes import call_function, dlopen, dlsym
-
-        result = call_function(dlsym(dlopen(None, 0), name), args)  # type: ignore[arg-type]
-    except ImportError:
-        import ctypes
-
-        result = ctypes.CDLL(None)[name](*args)
-    if result < 0:
-        raise OSError("%s%r was refused" % (name, args[:2]))
-    return result
+def numbers(*values):
+    """Return numbers as the kernel's structures have them, in 64 bits each."""
+    return b"".join(value.to_bytes(8, "little") for value in values)
 
 
 def restrict(version, rules):
@@ -58,16 +46,16 @@ def restrict(version, rules):
     if not version:  # the container is the box
         return
     rights = ALL_RIGHTS.get(version, (1 << 16) - 1)
-    attributes = struct.pack("=QQQ", rights, NETWORK, SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
+    attributes = numbers(rights, NETWORK, SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
     ruleset = call("syscall", CREATE_RULESET, attributes, len(attributes), 0)
     for path, allowed in rules:
         try:
-            fd = os.open(path, O_PATH)
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             continue  # this machine has no such file
         if not os.path.isdir(path):
             allowed &= ~FOLDER_ONLY
-        call("syscall", ADD_RULE, ruleset, 1, struct.pack("=Qi", allowed & rights, fd), 0)
+        call("syscall", ADD_RULE, ruleset, 1, numbers(allowed & rights, fd), 0)
         os.close(fd)
     call("syscall", RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
@@ -75,11 +63,10 @@ def restrict(version, rules):
 
 def filter_calls(program):
     """Install a filter of system calls, an array of BPF instructions in hexadecimal digits; none if it's empty."""
-    if not program:
-        return
-    instructions = array.array("B", bytes.fromhex(program))
-    address, size = instructions.buffer_info()
-    call("prctl", SECCOMP, 2, struct.pack("=HxxxxxxQ", size // 8, address), 0, 0)
+    if program:
+        instructions = array.array("B", bytes.fromhex(program))
+        address, size = instructions.buffer_info()
+        call("prctl", SECCOMP, 2, numbers(size // 8, address), 0, 0)
 
 
 def become_user(user):
@@ -89,77 +76,66 @@ def become_user(user):
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     call("prctl", AMBIENT, 4, 0, 0, 0)
-    call("syscall", CAPSET[os.uname().machine], struct.pack("=Ii", 0x20080522, 0), bytes(24))
+    call("syscall", CAPSET[os.uname().machine], numbers(0x20080522), bytes(24))
     call("prctl", NO_NEW_PRIVILEGES, 1, 0, 0, 0)
 
 
-def num_tasks(user):
-    """Return how many processes and threads the user has."""
-    count = 0
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and os.stat("/proc/" + name).st_uid == user:
-                count += len(os.listdir("/proc/%s/task" % name))
-        except OSError:
-            pass  # it has just ended
-    return count
+def open_rank():
+    """Return a descriptor of the driver's rank among those to be ended for want of memory, or None."""
+    try:
+        return os.open("/proc/self/oom_score_adj", os.O_RDWR)
+    except OSError:  # not ours to change: then the kernel goes by size alone, and the driver is small
+        return None
 
 
-class Confinement:
-    """What each program does to itself before it starts."""
-
-    def __init__(self, settings):
-        self.settings = settings
-        # The kernel counts all that a user runs: this only keeps a bomb from taking the machine between two looks.
-        self.most_tasks = settings["more_tasks"] + num_tasks(os.getuid())
-
-    def __call__(self):
-        """Confine this process."""
-        root, most = self.settings["root"], resource.getrlimit(resource.RLIMIT_NPROC)[1]
-        most = self.most_tasks if most == resource.RLIM_INFINITY else min(most, self.most_tasks)
-        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
-        for name in (resource.RLIMIT_SIGPENDING, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
-            resource.setrlimit(name, (0, 0))  # what the user's other processes would miss
-        # Its input is a file without a name in the box's folder, which it may open anew by /dev/stdin.
-        rules = [(root, READ), *((root + "/" + name, WRITABLE) for name in OWN_FOLDERS)]
-        rules += [("/proc/self/" + name, READ | LIST) for name in OF_ITSELF]
-        rules += [("/proc/cpuinfo", READ), ("/proc/meminfo", READ)]
-        # Nothing that it makes itself can be started: a program that may not be read hides what it has open.
-        rules += [(file.path, EXECUTE | READ) for file in os.scandir(root + "/work") if os.access(file.path, os.X_OK)]
-        restrict(self.settings["version"], rules + shared_rules(self.settings))
-        filter_calls(self.settings["program_filter"])
+def confine_program(settings, most_tasks):
+    """Confine this process, which is about to become a program."""
+    # The kernel counts all that a user runs: this only keeps a bomb from taking the machine between two looks.
+    limit(resource.RLIMIT_NPROC, most_tasks)
+    for name in (resource.RLIMIT_SIGPENDING, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
+        limit(name, 0)  # what the user's other processes would miss
+    root = settings["root"]
+    # Its input is a file without a name in the box's folder, which it may open anew by /dev/stdin.
+    rules = [(root, READ), ("/proc/cpuinfo", READ), ("/proc/meminfo", READ)]
+    rules += [(root + name, WRITABLE) for name in ("/work", "/tmp", "/shm")]
+    rules += [("/proc/self/" + name, READ | LIST) for name in OF_ITSELF]
+    # Nothing that it makes itself can be started: a program that may not be read hides what it has open.
+    rules += [(file.path, EXECUTE | READ) for file in os.scandir(root + "/work") if os.access(file.path, os.X_OK)]
+    restrict(settings["version"], rules + shared_rules(settings))
+    filter_calls(settings["program_filter"])
 
 
 def shared_rules(settings):
-    """Return the rules for driver and programs; mapped by several, `/dev/zero` would be memory that nobody counts."""
-    devices = [("/dev/null", READ | WRITE), ("/dev/urandom", READ), ("/dev/random", READ)]
-    return devices + [(path, READABLE) for path in settings["readable"]]
-
-
-def serve_as(user, root, control):
-    """Run the driver as another user, who gets the box's folder; for a box with namespaces that root has made."""
-    rank = driver.open_rank()  # another user may not open it
-    os.chown(root, user, user)
-    become_user(user)
-    driver.serve(control, rank=rank)
+    """Return the rules for driver and programs."""
+    return [("/dev/" + name, allowed) for name, allowed in DEVICES.items()] + [
+        (path, READABLE) for path in settings["readable"]
+    ]
 
 
 def serve(control, settings):
-    """Confine this process and run the driver below it.
+    """Confine this process and run the driver, in a process below where this isn't the first of a namespace.
 
     Args:
         control: The driver's socket; all other descriptors but the first three are closed.
-        settings: See `Landlock.settings`.
+        settings: `root`, the box's folder; `user` to become, or None; `filter`. Of Landlock also `version`,
+            `readable`, `program_filter`, and `is_alone` and `disk_bytes` as of `Box`.
     """
     os.closerange(3, control)
     os.closerange(control + 1, 4096)
     os.chdir("/")
-    become_user(settings["user"])
+    rank = open_rank()  # another user may not open it
+    root, user = settings["root"], settings["user"]
+    if user is not None:
+        os.chown(root, user, user)
+    become_user(user)
+    if os.getpid() == 1:
+        filter_calls(settings["filter"])
+        driver.serve(control, rank=rank)
     call("prctl", SUBREAPER, 1, 0, 0, 0)
     call("prctl", DUMPABLE, 0, 0, 0, 0)
-    confinement = Confinement(settings)
-    rules = [(settings["root"], WRITABLE | EXECUTE), ("/proc", READ | LIST)]
-    restrict(settings["version"], rules + shared_rules(settings))
+    most_tasks = int(words_of("/proc/loadavg")[3].partition(b"/")[2]) + MORE_TASKS
+    rules = [(root, WRITABLE | EXECUTE), ("/proc", READ | LIST), *shared_rules(settings)]
+    restrict(settings["version"], rules)
     filter_calls(settings["filter"])
     child = os.fork()
     if child:
@@ -167,6 +143,12 @@ def serve(control, settings):
         end_all(settings["is_alone"])
         os._exit(0)
     os.setsid()
-    restrict(settings["version"], rules + shared_rules(settings))  # once more: its signals don't reach its parent
+    restrict(settings["version"], rules)  # once more: its signals don't reach its parent
     call("prctl", SUBREAPER, 1, 0, 0, 0)  # a fork doesn't inherit it
-    driver.serve(control, confine=confinement, disk_bytes=settings["disk_bytes"], is_alone=settings["is_alone"])
+    driver.serve(
+        control,
+        rank=rank,
+        confine=lambda: confine_program(settings, most_tasks),
+        disk_bytes=settings["disk_bytes"],
+        is_alone=settings["is_alone"],
+    )

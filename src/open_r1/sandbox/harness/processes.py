@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in a box: starts programs under their limits and says how they ended. A part of the driver."""
+"""Programs: started under their limits, read, ended, and what is said of how they ended. A part of the driver."""
 
 import _signal  # type: ignore[missing-import]
 import os
@@ -29,9 +29,11 @@ class Process:
     """One running program, or compiler.
 
     Attributes:
-        limits: `cpu_s`, `wall_s`, `memory_mb`, `output_bytes`, `processes`, `limits_addresses`, `stack_mb`.
-        deadline: When it's ended whatever its CPU time, unless it waits for a core; at `last_deadline` in any case.
-        idle_looks: How many looks on end have met it waiting for something else.
+        limits: `cpu_s`, `wall_s`, `memory_mb`, `output_bytes`, `processes`, `limits_addresses`, `stack_mb`, and
+            `idle_s` of a compiler.
+        seen: CPU seconds by number of a process that is there, as far as seen.
+        sampled_s: CPU seconds by the number of cores that looks have met it on.
+        busy_at: When a look has last met it on a core, or waiting for one.
         ended: Why the driver ended it, or None.
         status: Its exit code, or a signal's number below zero; None while it runs.
     """
@@ -47,9 +49,9 @@ class Process:
             stdout: Descriptor that gets its output; None to keep it.
             passed: Further descriptors that the program gets.
         """
-        self.limits, self.ended, self.idle_looks = limits, None, 0
+        self.limits, self.ended, self.seen = limits, None, {}
         self.status: int = None  # type: ignore[bad-assignment]
-        self.cpu_s = self.wall_s = 0.0
+        self.cpu_s = self.wall_s = self.sampled_s = 0.0
         self.peak_bytes = 0
         self.output, self.errors = bytearray(), bytearray()
         reader, errors = os.pipe()
@@ -61,19 +63,11 @@ class Process:
             writers.append(stdout)
         for fd in self.pipes:
             os.set_blocking(fd, False)
-        self.started = time.monotonic()
-        self.deadline = self.started + limits["wall_s"]
-        self.last_deadline = self.started + MOST_WAITING * limits["wall_s"]
+        self.started = self.busy_at = time.monotonic()
         self.pid = start(box, argv, limits, (stdin, stdout, errors), passed)
         for fd in writers:
             os.close(fd)
-        self.pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
-
-    def put_off(self, seconds):
-        """Don't count a time in which the machine had stopped everything here."""
-        self.started += seconds
-        self.deadline += seconds
-        self.last_deadline += seconds
+        self.pidfd = os.pidfd_open(self.pid)
 
     def read(self, fd):
         """Take what the program has written; return whether there may be more."""
@@ -116,14 +110,13 @@ class Process:
         """Take note that it has ended."""
         self.wall_s = time.monotonic() - self.started
         self.status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        if self.pidfd is not None:
-            os.close(self.pidfd)
+        os.close(self.pidfd)
 
     def outcome(self):
         """Return the name of how it ended: the first that holds."""
         if self.ended in ("output", "memory"):
             return self.ended + "_limit"
-        if self.ended in ("wall", "cpu") or self.cpu_s > self.limits["cpu_s"] or self.status == -_signal.SIGXCPU:
+        if self.ended in ("wall", "cpu") or self.cpu_s > self.limits["cpu_s"]:
             return "time_limit"
         if self.peak_bytes > self.limits["memory_mb"] * MIB:
             return "memory_limit"
@@ -146,12 +139,11 @@ class Process:
 
 
 def kill(pid, number):
-    """Send a signal; return whether there was anybody to get it."""
+    """Send a signal, if anybody is there to get it."""
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
+    except ProcessLookupError:  # `contextlib` would be one more import
+        return
 
 
 def start(box, argv, limits, stdio, passed):
@@ -161,7 +153,8 @@ def start(box, argv, limits, stdio, passed):
         OSError: It could not be started, and that isn't its own fault.
     """
     failure, failed = os.pipe()
-    box.stand_out()
+    if box.rank is not None:  # the new process is whom the kernel ends first when memory runs out, from its start
+        os.write(box.rank, b"1000")
     pid = os.fork()
     if pid == 0:
         try:
@@ -170,7 +163,8 @@ def start(box, argv, limits, stdio, passed):
             os.write(failed, ("%d %r" % (getattr(error, "errno", None) or 0, error)).encode())
         finally:
             os._exit(127)
-    box.stand_back()
+    if box.rank is not None:
+        os.write(box.rank, box.usual_rank)
     os.close(failed)
     with open(failure, "rb") as file:
         report = file.read()
@@ -190,43 +184,40 @@ def become(box, argv, limits, stdio, passed):
         os.dup2(fd, number)
     for fd in passed:
         os.set_inheritable(fd, True)
-    for name, soft, hard in resource_limits(box, limits):
-        most = resource.getrlimit(name)[1]
-        if most != resource.RLIM_INFINITY:
-            soft, hard = min(soft, most), min(hard, most)
-        resource.setrlimit(name, (soft, hard))
+    for name, value in resource_limits(box, limits).items():
+        limit(name, value)
     if box.confine is not None:
         box.confine()
     try:
-        os.execvpe(argv[0], argv, environment(box))
+        os.execvpe(argv[0], argv, dict(ENVIRONMENT, HOME=box.work, TMPDIR=box.root + "/tmp"))
     except OSError as error:
         if argv[0][0] != ".":
             raise
         os.write(2, ("%s: %s\n" % (argv[0], error.strerror)).encode())  # a program that was handed in, but is none
 
 
+def limit(name, value):
+    """Set a limit of this process and those that it starts; lower already, it stays."""
+    most = resource.getrlimit(name)[1]
+    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(name, (value, value))
+
+
 def resource_limits(box, limits):
-    """Return the limits of each process: name, soft and hard value."""
-    # A second more than allowed: the driver ends programs at their limit, the kernel counts in ticks and may be early.
-    cpu_s = -int(-limits["cpu_s"] // 1) + 1
+    """Return the limits of each process, by their numbers."""
     memory = limits["memory_mb"] * MIB
-    stack = min(memory, limits["stack_mb"] * MIB)
-    found = [
-        (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),
-        (resource.RLIMIT_STACK, stack, stack),
-        (resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES),
-        (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS),
-        (resource.RLIMIT_NICE, 0, 0),  # to go before others
-        (resource.RLIMIT_RTPRIO, 0, 0),
-    ]
-    if box.owns_namespace:  # elsewhere it counts what others run by the same user
-        found.append((resource.RLIMIT_NPROC, limits["processes"] + 1, limits["processes"] + 1))
+    found = {
+        # A second more than allowed: the driver ends programs at their limit, the kernel may be early.
+        resource.RLIMIT_CPU: -int(-limits["cpu_s"] // 1) + 1,
+        resource.RLIMIT_STACK: min(memory, limits["stack_mb"] * MIB),
+        resource.RLIMIT_FSIZE: FILE_BYTES,
+        resource.RLIMIT_NOFILE: DESCRIPTORS,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NICE: 0,  # to go before others
+        resource.RLIMIT_RTPRIO: 0,
+    }
+    if box.is_first:  # elsewhere it counts what others run by the same user
+        found[resource.RLIMIT_NPROC] = limits["processes"] + 1
     if limits["limits_addresses"]:
-        found.append((resource.RLIMIT_AS, memory + RESERVED_BYTES, memory + RESERVED_BYTES))
+        found[resource.RLIMIT_AS] = memory + RESERVED_BYTES
     return found
-
-
-def environment(box):
-    """Return the whole environment of a program."""
-    return dict(ENVIRONMENT, HOME=box.work, TMPDIR=box.root + "/tmp")

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in a box: a submission or an interactor, its files, its compiler. A part of the driver."""
+"""A submission or an interactor: its files, its compiler, its runs. A part of the driver."""
 
 import os
 import stat
 
-from folders import Held
+from folders import copy, new_file, read
 from processes import Process
 from watching import watch
 
 BINARY = "a.out"  # what compilers call it
+IDLE_S = 10.0  # a compiler that wants no core for so long waits for what never comes, as `#include "/proc/self/fd/1"`
 
 
 class Program:
@@ -17,7 +18,7 @@ class Program:
     Attributes:
         command: Of a run.
         limits: Of a run.
-        files: By name.
+        files: Descriptor and mode, by name.
     """
 
     def __init__(self, command, limits, files):
@@ -25,37 +26,37 @@ class Program:
 
     def compile(self, box, command, limits):
         """Run the compiler and keep the binary as one of the files; return the compiler's run."""
-        process = self.start(box, Held(box.root), command=command, limits=limits)
+        process = self.start(box, new_file(box.root), command=command, limits=dict(limits, idle_s=IDLE_S))
         watch(box, process)
         if process.outcome() == "ok":
-            left = open_left(box, BINARY)
-            if left is None:
+            binary = open_left(box, BINARY)
+            if binary is None:
                 process.status = 1  # a compiler that makes nothing has failed
             else:
-                self.files[BINARY] = Held(box.root, executable=True)
-                self.files[BINARY].copy_from(left)
-                os.close(left)
+                self.files[BINARY] = binary, 0o555
         box.clear()
         return process
 
     def start(self, box, stdin, files=(), args=(), command=None, limits=None, **options):
         """Start it, or its compiler, in the box's clean folders; files of the run stand before its own."""
-        for name, held in {**self.files, **dict(files)}.items():
-            held.copy_to(box.work + "/" + name)
-        stdin = stdin if isinstance(stdin, int) else stdin.rewound()
-        command = [*(command or self.command), *args]
-        return Process(box, command, limits or self.limits, stdin, **options)
+        for name, (fd, mode) in {**self.files, **dict(files)}.items():
+            copy(fd, box.work + "/" + name, mode)
+        return Process(box, [*(command or self.command), *args], limits or self.limits, stdin, **options)
 
 
 def open_left(box, name):
-    """Open a regular file that a program has left in its folder; None if there's none of that name, or only a link."""
-    path = box.work + "/" + name
-    if os.path.realpath(path) != os.path.realpath(box.work) + "/" + os.path.normpath(name):
-        return None  # what the driver may read, a program may not
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
+    """Open a regular file that a program has left in its folder; None if there's none, or a link is on the way."""
+    parts = ["work", *name.split("/")]  # the program owns this folder, too
+    fd = os.open(box.root, os.O_RDONLY)
+    for number, part in enumerate(parts, 1):
+        kind = os.O_NONBLOCK if number == len(parts) else os.O_DIRECTORY
+        try:
+            inner = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | kind, dir_fd=fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        fd = inner
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)
@@ -64,12 +65,11 @@ def open_left(box, name):
 
 def take_output(box, process, name):
     """Let a file count as the output of a program."""
-    process.output = b""
+    process.output, most = b"", process.limits["output_bytes"]
     fd = open_left(box, name)
-    if fd is None:
-        return
-    with open(fd, "rb") as file:
-        process.output = file.read(process.limits["output_bytes"] + 1)
-    if len(process.output) > process.limits["output_bytes"]:
-        process.output = process.output[:-1]
+    if fd is not None:
+        process.output = read(fd, most + 1)
+        os.close(fd)
+    if len(process.output) > most:
+        process.output = process.output[:most]
         process.ended = process.ended or "output"

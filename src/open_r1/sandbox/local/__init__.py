@@ -1,20 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes on this machine: one for each submission, two for a communication task, gone afterwards.
 
-`sandbox` the provider · `setup` which isolation holds here, by a probe · `bwrap` with namespaces · `landlock` without
-· `seccomp` system calls · `cgroups` memory and processes · `interpreter` what runs programs · `box` one box, one
-program · `../harness` what runs inside.
+    sandbox = LocalSandbox()
+    run_all([RunRequest("python", {"main.py": "print(int(input()) + 1)"}, (ProgramInput("1"),))], sandbox)
 
-What is covered, by either mechanism, and as root too, who becomes another user first:
-- the network and all sockets;
-- files outside, to read and to write, but for the system's programs and libraries;
-- environment, memory, descriptors and signals of all other processes, the driver's and ours;
-- privileges and namespaces;
-- memory, CPU time, number and output of a whole tree of processes, and what it writes;
-- what it leaves behind, for the next run or for later. Expected outputs are never in a box;
-- what others do: a program or a driver that is killed from outside, or since the trainer's own group or the machine
-  has no memory left, is run once more in a new box, and then a `SandboxError`; a time in which the job was suspended
-  doesn't count; a folder for boxes that is full or can't start programs is refused.
+`setup` finds which isolation holds here, by a probe · `box` starts a box, talks to it, ends it · `bwrap` with
+namespaces · `landlock` without · `seccomp` system calls · `cgroups` memory and processes · `interpreter` what runs
+programs · `../harness` what runs inside.
+
+What is covered, by either mechanism, as root (who becomes another user first) and as an ordinary user. Names are those
+of attacks in tests/integration/attack_table.py, each of which has to succeed outside of a box, or of tests:
+- the network and all sockets: `network`;
+- files outside, to read and to write, but for the system's programs and libraries: `key_files`, `writing_outside`,
+  `secret_in_source`, `secret_in_binary`, `output_file`;
+- environment, memory, descriptors and signals of all other processes, the driver's and ours: `parent_secrets`,
+  `foreign_signals`, `driver_attack`, `result_channel`;
+- privileges and namespaces: `privileges`;
+- memory of a whole tree of processes: `memory_bomb`, `memory_tree`, `memory_chain`, `memory_in_files`;
+- CPU time of a whole tree, and of compilers: `cpu_loop`, `cpu_children`, `template_bomb`; time in which it waits:
+  `sleeping`, `stopping`, `waiting_source`, `idle_source`;
+- number of processes: `fork_bomb`, `thread_bomb`; output, files: `flood_stdout`, `disk`, `many_files`, `huge_binary`;
+- what it leaves behind, for the next run or for later: `next_tests`, `planting`, `daemons`. Expected outputs are never
+  in a box;
+- the end of the trainer: `test_a_killed_parent_leaves_no_process`;
+- what others do (tests/integration/test_sandbox_outages.py): a program or a driver that is killed from outside, or
+  since the trainer's own group or the machine has no memory left, is run once more in a new box, and then a
+  `SandboxError`; a time in which the job was suspended doesn't count; a folder for boxes that is full or can't start
+  programs is refused.
 
 What is not covered:
 - holes in the kernel (a virtual machine is the answer to those: run the trainer in one, or take a provider that does);
@@ -22,10 +34,11 @@ What is not covered:
 - how the system's folders look, and what `/proc` tells of the machine. The interpreter's folder can be read: keep no
   secrets there;
 - where no control groups can be made (`describe` says so), memory that belongs to no process, such as data that waits
-  in sockets, and up to twice the limit for a twentieth of a second, since a program that starts another shows its
-  memory twice for a moment. A verdict doesn't depend on groups: calls, descriptors and shared memory are the same;
-- CPU time of processes whose parents ignore how they end, beyond ten looks a second: what short ones burn may go
-  uncounted, up to the limit on the clock;
+  in sockets (`memory_hidden`) or in files, up to 256 MiB; and up to twice the limit for a twentieth of a second, since
+  a program that starts another shows its memory twice for a moment;
+- more than twice the CPU limit and a second of processes whose parents ignore how they end: the kernel counts those
+  for nobody, and they are estimated ten times a second;
+- attributes and times of the box's own folder, by which a run can leave a mark for the next one of its submission;
 - a program that is killed twice from outside, with memory left: nobody can tell it from one that kills itself, so
   it's a runtime error;
 - calls that only slow the machine (`sync`, `ioprio_set`) or watch files (`inotify`);
@@ -33,6 +46,80 @@ What is not covered:
 - what `landlock` says of its own.
 """
 
-from open_r1.sandbox.local.sandbox import LocalSandbox
+import asyncio
+import time
+
+from open_r1.sandbox.base import (
+    GoOn,
+    RunRequest,
+    RunResult,
+    Sandbox,
+    SandboxError,
+    UnsupportedLanguageError,
+    all_ok,
+)
+from open_r1.sandbox.languages import find_language
+from open_r1.sandbox.local.box import Setup, run_request
+from open_r1.sandbox.local.setup import describe, find_setup
 
 __all__ = ["LocalSandbox"]
+
+_RETRY_S = 60.0  # so long a machine that can't isolate programs isn't tried again: each row of a batch asks
+
+
+class LocalSandbox(Sandbox):
+    """Boxes on this machine; what isolates them is found out at the first use."""
+
+    name = "local"
+
+    def __init__(self, *, python: str | None = None, mechanism: str | None = None) -> None:
+        """Build it; nothing is started.
+
+        Args:
+            python: The interpreter in the boxes; None for the project's if the boxes' user can start it, else the
+                system's.
+            mechanism: "bwrap" or "landlock", or "none" for no isolation at all; None for what the environment's
+                OPEN_R1_SANDBOX says, else the first of the two that passes a probe.
+        """
+        self.python, self.mechanism = python, mechanism
+        self._setup: Setup | None = None
+        self._refusal, self._refused_until = "", 0.0
+        self._trying = asyncio.Lock()
+
+    async def setup(self) -> Setup:
+        """Return how boxes are made here.
+
+        Raises:
+            SandboxError: Nothing here isolates programs, or the interpreter can't be used.
+        """
+        if self._setup is not None:
+            return self._setup
+        async with self._trying:
+            if time.monotonic() < self._refused_until:
+                raise SandboxError(self._refusal)
+            try:
+                self._setup = self._setup or await find_setup(self.python, self.mechanism)
+            except SandboxError as error:
+                self._refusal, self._refused_until = str(error), time.monotonic() + _RETRY_S
+                raise
+            return self._setup
+
+    async def languages(self) -> tuple[str, ...]:
+        """Return the names of the languages it can run; see `Sandbox.languages`."""
+        return tuple((await self.setup()).programs)
+
+    def describe(self) -> str:
+        """Return one line for the log; before the first use it doesn't know what isolates the programs."""
+        return "local: not tried out yet" if self._setup is None else describe(self._setup)
+
+    async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
+        """Compile and run a submission in a new box; see `Sandbox.run`."""
+        setup = await self.setup()
+        for part in (request, request.interactor):
+            language = find_language(part.language if part is not None else "binary")
+            if language.name not in ("binary", *setup.programs):
+                raise UnsupportedLanguageError(
+                    f"This machine can't run {language.name}: {language.program!r} isn't there or can't be started by "
+                    f"the boxes' user; there are {', '.join(setup.programs)}."
+                )
+        return await run_request(setup, request, go_on)

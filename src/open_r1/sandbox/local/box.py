@@ -1,51 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One program in one local box: its processes, the socket to its driver, its control group. It's always ended."""
+"""Life of a local box: started for a submission, talked to, ended always; lost, made anew.
+
+    result = await run_request(setup, RunRequest("python", {"main.py": "print(input())"}, (ProgramInput("1"),)))
+
+What others may have done to a run (a kill from outside, a full disk, a trainer without memory) is no result: the run
+is repeated in a new box. It counts there if the program may have done it, and is a SandboxError if it can't have.
+"""
 
 import ast
 import asyncio
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import signal
 import socket
 import subprocess
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
-from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, SandboxError
+from open_r1.sandbox.base import (
+    GoOn,
+    Interactor,
+    Limits,
+    Outcome,
+    ProgramInput,
+    ProgramRun,
+    RunRequest,
+    RunResult,
+    SandboxError,
+    all_ok,
+)
 from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.harness.processes import MOST_WAITING
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.local.cgroups import Group, machine_oom_kills, make_group
-from open_r1.sandbox.local.interpreter import Room, Started, memory_file
-from open_r1.sandbox.local.landlock import check_folder
+from open_r1.sandbox.local.bwrap import Bubblewrap
+from open_r1.sandbox.local.cgroups import machine_oom_kills, make_group
+from open_r1.sandbox.local.interpreter import BOX_USER, NUM_USERS, Interpreter
+from open_r1.sandbox.local.landlock import Landlock, check_folder
 from open_r1.sandbox.wire import program_to_json
-
-if TYPE_CHECKING:
-    from open_r1.sandbox.local.setup import Setup
 
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
-CHUNK = 1 << 18
-START_S = 30.0  # a box that the driver doesn't report from by then is no box
-ANSWER_S = 20.0  # what the driver may take besides the programs, on a busy machine
+BOXES_A_CORE = 2  # programs that sleep leave their cores to others
+PAUSES_S = (0.05, 2.0)  # before a lost box is made anew: who took all processes or memory may be gone then
+START_S = 30  # a box that the driver doesn't report from by then is no box
+ANSWER_S = 20  # what the driver may take besides the programs, on a busy machine
 LEAVE_S = 2.0  # what a driver that finds itself alone may take to end everything
 END_S = 10.0  # what the kernel may take to end the processes in a box
 DISK_BYTES = 256 * MIB  # what a program may write, in all its files
 LEAST_DISK_BYTES = 16 * MIB  # with less left on the machine's disk, a failure may be for want of it
 GROUP_MB = 48  # the driver and bubblewrap, besides the program
 GROUP_PROCESSES = 8
-HEADER_BYTES = 1 << 20
-PART_BYTES = 1 << 30
+LINE_BYTES = 1 << 20  # the longest line of the driver's
+DENIED = (os.strerror(errno.EAGAIN), "can't start new thread")  # what programs say to whom a process is denied
+GCC_KILLED = "Killed signal terminated program"  # of a compiler's own child
+
+# What the interpreter of a box starts with: the driver's parts become modules, of which the last goes to work.
+_BOOTSTRAP = """
+import marshal, os, sys
+for name, code in marshal.loads(os.pread({code_fd}, 1 << 20, 0)):
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, module.__dict__)
+module.serve({way}, {settings!r})
+"""
+_COUNTER = itertools.count()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How boxes are made on this machine.
+
+    Attributes:
+        mechanism: What isolates them.
+        interpreter: Runs the driver, and the programs in Python.
+        programs: Path of the interpreter or compiler by language.
+        folders: What a box shows besides the system's folders: those of interpreters and compilers.
+        as_root: Whether boxes begin as root and become a user of their own.
+        has_numpy: Whether programs in Python can import numpy.
+    """
+
+    mechanism: Bubblewrap | Landlock
+    interpreter: Interpreter
+    programs: Mapping[str, str]
+    folders: Sequence[str]
+    as_root: bool
+    has_numpy: bool = False
 
 
 class BoxLostError(Exception):
-    """A run that may have ended for what others did: to be repeated in a new box.
+    """A failure of a box, or a run that may have ended for what others did: to be repeated in a new box.
 
     Args:
         message: What is known.
@@ -57,52 +106,252 @@ class BoxLostError(Exception):
         self.run = run
 
 
+@dataclass
+class Progress:
+    """How far a request has come, over all boxes that it needed."""
+
+    compiled: ProgramRun | None = None
+    binary: bytes | None = None
+    runs: list[ProgramRun] = field(default_factory=list)
+    lost_at: int | None = None
+    num_lost: int = 0
+
+
+async def run_request(
+    setup: Setup, request: RunRequest, go_on: GoOn = all_ok, *, most_boxes: int = 1 + len(PAUSES_S)
+) -> RunResult:
+    """Compile and run a submission in a new box; see `Sandbox.run`.
+
+    Args:
+        setup: How boxes are made.
+        request: The submission.
+        go_on: As of `Sandbox.run`.
+        most_boxes: In which a run may fail for reasons that aren't the program's.
+    """
+    progress = Progress()
+    while True:
+        try:
+            async with _places, contextlib.AsyncExitStack() as boxes:
+                await _continue(boxes, setup, request, progress, go_on)
+            break
+        except BoxLostError as loss:
+            is_again = progress.lost_at == len(progress.runs)
+            progress.num_lost = progress.num_lost + 1 if is_again else 1
+            progress.lost_at = len(progress.runs)
+            if is_again and loss.run is not None:
+                if find_language(request.language).compile and progress.compiled is None:
+                    progress.compiled = loss.run
+                else:
+                    progress.runs.append(loss.run)
+                break
+            if progress.num_lost == most_boxes:
+                raise SandboxError(f"A local box failed again and again: {loss}") from loss
+            logger.info("A local box was lost, another one goes on: %s", loss)
+            await asyncio.sleep(PAUSES_S[progress.num_lost - 1])
+    left = len(request.inputs) - len(progress.runs)
+    return RunResult(progress.compiled, (*progress.runs, *(None,) * left), progress.binary)
+
+
+def _begin() -> None:
+    """Let no box run yet: at import, and in a fork, where a box's socket that stays open would keep it alive."""
+    global _places, _ways
+    for way in _ways:
+        way.close()
+    _places, _ways = asyncio.Semaphore(BOXES_A_CORE * len(os.sched_getaffinity(0))), weakref.WeakSet()
+
+
+_ways: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # of all boxes, both ends
+_places: asyncio.Semaphore
+_begin()
+os.register_at_fork(after_in_child=_begin)
+
+
+async def _continue(
+    boxes: contextlib.AsyncExitStack, setup: Setup, request: RunRequest, progress: Progress, go_on: GoOn
+) -> None:
+    """Go on with a request in a new box, and one more for an interactor."""
+    num_inputs, runs = len(request.inputs), progress.runs
+    box = LocalBox(setup, request, request, accepts=progress.lost_at is not None)
+    await box.open(boxes, request.inputs[len(runs) :] if request.interactor is None else ())
+    progress.compiled, progress.binary = box.compiled, box.binary
+    if not box.has_program:
+        return
+    interactor = None
+    if request.interactor is not None:
+        interactor = LocalBox(setup, request.interactor, request)
+        try:
+            await interactor.open(boxes, request.inputs)
+        except BoxLostError as loss:
+            raise BoxLostError(f"The interactor's box was lost: {loss}") from loss
+        if not interactor.has_program:
+            raise ValueError(f"The interactor doesn't compile: {interactor.compiled and interactor.compiled.stderr}")
+    size = request.stop_after or num_inputs
+    while len(runs) < num_inputs:
+        first = len(runs) - len(runs) % size
+        with _our_failures():
+            await box.run_batch(request.inputs[len(runs) : first + size], runs, interactor)
+        if len(runs) < num_inputs:
+            _places.release()  # who is asked may need boxes too
+            try:
+                if not await go_on(first, runs[first:]):
+                    return
+            finally:
+                await _places.acquire()
+
+
+@contextlib.contextmanager
+def _our_failures() -> Iterator[None]:
+    """Turn errors of this machine (no descriptors, memory, processes or threads left) into the loss of a box."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise BoxLostError(f"A local box failed: {type(error).__name__}: {error}") from error
+
+
 class LocalBox:
-    """A submission, or an interactor, in a box of its own. Make it with `open_box`, end it with `close`.
+    """A submission, or an interactor, in a box of its own.
 
     Attributes:
         compiled: The compiler's run; None where nothing is compiled.
         binary: The compiled program, if it's kept.
-        limits: Of a run.
-        is_closed: Whether programs can't kill the driver.
-        kills_itself: Whether a run that a SIGKILL ended is a result: this program's have ended so in two boxes.
     """
 
-    def __init__(self, started: Started, way: socket.socket, group: Group | None, log: int, limits: Limits) -> None:
-        self.process, self.root, self.folder = started.process, started.root, started.folder
-        self.way, self.group, self.log, self.limits = way, group, log, limits
+    def __init__(
+        self, setup: Setup, part: RunRequest | Interactor, request: RunRequest, *, accepts: bool = False
+    ) -> None:
+        """Note what is to run; nothing is started.
+
+        Args:
+            setup: How boxes are made.
+            part: The program.
+            request: It, or the request that it's the interactor of.
+            accepts: Whether a failure that others may have caused counts: it's the second.
+        """
+        self.setup, self.part, self.request, self.accepts = setup, part, request, accepts
         self.compiled: ProgramRun | None = None
         self.binary: bytes | None = None
-        self.kills_itself, self.is_closed = False, True
-        self._has_run = False
-        self._kills, self._machine_kills = 0, machine_oom_kills()
-        self._waiting, self._patience_s = bytearray(), 0.0
+        self._has_run, self._held = False, contextlib.AsyncExitStack()
 
     @property
     def has_program(self) -> bool:
         """Whether there is a program to run."""
         return self.compiled is None or self.compiled.outcome is Outcome.OK
 
-    async def run_batch(self, inputs: Sequence[ProgramInput], runs: list[ProgramRun]) -> None:
+    async def open(self, boxes: contextlib.AsyncExitStack, inputs: Sequence[ProgramInput]) -> None:
+        """Start the box, with room for any of the inputs, send the program and compile it.
+
+        Raises:
+            BoxLostError: It failed.
+        """
+        part, limits, first = self.part, self.part.limits, self.request.compile_limits
+        job = program_to_json(part, first, self.setup.programs.get(find_language(part.language).name))
+        files = {name: _encoded(content) for name, content in part.files.items()}
+        extra = sum(map(len, files.values())) + max(map(_size, inputs), default=0)
+        memory_mb = limits.memory_mb - (-(extra + 2 * limits.output_bytes) // MIB)  # the driver holds what is printed
+        of_runs = memory_mb + GROUP_MB, limits.processes + GROUP_PROCESSES
+        of_all = max(of_runs[0], first.memory_mb), max(of_runs[1], first.processes)
+        boxes.push_async_callback(self._close)
+        with _our_failures():
+            self._start(DISK_BYTES + extra, *(of_all if job["compile"] else of_runs))
+            self._reader, self._writer = await asyncio.open_unix_connection(sock=self._way, limit=LINE_BYTES)
+            self._held.callback(self._writer.transport.abort)
+            self._writer.transport.set_write_buffer_limits(0)
+            await self._answer(START_S)
+            await asyncio.shield(self._entering)
+            self._kills = self._count_kills()
+            job |= {"root": self._root, "watches": self._group is None, "keeps_binary": self.request.keeps_binary}
+            await self._send({**job, "files": _sizes(files, job["executable"])}, files.values())
+            if job["compile"] is not None:
+                self._has_run = True
+                self.compiled = await self._run(first)
+                self._lower_limits(*of_runs)
+
+    def _start(self, disk_bytes: int, memory_mb: int, processes: int) -> None:
+        """Start the processes; what is made for them is held until they have ended."""
+        setup, held = self.setup, self._held
+        self._group = make_group(memory_mb, processes)
+        held.push_async_callback(self._remove_group)
+        self._folder = setup.mechanism.new_folder(disk_bytes)
+        held.callback(self._remove_folder)
+        self._log = os.memfd_create("open_r1_box")
+        held.callback(os.close, self._log)
+        # The kernel counts processes by users, not by boxes.
+        user = BOX_USER + 1 + (131 * os.getpid() + next(_COUNTER)) % NUM_USERS if setup.as_root else None
+        settings = {"root": self._folder, "user": user, "disk_bytes": disk_bytes}
+        settings |= setup.mechanism.settings(setup.folders)
+        self._root = settings["root"]
+        self._way, theirs = socket.socketpair()
+        _ways.update((self._way, theirs))
+        with theirs:
+            way, code_fd = theirs.fileno(), setup.interpreter.code_fd
+            code = _BOOTSTRAP.format(code_fd=code_fd, way=way, settings=settings)
+            # As little of the interpreter as it needs.
+            driver = [setup.interpreter.path, "-I", "-S", "-E", "-X", "frozen_modules=on", "-c", code]
+            try:
+                self._process = subprocess.Popen(
+                    [*setup.mechanism.command(setup.folders, disk_bytes, as_root=setup.as_root), *driver],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._log,
+                    env={},
+                    cwd="/",
+                    pass_fds=(code_fd, way),
+                    start_new_session=True,  # an interrupt from the terminal ends boxes only through us
+                )
+                held.push_async_callback(self._end_processes)
+            finally:
+                held.callback(self._way.close)  # the driver ends everything when nobody is there any more
+        # It may take the kernel some milliseconds.
+        self._entering = asyncio.ensure_future(asyncio.to_thread(self._enter_group))
+        held.push_async_callback(asyncio.gather, self._entering, return_exceptions=True)
+
+    def _lower_limits(self, memory_mb: int, processes: int) -> None:
+        try:
+            if self._group is not None:
+                self._group.set_limits(memory_mb, processes)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # the compiler's files are still in memory
+                raise
+
+    def _enter_group(self) -> None:
+        """Move all processes of the box into its control group."""
+        if self._group is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
+                self._group.add(self._process.pid)
+
+    async def run_batch(
+        self, inputs: Sequence[ProgramInput], runs: list[ProgramRun], interactor: "LocalBox | None" = None
+    ) -> None:
         """Run the program on some inputs, appending to `runs`; the next input is sent while the program runs.
 
         Raises:
-            BoxLostError, SandboxError: As of `result`.
+            BoxLostError: It failed, or a run may have ended for what others did.
         """
-
-        async def feed() -> None:
+        if interactor is not None:
             for given in inputs:
-                await self.send_input(given)
+                runs.append(await self._communicate(given, interactor))
+            return
+        for number in range(-1, len(inputs)):
+            for given in inputs[number + 1 : number + 2]:
+                await self._send_input(given)
+            if number >= 0:
+                runs.append(await self._run(self.part.limits))
 
-        feeding = asyncio.ensure_future(feed())
-        try:
-            for _ in inputs:
-                runs.append(await self.result())
-        finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
+    async def _communicate(self, given: ProgramInput, interactor: "LocalBox") -> ProgramRun:
+        """Let a submission and an interactor talk over two pipes; return the submission's run with the other's."""
+        with contextlib.ExitStack() as stack:
+            to_read, to_write = _pipe(stack), _pipe(stack)
+            await self._send_input(ProgramInput(), "submission", (to_read[0], to_write[1]))
+            await interactor._send_input(given, "interactor", (to_write[0], to_read[1]))
+        own, other = self._run(self.part.limits), interactor._run(interactor.part.limits)
+        run, talk = await asyncio.gather(own, other, return_exceptions=True)
+        if isinstance(run, BaseException):
+            raise run
+        if isinstance(talk, BaseException):
+            raise BoxLostError(f"The interactor's box was lost: {talk}") from talk
+        return replace(run, interactor=talk)
 
-    async def send_input(self, given: ProgramInput, role: str | None = None, passed: Sequence[int] = ()) -> None:
+    async def _send_input(self, given: ProgramInput, role: str | None = None, passed: Sequence[int] = ()) -> None:
         """Send what a run gets.
 
         Args:
@@ -111,372 +360,172 @@ class LocalBox:
             passed: The ends of its pipes there: to read from, to write to.
         """
         stdin, files = _encoded(given.stdin), {name: _encoded(text) for name, text in given.files.items()}
-        header = {
-            "stdin": len(stdin),
-            "files": _sizes(files),
-            "args": [*given.args],
-            "output_file": given.output_file,
-            "role": role,
-        }
+        header = {"stdin": len(stdin), "files": _sizes(files), "args": [*given.args], "role": role}
         self._has_run = True
-        await self._send(header, [stdin, *files.values()], passed)
+        await self._send({**header, "output_file": given.output_file}, [stdin, *files.values()], passed)
 
-    async def result(self) -> ProgramRun:
-        """Return the next run.
-
-        Raises:
-            BoxLostError: The box is lost after a program has run in it.
-            SandboxError: It's lost, and no program had anything to do with it.
-        """
-        return await self._run(self.limits)
-
-    async def prepare(self, job: Mapping[str, Any], files: Mapping[str, bytes], compile_limits: Limits) -> None:
-        """Send the program and wait until it is compiled; see `result`."""
-        await self._send({**job, "files": _sizes(files, job["executable"])}, list(files.values()))
-        if job["compile"] is not None:
-            self._has_run = True
-            self.compiled = await self._run(compile_limits)
-
-    def limit_group(self, memory_mb: int, processes: int) -> None:
-        """Lower the limits of the box from the compiler's to the program's, where a control group has them."""
-        try:
-            if self.group is not None:
-                self.group.set_limits(memory_mb + GROUP_MB, processes + GROUP_PROCESSES)
-        except OSError as error:
-            if error.errno != errno.EBUSY:  # the compiler's files are still in memory
-                raise
+    async def _send(self, header: dict[str, Any], parts: Iterable[bytes], passed: Sequence[int] = ()) -> None:
+        """Send a message, and descriptors with it; it waits here until the driver takes it."""
+        line = repr(header).encode() + b"\n"
+        if passed:
+            await self._writer.drain()
+        while passed:
+            try:
+                line, passed = line[socket.send_fds(self._way, [line], passed) :], ()
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+        self._writer.writelines([line, *parts])
 
     async def _run(self, limits: Limits) -> ProgramRun:
         """Return the run that the driver reports next; the binary comes with the compiler's."""
         try:
-            async with self._answers(MOST_WAITING * limits.backstop_s + ANSWER_S):
-                record = await self._record()
-                stdout, stderr, binary = [
-                    await self._bytes(record.pop(name)) for name in ("stdout", "stderr", "binary")
-                ]
-                was_ended = record.pop("was_ended")
-                run = ProgramRun(
-                    Outcome(record.pop("outcome")),
-                    stdout=stdout.decode("utf-8", "replace"),
-                    stderr=stderr.decode("utf-8", "replace"),
-                    **record,
-                )
-        except BoxLostError as error:
-            own, others = self._memory_kills()
+            record, (stdout, stderr, binary) = await self._answer(MOST_WAITING * limits.backstop_s + ANSWER_S)
+        except BoxLostError as loss:
+            own, elsewhere = self._new_kills()
             if own:
-                error.run = ProgramRun(Outcome.MEMORY_LIMIT, stderr=f"The program ended its box. {error}")
-            elif others:
-                error.run = None
+                loss.run = ProgramRun(Outcome.MEMORY_LIMIT, stderr=f"The program ended its box. {loss}")
+            elif elsewhere:
+                loss.run = None
             raise
+        was_ended = record.pop("was_ended")
+        texts = {"stdout": stdout.decode("utf-8", "replace"), "stderr": stderr.decode("utf-8", "replace")}
+        run = ProgramRun(Outcome(record.pop("outcome")), **texts, **record)
         self.binary = self.binary or binary or None
         # Asked after each run, also after one that ended well: a kill is never charged to a later one.
-        own, others = self._memory_kills()
+        own, elsewhere = self._new_kills()
         if own:
             return replace(run, outcome=Outcome.MEMORY_LIMIT)
         if run.outcome is Outcome.RUNTIME_ERROR and not was_ended:
-            self._require_own_failure(run, others)
+            self._require_own_failure(run, elsewhere)
         return run
 
-    def _memory_kills(self) -> tuple[bool, bool]:
-        """Return whether the kernel has killed since this was last asked: for the box's limit, for want elsewhere."""
-        known, self._machine_kills = self._machine_kills, machine_oom_kills()
-        elsewhere = self._machine_kills > known
-        if self.group is None:
-            return False, elsewhere
-        kills, self._kills = self._kills, self.group.oom_kills()
-        if self._kills == kills:
-            return False, False
-        is_own = self.group.has_met_limit()
-        return is_own, not is_own
+    def _count_kills(self) -> int:
+        """Return how many processes the kernel has killed for want of memory, in the box if it can be told."""
+        return machine_oom_kills() if self._group is None else self._group.oom_kills()
+
+    def _new_kills(self) -> tuple[bool, bool]:
+        """Return whether it has killed since this was last asked: for the box's limit, for want elsewhere."""
+        known, self._kills = self._kills, self._count_kills()
+        own = self._kills > known and self._group is not None and self._group.has_met_limit()
+        return own, self._kills > known and not own
 
     def _require_own_failure(self, run: ProgramRun, was_memory_elsewhere: bool) -> None:
         """Raise BoxLostError for a failure that others may have caused."""
-        words = "Killed signal terminated program"  # of a compiler's own child, as GCC says it
-        is_killed = signal.SIGKILL in (run.signal, (run.exit_code or 0) - 128) or words in run.stderr
-        if was_memory_elsewhere and (is_killed or self.group is not None):
+        is_killed = signal.SIGKILL in (run.signal, (run.exit_code or 0) - 128) or GCC_KILLED in run.stderr
+        if was_memory_elsewhere and (is_killed or self._group is not None):
             raise BoxLostError("The machine, or the trainer's own group, has no memory left.")
-        if is_killed and not self.kills_itself:
-            raise BoxLostError("A program was killed, and not by its box.", run)
-        if self.folder is not None:
+        if not self.accepts and (is_killed or any(word in run.stderr for word in DENIED)):
+            raise BoxLostError("A program was killed, and not by its box, or denied a process.", run)
+        if self._folder is not None:
             try:
-                check_folder(self.folder, LEAST_DISK_BYTES)
+                check_folder(self._folder, LEAST_DISK_BYTES)
             except OSError as error:
                 raise BoxLostError(f"The folder of a box has no room any more: {error}") from error
 
-    async def _send(self, header: dict[str, Any], parts: Sequence[bytes] = (), passed: Sequence[int] = ()) -> None:
-        """Send a message, and descriptors with it."""
-        loop = asyncio.get_running_loop()
-        line = repr(header).encode() + b"\n"
+    async def _answer(self, timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
+        """Return the driver's next answer; of a time in which this process was stopped, a second at most counts."""
+        reading = asyncio.ensure_future(self._read())
         try:
-            if passed:
-                await self._writable()
-                line = line[socket.send_fds(self.way, [line], list(passed)) :]
-            await loop.sock_sendall(self.way, line)
-            for part in parts:
-                await loop.sock_sendall(self.way, part)
-        except OSError as error:
-            self._fail(f"The box takes nothing more ({error}). {self._said()}", error)
+            while not (await asyncio.wait([reading], timeout=1.0))[0]:
+                timeout_s -= 1.0
+                if timeout_s < 0:
+                    raise TimeoutError("the driver is silent")
+            return reading.result()
+        except (OSError, EOFError, ValueError, TypeError, SyntaxError) as error:
+            # A driver that ends without a word was killed from outside, where programs can't do it.
+            said = os.pread(self._log, 4096, 0).decode("utf-8", "replace").strip()
+            is_killed = (
+                self.setup.mechanism.name != "none" and isinstance(error, (EOFError, ConnectionError)) and not said
+            )
+            message = f"The box is lost ({type(error).__name__}: {error}). {said}"
+            run = ProgramRun(Outcome.RUNTIME_ERROR, stderr=f"The program ended its box. {message}")
+            raise BoxLostError(message, run if self._has_run and not is_killed else None) from error
+        finally:
+            reading.cancel()
 
-    async def ready(self) -> None:
-        """Wait for the driver's report."""
-        async with self._answers(START_S):
-            await self._record()
-
-    @contextlib.asynccontextmanager
-    async def _answers(self, timeout_s: float) -> Any:
-        """Limit the time that answers may take; turn what is wrong with them into the loss of the box."""
-        self._patience_s = timeout_s
-        try:
-            yield
-        except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:
-            self._fail(f"The box is lost ({type(error).__name__}: {error}). {self._said()}", error)
-
-    async def _record(self) -> dict[str, Any]:
-        while b"\n" not in self._waiting:
-            if len(self._waiting) > HEADER_BYTES:
-                raise ValueError("a line without end")
-            await self._more()
-        line, _, rest = bytes(self._waiting).partition(b"\n")
-        self._waiting = bytearray(rest)
+    async def _read(self) -> tuple[dict[str, Any], list[bytes]]:
+        line = await self._reader.readline()
+        if not line:
+            raise EOFError("the driver has ended")
         record = ast.literal_eval(line.decode())
         if "error" in record:
             self._has_run = self._has_run and record["has_run"] != 0
-            self._fail(f"The driver failed: {record['error']}.")
-        return record
+            raise ValueError(record["error"])
+        return record, [await self._reader.readexactly(record.pop(name, 0)) for name in ("stdout", "stderr", "binary")]
 
-    async def _bytes(self, size: int) -> bytes:
-        if not 0 <= size <= PART_BYTES:
-            raise ValueError(f"a part of {size} bytes")
-        while len(self._waiting) < size:
-            await self._more()
-        taken = bytes(self._waiting[:size])
-        del self._waiting[:size]
-        return taken
-
-    async def _more(self) -> None:
-        """Read what comes next; of a time in which this process was stopped, a second at most counts."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                data = self.way.recv(CHUNK)
-                break
-            except BlockingIOError:
-                pass
-            if self._patience_s <= 0:
-                raise TimeoutError("the driver is silent")
-            step_s = min(1.0, self._patience_s)
-            ready = loop.create_future()
-            loop.add_reader(self.way, lambda ready=ready: ready.done() or ready.set_result(None))
-            try:
-                await asyncio.wait([ready], timeout=step_s)
-            finally:
-                loop.remove_reader(self.way)
-            self._patience_s -= 0.0 if ready.done() else step_s
-        if not data:
-            raise ConnectionResetError("the driver has ended")
-        self._waiting += data
-
-    async def _writable(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-        loop.add_writer(self.way, lambda: ready.done() or ready.set_result(None))
-        try:
-            await ready
-        finally:
-            loop.remove_writer(self.way)
-
-    def _fail(self, message: str, cause: Exception | None = None) -> NoReturn:
-        if not self._has_run:
-            raise SandboxError(message) from cause
-        # A driver that ends without a word was killed from outside, where programs can't do it.
-        is_killed = self.is_closed and isinstance(cause, ConnectionError) and not self._said()
-        run = ProgramRun(Outcome.RUNTIME_ERROR, stderr=f"The program ended its box. {message}")
-        raise BoxLostError(message, None if is_killed else run) from cause
-
-    def _said(self) -> str:
-        """Return what bubblewrap or the driver complained of."""
-        return os.pread(self.log, 4096, 0).decode("utf-8", "replace").strip()
-
-    def enter_group(self) -> None:
-        """Move all processes of the box into its control group; the kernel may take some milliseconds for that."""
-        if self.group is not None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
-                self.group.add(self.process.pid)
-
-    async def close(self, entering: asyncio.Future[None] | None = None) -> None:
-        """End everything in the box and wait until it's gone; a caller cancelled any number of times holds nothing up.
-
-        Args:
-            entering: What still moves the box into its control group, to be waited for first.
-        """
-        self.way.close()  # the driver ends everything when nobody is there any more
-        ending = asyncio.ensure_future(self._ended(entering))
+    async def _close(self) -> None:
+        """End everything in the box and wait until it's gone, however often the caller is cancelled."""
+        ending = asyncio.ensure_future(self._end())
         _ENDINGS.add(ending)
         ending.add_done_callback(_ENDINGS.discard)
         await asyncio.shield(ending)
 
-    async def _ended(self, entering: asyncio.Future[None] | None) -> None:
+    async def _end(self) -> None:
         try:
-            if entering is not None:
-                await asyncio.wait([entering])
-                entering.exception()  # who opened the box has it, or something graver
-            if not await _exited(self.process, LEAVE_S):
-                self._kill()
-                if not await _exited(self.process, END_S):
-                    logger.error("A local box (process %d) doesn't end.", self.process.pid)
-                    return
-            await self._remove_traces()
+            await self._held.aclose()
         except OSError as error:  # no reason to lose the results
             logger.error("What a local box has left can't be removed: %s.", error)
-        finally:
-            os.close(self.log)
 
-    async def _remove_traces(self) -> None:
-        """Remove the folder and the group; the kernel needs a moment for its last processes."""
-        if self.folder is not None:
-            empty(self.folder)
-            Path(self.folder).rmdir()
-        group, patience = self.group, 200
-        while group is not None and not group.remove():
-            if patience == 0:
-                logger.error("The control group of a local box can't be removed: processes %s.", group.pids())
+    async def _end_processes(self) -> None:
+        if not await self._exits(LEAVE_S):
+            # With the driver the kernel ends all others in the box; its parent then ends by itself.
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            with contextlib.suppress(OSError):  # a kernel without these lists, or it has just ended
+                for pid in children.read_text().split()[:1] or [self._process.pid]:
+                    os.kill(int(pid), signal.SIGKILL)
+            if not await self._exits(END_S):
+                logger.error("A local box (process %d) doesn't end.", self._process.pid)
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            if hasattr(self, "_process"):
+                empty(self._folder)
+            Path(self._folder).rmdir()
+
+    async def _remove_group(self) -> None:
+        for _ in range(200):  # the kernel needs a moment for the last processes
+            if self._group is None or self._group.remove():
                 return
-            patience -= 1
-            group.kill()
             await asyncio.sleep(0.01)
+        logger.error("The control group of a local box can't be removed.")
 
-    def _kill(self) -> None:
-        """Kill the driver, with which the kernel ends all others in the box; then what holds the box."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        with contextlib.suppress(OSError):  # a kernel without these lists, or it has just ended
-            for child in children.read_text().split():
-                os.kill(int(child), signal.SIGKILL)
-                return  # its parent ends by itself, behind everything in the box
-        self.process.kill()
+    async def _exits(self, timeout_s: float) -> bool:
+        """Wait for the end of the box's first process without a thread; return whether it came in time."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        pidfd = os.pidfd_open(self._process.pid)
+        loop.add_reader(pidfd, ended.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await ended.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+        self._process.wait()
+        return True
 
 
 _ENDINGS: set[asyncio.Future[None]] = set()  # the loop itself holds only weak references
-_WAYS: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # of all boxes, both ends
 
 
-def _close_ways() -> None:
-    """Close what a fork of this process got of its boxes: a box ends when nobody holds its socket any more."""
-    for way in list(_WAYS):
-        way.close()
+def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
+    """Return the ends of a pipe that the users of boxes may open again by their paths below `/dev/fd`."""
+    ends = os.pipe()
+    for fd in ends:
+        stack.callback(os.close, fd)
+    os.fchmod(ends[0], 0o666)
+    return ends
 
 
-os.register_at_fork(after_in_child=_close_ways)
-
-
-async def _exited(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Wait for the end of a process without a thread; return whether it came in time."""
-    loop = asyncio.get_running_loop()
-    pidfd = os.pidfd_open(process.pid)
-    ended = loop.create_future()
-    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
-    try:
-        async with asyncio.timeout(timeout_s):
-            await ended
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-    process.wait()
-    return True
-
-
-async def open_box(
-    setup: "Setup",
-    part: RunRequest | Interactor,
-    inputs: Sequence[ProgramInput],
-    compile_limits: Limits,
-    keeps_binary: bool = False,
-) -> LocalBox:
-    """Start a box, send the program and compile it.
-
-    Args:
-        setup: How boxes are made.
-        part: The program.
-        inputs: What it will get: the box has room for it.
-        compile_limits: Of the compiler.
-        keeps_binary: Whether the compiled program comes out.
-
-    Raises:
-        BoxLostError, SandboxError: As of `LocalBox.result`.
-    """
-    program = setup.programs.get(find_language(part.language).name)
-    job = program_to_json(part, compile_limits, program) | {"keeps_binary": keeps_binary}
-    files = {
-        name: content if isinstance(content, bytes) else _encoded(content) for name, content in part.files.items()
-    }
-    extra = sum(map(len, files.values())) + max(map(_size, inputs), default=0)
-    extra_mb = -(-(extra + 2 * part.limits.output_bytes) // MIB)  # the driver holds what a program prints
-    memory_mb, processes = part.limits.memory_mb + extra_mb, part.limits.processes
-    first = (memory_mb, processes)
-    if job["compile"] is not None:
-        first = (max(memory_mb, compile_limits.memory_mb), max(processes, compile_limits.processes))
-    box = await _start(setup, Room(DISK_BYTES + extra, *first), part.limits)
-    try:
-        job |= {"root": box.root, "watches": box.group is None}
-        await box.prepare(job, files, compile_limits)
-        if first != (memory_mb, processes):
-            box.limit_group(memory_mb, processes)
-    except BaseException:
-        await box.close()
-        raise
-    return box
-
-
-async def _start(setup: "Setup", room: Room, limits: Limits) -> LocalBox:
-    """Start a box and return it once its driver has reported.
-
-    Raises:
-        SandboxError: It doesn't start.
-    """
-    try:
-        box = _start_processes(setup, room, limits)
-    except OSError as error:  # no descriptors, processes or memory are left, or no room for a folder
-        raise SandboxError(f"A local box can't be started: {error}.") from error
-    entering = asyncio.ensure_future(asyncio.to_thread(box.enter_group))
-    try:
-        await box.ready()
-        await asyncio.shield(entering)
-    except BaseException as error:
-        await box.close(entering)
-        if isinstance(error, (OSError, RuntimeError)):  # the latter where no thread can be started
-            raise SandboxError(f"A local box can't be put into its control group: {error}.") from error
-        raise
-    return box
-
-
-def _start_processes(setup: "Setup", room: Room, limits: Limits) -> LocalBox:
-    """Start the processes of a box; what was made for them is gone if that fails."""
-    with contextlib.ExitStack() as stack:
-        group = make_group(room.memory_mb + GROUP_MB, room.processes + GROUP_PROCESSES)
-        if group is not None:
-            stack.callback(group.remove)
-        log = memory_file(b"")
-        stack.callback(os.close, log)
-        ours, theirs = socket.socketpair()
-        _WAYS.update((ours, theirs))
-        stack.callback(ours.close)
-        with theirs:
-            ours.setblocking(False)
-            started = setup.mechanism.start(setup.interpreter, setup.folders, theirs.fileno(), log, room)
-        stack.pop_all()
-    box = LocalBox(started, ours, group, log, limits)
-    box.is_closed = setup.mechanism.name != "none"
-    return box
-
-
-def _encoded(text: str) -> bytes:
+def _encoded(content: str | bytes) -> bytes:
     """Return a text as bytes; what can't be in UTF-8 (half a surrogate pair) becomes a question mark."""
-    return text.encode("utf-8", "replace")
+    return content if isinstance(content, bytes) else content.encode("utf-8", "replace")
 
 
-def _sizes(files: Mapping[str, bytes], executable: str | None = None) -> list[tuple[str, int, bool]]:
-    return [(name, len(content), name == executable) for name, content in files.items()]
+def _sizes(files: Mapping[str, bytes], executable: str | None = None) -> list[tuple[str, int, int]]:
+    """Return the names, sizes and modes of files."""
+    return [(name, len(content), 0o555 if name == executable else 0o444) for name, content in files.items()]
 
 
 def _size(given: ProgramInput) -> int:

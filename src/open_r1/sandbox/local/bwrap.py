@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command of a box made by bubblewrap: namespaces of its own, a small read-only file system, no capabilities.
+"""Command of a box made by bubblewrap: namespaces of its own, a small read-only file system, no capabilities.
+
+    chroot --userspec=+60578:+60578 --groups= / bwrap --unshare-user ... --tmpfs /box --remount-ro / -- python3 ...
 
 What programs can learn of the machine: its load and its kernel; the path of the box's control group, which holds the
 number of our process and when it started; the system's programs and libraries, whose files they can lock (`flock`).
@@ -11,17 +13,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from open_r1.sandbox.local.interpreter import (
-    BOX_USER,
-    DRIVER_PARTS,
-    Interpreter,
-    Room,
-    Started,
-    drop_user,
-    has_other_users,
-    memory_file,
-    new_user,
-)
+from open_r1.sandbox.local.interpreter import BOX_USER, has_other_users
 from open_r1.sandbox.local.seccomp import filter_program
 
 ROOT = "/box"  # the one place where programs can write
@@ -43,53 +35,35 @@ TO_BECOME_USER = ("cap_setuid", "cap_setgid", "cap_chown")
 
 
 class Bubblewrap:
-    """Boxes made by bubblewrap."""
+    """Boxes made by bubblewrap; see `box.Mechanism`."""
 
     name = "bwrap"
-    driver_parts = DRIVER_PARTS
-    private_parts = (*DRIVER_PARTS, "confine")
 
     def __init__(self, path: str) -> None:
-        """Build it.
-
-        Args:
-            path: Where bubblewrap is.
-        """
         self.path = path
 
     def describe(self) -> str:
         """Return what isolates programs."""
         return f"bubblewrap ({self.path})"
 
-    def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
-        """Start the processes of a box.
+    def new_folder(self, disk_bytes: int) -> None:
+        """Return None: the box has a file system in memory."""
 
-        Args:
-            interpreter: Runs the driver.
-            folders: What the box shows besides the system's folders.
-            socket_fd: Becomes the driver's way to us.
-            log: Gets what bubblewrap and the driver complain of.
-            room: What may be used in the box.
+    def command(self, folders: Iterable[str], disk_bytes: int, *, as_root: bool) -> list[str]:
+        """Return the words before the interpreter's."""
+        before = drop_user() if has_other_users() and not as_root else ()
+        return [*before, *bwrap_command(self.path, folders, disk_bytes, as_root=as_root)]
 
-        Raises:
-            OSError: They can't be started.
-        """
-        seccomp_fd = memory_file(_filter())
-        try:
-            is_private = interpreter.is_private
-            call = f"serve_as({new_user()}, {ROOT!r}, {socket_fd})" if is_private else f"serve({socket_fd})"
-            before = [
-                *(() if is_private else drop_user(self.path)),
-                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, as_root=is_private),
-            ]
-            return Started(interpreter.start(call, (seccomp_fd, socket_fd), log, before), ROOT)
-        finally:
-            os.close(seccomp_fd)
+    def settings(self, folders: Iterable[str]) -> dict[str, object]:
+        """Return what `confine.serve` needs to know."""
+        return {"root": ROOT, "filter": filter_program().hex()}
 
 
 @functools.cache
-def _filter() -> bytes:
-    return filter_program()
+def drop_user() -> Sequence[str]:
+    """Return the words before a command that make root the boxes' user, without a copy of this large process."""
+    chroot = shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin") or "chroot"
+    return (chroot, f"--userspec=+{BOX_USER}:+{BOX_USER}", "--groups=", "/")
 
 
 def bwrap_path() -> str | None:
@@ -104,16 +78,13 @@ def bwrap_path() -> str | None:
     return found
 
 
-def bwrap_command(
-    bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_fd: int, *, as_root: bool = False
-) -> list[str]:
+def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, *, as_root: bool = False) -> list[str]:
     """Return the words before the command that runs in the box.
 
     Args:
         bwrap: Path of bubblewrap.
         folders: What to show besides the system's folders, at the same paths, read-only.
         disk_bytes: What may be written in the box.
-        seccomp_fd: Descriptor of the filter of system calls.
         as_root: Whether the command begins as root, to become another user by itself: then there's no namespace of
             users, and the filter is what keeps programs from making one.
     """
@@ -132,7 +103,6 @@ def bwrap_command(
         "--new-session",
         "--as-pid-1",  # the driver: nobody in the box can end it, and it inherits the orphans
         *("--hostname", "box"),
-        *("--seccomp", str(seccomp_fd)),
         # Made by root, they would be closed to the user that the command becomes.
         *(word for folder in _parents(folders) if as_root for word in ("--perms", "0755", "--dir", folder)),
         *("--ro-bind", "/usr", "/usr"),

@@ -23,41 +23,22 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from open_r1.sandbox.local.interpreter import (
-    DRIVER_PARTS,
-    Interpreter,
-    Room,
-    Started,
-    has_other_users,
-    new_user,
-)
 from open_r1.sandbox.local.seccomp import filter_program
 
 PREFIX = "open_r1_box_"
 MIN_VERSION = 3  # Linux 6.2; before, a program could cut any file of its user's to nothing
+MIN_FILES = 1000  # that the file system of boxes must have room for
 _SIGNALS_SINCE = 6  # Linux 6.12
-_NUM_TASKS_OF_OTHERS = 4096  # by so much the number of its user's other processes may rise while a box runs
 _SYSTEM_FOLDERS = (
-    "/usr",
-    "/bin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/sbin",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/ssl/openssl.cnf",
+    *("/usr", "/bin", "/lib", "/lib32", "/lib64", "/sbin"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/etc/ssl/openssl.cnf"),
 )
 _CREATE_RULESET = 444
 _ASK_VERSION = 1
-MIN_FILES = 1000  # that the file system of boxes must have room for
 
 
 class Landlock:
-    """Boxes of processes that confine themselves, or with `confines=False` of processes that don't."""
-
-    driver_parts = (*DRIVER_PARTS, "confine")
-    private_parts = ()
+    """Boxes of processes that confine themselves; see `box.Mechanism`."""
 
     def __init__(self, *, confines: bool = True) -> None:
         """Build it.
@@ -66,55 +47,37 @@ class Landlock:
             confines: Whether programs are confined: False for "none".
         """
         self.name = "landlock" if confines else "none"
-        self.confines = confines
 
     def describe(self) -> str:
         """Return what isolates programs."""
-        if not self.confines:
+        if self.name == "none":
             return "NOTHING isolates programs (OPEN_R1_SANDBOX=none)"
         return f"Landlock of version {version()} and a filter of system calls"
 
-    def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
-        """Start a box; see `Bubblewrap.start`. Where we are root, each box has a user of its own."""
-        user = new_user() if has_other_users() else None
-        folder = _new_folder(room.disk_bytes)
-        try:
-            if user is not None:
-                os.chown(folder, user, user)
-            settings = self.settings(folder, user=user, readable=folders, room=room)
-            process = interpreter.start(f"serve({socket_fd}, {settings!r})", (socket_fd,), log)
-            return Started(process, folder, folder)
-        except BaseException:
-            Path(folder).rmdir()
-            raise
+    def new_folder(self, disk_bytes: int) -> str:
+        """Make the folder of a box.
 
-    def settings(self, root: str, *, user: int | None, readable: Iterable[str], room: Room) -> dict[str, object]:
-        """Return what `confine.serve` needs to know, as values that Python can write.
-
-        The process that calls it serves one box. The box ends, with all that runs in it, when the other end of the
-        driver's socket is closed, or when the driver is killed.
-
-        Args:
-            root: Folder of the box, without links in its path, which `user` may write; programs write below it only.
-            user: Number of the user and the group to become, who owns nothing but boxes; needs root. None to stay who
-                we are.
-            readable: Folders that programs may read and execute from, besides those of the system.
-            room: What may be used in the box.
+        Raises:
+            OSError: See `check_folder`.
         """
-        found = version() if self.confines else 0
-        return {
-            "root": root,
-            "user": user,
-            "version": found,
-            "is_alone": found >= _SIGNALS_SINCE,  # as of `folders.Box`
-            "readable": [*_SYSTEM_FOLDERS, *readable],
-            "more_tasks": room.processes + _NUM_TASKS_OF_OTHERS,
-            "disk_bytes": room.disk_bytes,
-            "filter": filter_program().hex() if found else "",
-            "program_filter": filter_program(without_mounts=True, confines_signals=found < _SIGNALS_SINCE).hex()
-            if found
-            else "",
-        }
+        parent = Path(tempfile.gettempdir()).resolve()
+        check_folder(str(parent), disk_bytes)
+        return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_", dir=parent)
+
+    def command(self, folders: Iterable[str], disk_bytes: int, *, as_root: bool) -> list[str]:
+        """Return the words before the interpreter's: none."""
+        return []
+
+    def settings(self, folders: Iterable[str]) -> dict[str, object]:
+        """Return what `confine.serve` needs to know, but for the box's folder and user."""
+        found = version() if self.name == "landlock" else 0
+        keeps_signals = found >= _SIGNALS_SINCE
+        filters = {"filter": "", "program_filter": ""}
+        if found:
+            of_programs = filter_program(without_mounts=True, confines_signals=not keeps_signals)
+            filters = {"filter": filter_program().hex(), "program_filter": of_programs.hex()}
+        readable = [*_SYSTEM_FOLDERS, *folders]
+        return {"version": found, "is_alone": keeps_signals, "readable": readable, **filters}
 
 
 def version() -> int:
@@ -131,10 +94,6 @@ def why_not() -> str | None:
         return f"Landlock {what} ({os.strerror(error)}); Linux 6.2 or newer has what is needed."
     if found < MIN_VERSION:
         return f"Landlock is of version {found} here, and {MIN_VERSION} is needed: Linux 6.2 or newer."
-    try:
-        filter_program()
-    except NotImplementedError as reason:
-        return str(reason)
     return None
 
 
@@ -143,17 +102,6 @@ def _ask_version() -> tuple[int, int]:
     library = ctypes.CDLL(None, use_errno=True)
     found = library.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
     return found, ctypes.get_errno()
-
-
-def _new_folder(disk_bytes: int) -> str:
-    """Make the folder of a box.
-
-    Raises:
-        OSError: See `check_folder`.
-    """
-    parent = Path(tempfile.gettempdir()).resolve()
-    check_folder(str(parent), disk_bytes)
-    return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_", dir=parent)
 
 
 def check_folder(folder: str, disk_bytes: int) -> None:
