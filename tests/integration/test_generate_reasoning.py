@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scripts/generate_reasoning.py` as users run it: what is asked, and the output."""
+"""`scripts/generate_reasoning.py` as users run it: what is asked, the output, and what is refused."""
 
 import json
+import subprocess
+import sys
 from datetime import datetime
 from decimal import Decimal
 
@@ -12,7 +14,7 @@ import pytest
 from open_r1.data.card import read_card
 from scripts.generate_reasoning import main
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.integration.reasoning_runs import answers, generate, rows_of, write_rows
+from tests.integration.reasoning_runs import SCRIPT, answers, generate, rows_of, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +88,6 @@ def test_a_finished_command_asks_nothing_when_it_is_repeated(folder, server, cap
     assert len((folder / "out.jsonl").read_text().splitlines()) == 6
 
 
-def test_a_finished_command_needs_no_server(folder):
-    with ChatServer() as server:
-        generate(folder, server.address)
-    assert generate(folder, server.address) == 0
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -130,18 +126,9 @@ def test_rows_without_a_prompt_are_kept_and_counted(folder, server, caplog):
     assert rows[6]["finish_reasons"] == ["error", "error"]
     assert rows[6]["api_metadata"][0]["error"] == "prompt is null"
     assert rows[7]["api_metadata"][1]["error"] == "prompt is empty"
-    assert "2 of 8 rows can't be asked for" in caplog.text
-    assert "The first is row 6: prompt is null" in caplog.text
+    assert "row 6: prompt is null" in caplog.text
     detail = read_card(folder / "out").steps[-1].detail
     assert (detail["rows"], detail["rows_without_prompt"], detail["requests"]) == (8, 2, 12)
-
-
-@pytest.mark.parametrize("line", ["no json", '{"problem": ' + "[" * 3_000 + "]" * 3_000 + "}"])
-def test_line_that_is_no_row_is_refused_with_file_and_number(folder, server, capsys, line):
-    with (folder / "rows.jsonl").open("a") as lines:
-        lines.write(f"{line}\n")
-    assert generate(folder, server.address) == 1
-    assert "rows.jsonl, line 7" in capsys.readouterr().err
 
 
 def test_flags_reach_the_request(folder, server, environment):
@@ -237,7 +224,64 @@ def test_a_prompt_of_a_megabyte_is_sent_and_its_refusal_kept(folder):
     assert last["api_metadata"][0]["error"] == "HTTP 400: context too long"
 
 
-def test_bytes_are_kept_in_parquet(folder, server):
-    pq.write_table(pa.table({"problem": ["1+1"], "raw": [b"\x00"]}), folder / "rows.parquet")
-    assert generate(folder, server.address, source="rows.parquet", prompt=("--prompt-column", "problem")) == 0
-    assert rows_of(folder)[0]["raw"] == b"\x00"
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--uuid-column", "id"], "'id'"),
+        (["--prompt-column", "question"], "'question'"),
+        (["--uuid-column", "same"], "'same'"),
+        (["--turns-column", "problem"], "turns"),
+        (["--prompt-template", "Solve it."], "{prompt}"),
+        (["--extra-body", "{top_k: 1}"], "--extra-body"),
+        (["--extra-body", '{"messages": []}'], "'messages'"),
+        (["--api-key-env", "OPEN_R1_NO_SUCH_KEY"], "OPEN_R1_NO_SUCH_KEY"),
+        (["--max-tokens", "32768"], "max_tokens"),
+        (["--model", "other"], "'other'"),
+        (["--split", "test"], "test"),
+        (["--output-file", "rows.parquet"], "--drop-columns"),
+        (["--num-generations", "0"], "num_generations"),
+        (["generations"], "'generations'"),
+    ],
+)
+def test_a_command_that_cannot_work_is_refused_before_the_first_request(folder, server, flags, said, capsys):
+    source = "rows.jsonl"
+    if "same" in flags:
+        write_rows(folder / "rows.jsonl", 6, same=1)
+    if flags == ["generations"]:
+        write_rows(folder / "rows.jsonl", 6, generations=["old"])
+        flags = []
+    if "rows.parquet" in flags:
+        pq.write_table(pa.table({"uuid": ["a"], "problem": ["1+1"], "raw": [b"\x00"]}), folder / "rows.parquet")
+        source, flags = "rows.parquet", ["--output-file", str(folder / "out.jsonl")]
+    before = len(server.requests)
+    assert generate(folder, server.address, *flags, source=source) == 1
+    assert said in capsys.readouterr().err
+    assert len(server.requests) == before
+    assert not (folder / "out" / "card.json").exists()
+
+
+def test_a_key_that_a_server_repeats_is_in_no_file(folder, environment):
+    environment["MY_KEY"] = "sk-0123456789"
+
+    def behave(body, attempt):
+        is_bad = "3+1" in body["messages"][0]["content"]
+        return Reply(status=400, error="bad key sk-0123456789") if is_bad else Reply("8")
+
+    with ChatServer(behave) as server:
+        body = ("--extra-body", '{"headers": {"api_key": "also-secret"}}')
+        address = f"http://{server.address}/0123456789abcdefghij/v1"
+        assert generate(folder, address, "--api-key-env", "MY_KEY", *body) == 3
+    assert rows_of(folder)[3]["api_metadata"][0]["error"] == "HTTP 400: bad key ***"
+    assert rows_of(folder)[0]["api_metadata"][0]["server"] == f"http://{server.address}/***/v1"
+    for path in (path for path in (folder / "out").rglob("*") if path.is_file()):
+        assert not any(secret in path.read_bytes() for secret in (b"sk-0", b"also-secret", b"0123456789abcdefghij"))
+
+
+def test_help_needs_no_torch_and_names_the_flags_as_open_r1_spells_them():
+    program = (
+        f"import runpy, sys; sys.argv = ['x', '--help']\ntry: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    program += "\nfinally: print('torch' in sys.modules)"
+    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert asked.stdout.endswith("False\n")
+    assert all(flag in asked.stdout for flag in ("--dataset-name", "--output-file", "--uuid-column", "--api-addr"))
