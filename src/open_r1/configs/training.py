@@ -144,6 +144,11 @@ class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
         None, "Jinja text, or path of a .jinja file, that replaces the tokenizer's template."
     )
     system_prompt: str | None = setting(None, "System message put before each prompt.")
+    stall_timeout_s: float = setting(
+        1800.0,
+        "Seconds without an end of a step or of a micro-batch after which every process prints the stacks of its "
+        "threads and ends with status 75; under Slurm the job is queued again. Evaluations don't count. 0: never.",
+    )
     hub_model_revision: str | None = setting("main", "Branch of the hub model to push to.")
     overwrite_hub_revision: bool = setting(
         False, "Push although the branch `hub_model_revision` already holds a model."

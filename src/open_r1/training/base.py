@@ -32,6 +32,7 @@ from open_r1.data.manifest import STAGING_NAME, remove_manifest, write_manifest,
 from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.training.checkpoints import publish, rotate_checkpoints
 from open_r1.training.hub import DEFAULT_BRANCH, create_hub_revision
+from open_r1.training.stalls import StallCallback
 from open_r1.training.stopping import StopFileCallback
 from open_r1.training.tracking import read_json
 
@@ -64,6 +65,9 @@ class TrainingMixin(Trainer):
         is_alone = benchmarks is not None and kwargs.get("eval_dataset") is None
         with _no_strategy(kwargs["args"]) if is_alone else nullcontext():
             super().__init__(*args, **kwargs)
+        self._stalls = StallCallback(self.args.stall_timeout_s)
+        if self.args.stall_timeout_s > 0:
+            self.add_callback(self._stalls)
         if benchmarks is not None and self.args.eval_benchmarks_steps is not None:
             self.add_callback(_EverySteps(self.args.eval_benchmarks_steps))
 
@@ -281,8 +285,10 @@ class TrainingMixin(Trainer):
     def _outside_training(self) -> Iterator[None]:
         """Keep an evaluation out of the random state and of the clock of the training."""
         started = time.perf_counter()
+        self._stalls.is_paused = True
         with self._isolated():
             yield
+        self._stalls.is_paused = False
         self._paused_s += time.perf_counter() - started
 
     @contextmanager
