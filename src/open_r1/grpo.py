@@ -11,8 +11,7 @@ reach the rewards. Settings of the recipe can be overridden behind it.
 import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
@@ -28,6 +27,7 @@ from open_r1.models import (
     completion_prefix,
     end_token_ids,
     fit_embeddings,
+    get_generation_config,
     get_model,
     get_tokenizer,
     template_kwargs_of,
@@ -39,13 +39,14 @@ from open_r1.preflight import (
     check_num_prompts,
     check_vocabulary,
     check_weight_dtype,
+    choose_dynamic_sampling_metric,
     evaluates_split,
     measure_prompts,
     plan_run,
     report,
     warn_of_contaminated,
 )
-from open_r1.reward_models import load_reward_model
+from open_r1.reward_models import RewardModels
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
@@ -75,7 +76,9 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         max_prompt_tokens=max_prompt_tokens,
         template_kwargs=template_kwargs_of(training_args),
     )
-    stages = prepare_stages(script_args, training_args, tokenizer, dataset, prepare)
+    end_ids = end_token_ids(tokenizer, get_generation_config(model_args), training_args.generation_kwargs)
+    reward_models = RewardModels(training_args)
+    stages = prepare_stages(script_args, training_args, tokenizer, dataset, prepare, end_ids, reward_models)
     eval_rows = None
     if evaluates_split(dataset, script_args, training_args, benchmarks):
         eval_rows = prepare(dataset, script_args.dataset_test_split, "evaluation", script_args=script_args)
@@ -90,18 +93,10 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     fit_embeddings(model, tokenizer)
     if script_args.ignore_bias_buffers:
         ignore_bias_buffers(model)
-    vllm_kwargs = training_args.generation_kwargs if training_args.use_vllm else None
-    end_ids = end_token_ids(tokenizer, model.generation_config, vllm_kwargs)
-    load_reward = cache(partial(load_reward_model, training_args=training_args))
-    rewards = [
-        get_reward_funcs(
-            stage.script_args, replace(stage.context, eos_token_ids=end_ids), load_reward_model=load_reward
-        )
-        for stage in stages
-    ]
+    reward_models.load()
     trainer = GRPOTrainer(
         model=model,
-        reward_funcs=rewards[0],
+        reward_funcs=list(stages[0].rewards),
         args=training_args,
         train_dataset=stages[0].rows,
         eval_dataset=eval_rows,
@@ -109,7 +104,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         peft_config=get_peft_config(model_args),
         callbacks=callbacks,
         benchmarks=benchmarks,
-        curriculum=None if training_args.stages is None else Curriculum(stages, rewards),
+        curriculum=None if training_args.stages is None else Curriculum(stages),
     )
     return run_training(trainer, script_args, training_args, run)
 
@@ -120,8 +115,10 @@ def prepare_stages(
     tokenizer: PreTrainedTokenizerBase,
     dataset: DatasetDict,
     prepare: Callable[..., Dataset],
+    end_ids: tuple[int, ...],
+    reward_models: RewardModels,
 ) -> list[PreparedStage]:
-    """Return the stages of the run, their rows prepared and checked; a recipe without `stages` has one.
+    """Return the stages of the run, their rows and rewards prepared and checked; a recipe without `stages` has one.
 
     Args:
         script_args: Data and rewards of the recipe.
@@ -129,6 +126,8 @@ def prepare_stages(
         tokenizer: Renders prompts.
         dataset: What `get_dataset` gave for the recipe.
         prepare: `prepare_prompts` with all that holds for the whole run.
+        end_ids: Tokens that end a completion.
+        reward_models: Those of the run.
     """
     stages: list[PreparedStage] = []
     for stage in build_stages(training_args.stages):
@@ -144,12 +143,15 @@ def prepare_stages(
         context = RewardContext(
             num_generations=args.num_generations or 1,
             completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"], template_kwargs),
-            eos_token_ids=(tokenizer.eos_token_id,),
+            eos_token_ids=end_ids,
             max_completion_length=args.max_completion_length,
         )
+        rewards = get_reward_funcs(own, context, load_reward_model=reward_models)
+        if not stages:
+            choose_dynamic_sampling_metric(own, training_args, rewards)
         if not stages or rows is not stages[-1].rows or own != stages[-1].script_args:
-            check_ideal_completion(own, rows, tokenizer, context, template_kwargs=template_kwargs)
-        stages.append(PreparedStage(stage, own, args, rows, context))
+            check_ideal_completion(rewards, own, rows, tokenizer, context, template_kwargs=template_kwargs)
+        stages.append(PreparedStage(stage, own, args, rows, rewards))
     return stages
 
 

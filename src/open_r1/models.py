@@ -284,6 +284,15 @@ def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return tokenizer.convert_ids_to_tokens(ids[-1]) if ids and ids[-1] in added else None
 
 
+def get_generation_config(model_args: ModelConfig) -> GenerationConfig | None:
+    """Return the generation config of a model without loading it; None where it has none."""
+    name = find_model(model_args.model_name_or_path)
+    try:
+        return GenerationConfig.from_pretrained(name, revision=model_args.model_revision)
+    except OSError:  # a model needs to have none
+        return None
+
+
 def end_token_ids(
     tokenizer: PreTrainedTokenizerBase,
     generation_config: GenerationConfig | None,

@@ -114,6 +114,44 @@ class RewardModel:
             return self.model(**inputs.to(self.model.device)).logits[:, 0].float().tolist()
 
 
+class RewardModels:
+    """The reward models of a run: rewards are built with them, and their weights loaded when all else was checked.
+
+    Args:
+        training_args: For the device, and whether code of the models' own may run.
+    """
+
+    def __init__(self, training_args: LoadingOptions) -> None:
+        self._training_args = training_args
+        self._models: dict[str, RewardModel | None] = {}
+
+    def __call__(self, name: str) -> Callable[..., list[float | None]]:
+        """Return the reward of a model that `load` will load.
+
+        Raises:
+            ValueError: See `check_reward_model`.
+        """
+        check_reward_model(name, self._training_args)
+        self._models.setdefault(name, None)
+
+        def reward(**columns: Any) -> list[float | None]:
+            model = self._models[name]
+            assert model is not None, f"{name} is not loaded"
+            return model(**columns)
+
+        reward.__name__ = metric_key(name)
+        return reward
+
+    def load(self) -> None:
+        """Load all of them.
+
+        Raises:
+            ValueError: Weights are missing in a checkpoint.
+        """
+        for name in self._models:
+            self._models[name] = load_reward_model(name, self._training_args)
+
+
 def metric_key(name: str) -> str:
     """Return the metric key of a reward model: the last part of the id, as in TRL."""
     return Path(_split_revision(name)[0]).resolve().name

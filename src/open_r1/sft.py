@@ -9,7 +9,6 @@ A row holds `messages`, or `prompt` and `completion`, or `text`. Settings of the
 
 import os
 from dataclasses import asdict
-from functools import partial
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
@@ -37,7 +36,7 @@ from open_r1.preflight import (
     warn_of_contaminated,
 )
 from open_r1.preflight.trained_rows import RowFigures
-from open_r1.reward_models import load_reward_model
+from open_r1.reward_models import RewardModels
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
@@ -128,9 +127,11 @@ def sample_split(
         eos_token_ids=(tokenizer.eos_token_id,),
         max_completion_length=script_args.eval_max_completion_length,
     )
-    check_ideal_completion(script_args, rows, tokenizer, context)
-    load_reward = partial(load_reward_model, training_args=training_args)
-    rewards = get_reward_funcs(script_args, context, load_reward_model=load_reward)
+    reward_models = RewardModels(training_args)
+    rewards = get_reward_funcs(script_args, context, load_reward_model=reward_models)
+    check_ideal_completion(rewards, script_args, rows, tokenizer, context)
+    if not training_args.check_only:
+        reward_models.load()
     return evaluate_by_rewards(rows, rewards, tokenizer, script_args, training_args)
 
 

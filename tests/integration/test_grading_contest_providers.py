@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from open_r1.grading.codeforces import FOLDER_VARIABLE, CodeforcesProblem, judge_submission
-from open_r1.grading.ioi import judge_subtask
-from open_r1.grading.ioi_rows import Subtask
+from open_r1.grading.ioi import Subtask, judge_subtask
 from open_r1.grading.verdict import verdict_line
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
 from open_r1.sandbox.local import LocalSandbox
@@ -48,12 +47,12 @@ def judge_ioi(problem_id: str, subtask: str, name: str, sandbox: Sandbox, **opti
 
     async def judge():
         try:
-            return await judge_subtask(row, code, sandbox, **options)
+            return await judge_subtask(code, row, sandbox, **options)
         finally:
             await sandbox.aclose()
 
     result = run_coroutine(judge)
-    return verdict_line(result.results), result.reward
+    return verdict_line(result.tests), result.reward
 
 
 def judge_codeforces(row: dict, code: str, sandbox: Sandbox, **options) -> tuple[str, float | None]:
@@ -61,12 +60,12 @@ def judge_codeforces(row: dict, code: str, sandbox: Sandbox, **options) -> tuple
 
     async def judge():
         try:
-            return await judge_submission(problem, code, sandbox, **options)
+            return await judge_submission(code, problem, sandbox, **options)
         finally:
             await sandbox.aclose()
 
     result = run_coroutine(judge)
-    return verdict_line(result.results), result.reward
+    return verdict_line(result.tests), result.reward
 
 
 def names_of_files(server: PistonServer) -> set[str]:

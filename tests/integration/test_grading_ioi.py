@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from open_r1.grading.batch import Score
 from open_r1.grading.checkers import UnusableCheckerError
-from open_r1.grading.ioi import judge_subtask
-from open_r1.grading.ioi_rows import FOLDER_VARIABLE, Subtask
+from open_r1.grading.ioi import FOLDER_VARIABLE, Subtask, judge_subtask
 from open_r1.grading.patches import add_includes
-from open_r1.grading.verdict import verdict_line
+from open_r1.grading.verdict import Result, verdict_line
 from open_r1.rewards.program_rewards import ioi_code_reward
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine, run_jobs
 from open_r1.sandbox.local import LocalSandbox
@@ -23,19 +21,19 @@ def sandbox() -> LocalSandbox:
     return LocalSandbox()
 
 
-def judge(row: dict, code: str, sandbox: Sandbox, **options) -> Score:
+def judge(row: dict, code: str, sandbox: Sandbox, **options) -> Result:
     subtask = Subtask.from_row(row)
-    return run_coroutine(lambda: judge_subtask(subtask, code, sandbox, **options))
+    return run_coroutine(lambda: judge_subtask(code, subtask, sandbox, **options))
 
 
-def judge_problem(problem_id: str, code: str, sandbox: Sandbox) -> list[Score]:
+def judge_problem(problem_id: str, code: str, sandbox: Sandbox) -> list[Result]:
     """Results in all subtasks of a problem whose rows hold their tests."""
     rows = [row for row in ioi_rows() if row["id"] == problem_id and row["test_cases"]]
     return [judge(row, code, sandbox) for row in rows]
 
 
-def verdicts_of(score: Score) -> set[str]:
-    return {result.verdict.value for result in score.results}
+def verdicts_of(score: Result) -> set[str]:
+    return {result.verdict.value for result in score.tests}
 
 
 @pytest.mark.parametrize("problem_id", ["pairs", "splits", "guess", "weights"])
@@ -74,23 +72,23 @@ def test_part_of_a_score_is_no_full_reward():
 )
 def test_verdict_of_a_wrong_solution(sandbox, name, verdicts):
     result = judge(subtask_row("weights", "02-all"), solution("weights", name), sandbox)
-    assert (verdict_line(result.results), result.reward) == (verdicts, 0.0)
+    assert (verdict_line(result.tests), result.reward) == (verdicts, 0.0)
 
 
 def test_compiler_says_why(sandbox):
     result = judge(subtask_row("weights", "01-few"), solution("weights", "broken"), sandbox)
-    assert "nothing_of_that_name" in result.results[0].feedback
+    assert "nothing_of_that_name" in result.tests[0].feedback
 
 
 def test_all_tests_are_run_until_two_have_run_out_of_time(sandbox):
     result = judge(subtask_row("weights", "02-all"), solution("weights", "loop"), sandbox, batch_size=0)
-    assert (verdict_line(result.results), result.reward) == ("TLE x2, OVER", 0.0)
+    assert (verdict_line(result.tests), result.reward) == ("TLE x2, OVER", 0.0)
 
 
 def test_checker_gives_part_of_the_score(sandbox):
     result = judge(subtask_row("splits", "02-all"), solution("splits", "scattered"), sandbox)
-    assert (verdict_line(result.results), result.reward) == ("AC x2, PA x2", 0.625)
-    assert "Divisible, but not consecutive" in result.results[2].feedback
+    assert (verdict_line(result.tests), result.reward) == ("AC x2, PA x2", 0.625)
+    assert "Divisible, but not consecutive" in result.tests[2].feedback
 
 
 def test_output_that_breaks_the_checker_is_wrong(sandbox):
@@ -117,7 +115,7 @@ def test_right_output_is_out_of_the_submissions_reach(sandbox):
     # What it prints is what it found: nothing.
     cases = {"01": ["1\n1\n", ""], "02": ["1\n1\n", "1 1\n"]}
     blank = subtask_row("weights", "02-all") | {"test_names": ["01", "02"], "test_cases": cases}
-    assert verdict_line(judge(blank, solution("weights", "thief"), sandbox, batch_size=0).results) == "AC, WA"
+    assert verdict_line(judge(blank, solution("weights", "thief"), sandbox, batch_size=0).tests) == "AC, WA"
 
 
 def test_too_many_questions_cost_a_part(sandbox):
@@ -129,11 +127,11 @@ ATTACKS = ("early", "flood", "digits", "silent", "killer")
 
 
 @pytest.fixture(scope="module")
-def attacks(sandbox) -> dict[str, Score | SandboxError]:
+def attacks(sandbox) -> dict[str, Result | SandboxError]:
     """What came of the attacks on the manager, side by side since some wait for the clock."""
     subtask = Subtask.from_row(subtask_row("guess", "00-samples"))
     codes = [solution("guess", name) for name in ATTACKS]
-    jobs = [partial(judge_subtask, subtask, code, sandbox) for code in codes]
+    jobs = [partial(judge_subtask, code, subtask, sandbox) for code in codes]
     return dict(zip(ATTACKS, run_jobs(jobs, num_parallel=len(jobs)), strict=True))
 
 
@@ -149,7 +147,7 @@ def attacks(sandbox) -> dict[str, Score | SandboxError]:
 )
 def test_attack_on_the_manager_scores_nothing(attacks, name, statuses):
     result = attacks[name]
-    assert isinstance(result, Score)
+    assert isinstance(result, Result)
     assert result.reward == 0.0
     assert verdicts_of(result) & statuses
 
@@ -175,6 +173,6 @@ def test_tests_of_a_year_are_read_from_a_local_copy(sandbox, tmp_path, environme
     environment[FOLDER_VARIABLE] = str(tmp_path)
     row = next(row for row in ioi_rows() if row["year"] == 2024)
     result = judge(row, solution("pairs", "small_only"), sandbox, batch_size=0)
-    assert verdict_line(result.results) == "AC, WA"
+    assert verdict_line(result.tests) == "AC, WA"
     with pytest.raises(ValueError, match="other-test"):
         judge(row | {"test_names": ["small-1", "other-test"]}, solution("pairs"), sandbox)

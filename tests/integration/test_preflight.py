@@ -17,7 +17,7 @@ from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset, to_conversations
 from open_r1.models import completion_prefix
 from open_r1.preflight import check_grpo_settings, check_ideal_completion, check_weight_dtype
-from open_r1.rewards import RewardContext, get_reward_funcs, ideal_completion
+from open_r1.rewards import RewardContext, get_reward_funcs, perfect_reply
 from tests.integration.tiny import CHATML, CONTEXT_TOKENS, Tiny, addition_row, build_tiny, build_tokenizer, write_rows
 
 THINKING_TEMPLATE = CHATML.replace("<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif")
@@ -80,12 +80,11 @@ REFUSED = {
     "async function that fails": (
         "grpo", {"reward_funcs": ["OWN:fails_later"]}, r"fails_later' .*trial call .*ZeroDivisionError: division"),
     "function that gives one value": (
-        "grpo", {"reward_funcs": ["OWN:one"]}, r"trial call .*one number or None for each of its 4 .*got 1 values"),
+        "grpo", {"reward_funcs": ["OWN:one"]}, r"trial call .*4 completions, got 1"),
     "columns of a puzzle": ("grpo", {"reward_funcs": ["countdown"]}, r"Missing columns \['nums', 'target'\]"),
     "layouts that exclude each other": (
         "grpo", {"reward_funcs": ["format", "think_format", "accuracy"]},
-        r"(?s)think_format: 0.0 instead of 1.0.*contradict each other.*format wants answer tags on lines of their "
-        r"own; think_format wants no answer tags"),
+        r"(?s)think_format: 0.0 instead of 1.0, with answer tags.* format: 0.0 instead of 1.0, with no answer tags"),
     "domains without their column": (
         "grpo", {"reward_domains": {"math": ["accuracy"]}}, r"Missing columns \['domain'\].*`reward_domains` chooses"),
     "domains of rewards that are not there": (
@@ -234,10 +233,11 @@ def test_template_that_opens_the_thinking_is_scored_with_what_it_opened(weightle
     context = RewardContext(completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"]))
     assert context.completion_prefix == "<think>\n"
 
-    check_ideal_completion(script_args, rows, tokenizer, context)
-    completion = ideal_completion(rewards, rows[0]["solution"], script_args, context)
+    built = get_reward_funcs(script_args, context)
+    check_ideal_completion(built, script_args, rows, tokenizer, context)
+    completion = perfect_reply(script_args, rows[0], context)
     assert "<think>" not in completion
-    for reward in get_reward_funcs(script_args, context):
+    for reward in built:
         assert reward(completions=[completion], completion_ids=[[1]], solution=[rows[0]["solution"]]) == [1.0]
 
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 from open_r1.configs import GRPOScriptArguments
 from open_r1.preflight import check_ideal_completion
 from open_r1.preflight.programs import check_tests_of_rows
-from open_r1.rewards import RewardContext
+from open_r1.rewards import RewardContext, get_reward_funcs
 from tests.integration.program_rows import CODE, CODEFORCES, IOI, ROW_OF
 from tests.integration.tiny import build_tokenizer
 
@@ -64,7 +64,9 @@ def test_rows_without_tests_are_one_warning_unless_another_reward_judges_them(na
 def ideal(rows: list[dict[str, Any]], *names: str) -> None:
     prompts = [{**row, "prompt": [{"role": "user", "content": "Add."}]} for row in rows]
     script_args = GRPOScriptArguments(dataset_name="x", reward_funcs=list(names))
-    check_ideal_completion(script_args, Dataset.from_list(prompts), build_tokenizer(), RewardContext())
+    check_ideal_completion(
+        get_reward_funcs(script_args), script_args, Dataset.from_list(prompts), build_tokenizer(), RewardContext()
+    )
 
 
 def test_wrong_program_of_the_data_is_named_with_its_verdicts():

@@ -9,12 +9,12 @@ import pytest
 from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments
-from open_r1.grading import batch
-from open_r1.grading.batch import SandboxSettings
+from open_r1.grading.programs import judge_all
 from open_r1.preflight.programs import check_sandboxes
-from open_r1.rewards import RewardContext, score_ideal
+from open_r1.rewards import RewardContext, get_reward_funcs, get_reward_spec, perfect_reply
 from open_r1.sandbox import providers, run_coroutine
 from open_r1.sandbox.local import LocalSandbox
+from open_r1.sandbox.providers import SandboxSettings
 from tests.integration.program_rows import CODE, CODEFORCES, IOI, ROW_OF
 from tests.integration.routers import serve
 from tests.integration.tiny import Tiny, build_tiny, write_rows
@@ -139,7 +139,7 @@ def test_slurm_that_does_not_answer_loses_rows_and_ends_no_training(monkeypatch,
         await sandbox.languages()
         raise AssertionError("nobody answers")
 
-    (judged,) = batch.judge_all([("print(1)", batch.ReadRow(("tests",)))], judge, SandboxSettings("piston")).values()
+    (judged,) = judge_all([("print(1)", "tests")], judge, SandboxSettings("piston"))
     assert judged.is_lost and "squeue" in str(judged.error)
     run_coroutine(SandboxSettings("piston").build().aclose)  # else it looks for endpoints for ever
 
@@ -174,12 +174,11 @@ def test_right_program_of_a_row_earns_the_most(name: str, prefix: str):
     script_args = GRPOScriptArguments(
         dataset_name="x", reward_funcs=[name, "format", "code_format"], code_language=language
     )
-    scores = score_ideal(script_args, ROW_OF[name], RewardContext(completion_prefix=prefix))
-    assert [(score.name, score.reward == score.expected) for score in scores] == [
-        (name, True),
-        ("format", True),
-        ("code_format", True),
-    ]
+    context = RewardContext(completion_prefix=prefix)
+    reply = perfect_reply(script_args, ROW_OF[name], context)
+    columns = {column: [value] for column, value in ROW_OF[name].items()}
+    values = [reward(completions=[reply], **columns) for reward in get_reward_funcs(script_args, context)]
+    assert values == [[get_reward_spec(name).least(script_args)], [1.0], [1.0]]
 
 
 GOLDS = {

@@ -25,7 +25,7 @@ from open_r1.data.training_rows import to_conversations
 from open_r1.models import completion_prefix, read_template
 from open_r1.preflight import check_ideal_completion
 from open_r1.recipes import load_recipe
-from open_r1.rewards import RewardContext
+from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.tasks import load_task
 from scripts.stand_ins import byte_tokenizer
 from tests.integration.program_rows import ROW_OF
@@ -152,6 +152,11 @@ def first_rows(script: GRPOScriptArguments) -> list[dict]:
     return [{name: row.get(name) for name in names} for row in found]
 
 
+def not_loaded(**columns):
+    """Stand for a reward model, of which only the name is read."""
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     "path",
     [path for path in RECIPES if task_of(path) == "grpo" and "demo" not in path.parts],
@@ -170,4 +175,5 @@ def test_template_prompt_and_rewards_agree(path):
         eos_token_ids=(tokenizer.eos_token_id,),
         max_completion_length=training.max_completion_length,
     )
-    check_ideal_completion(script, rows, tokenizer, context)
+    rewards = get_reward_funcs(script, context, load_reward_model=lambda name: not_loaded)
+    check_ideal_completion(rewards, script, rows, tokenizer, context)

@@ -4,16 +4,17 @@
 import asyncio
 import json
 import multiprocessing
-import pickle
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import open_r1
 from open_r1.configs import GRPOScriptArguments
-from open_r1.grading.batch import Limits
 from open_r1.grading.programs import Budget
 from open_r1.rewards import (
     UNSCORABLE,
@@ -25,8 +26,7 @@ from open_r1.rewards import (
     ioi_code_reward,
     is_unscorable,
 )
-from open_r1.rewards.program_rewards import CodeReward
-from open_r1.sandbox import RunRequest, SandboxError
+from open_r1.sandbox import Limits, RunRequest, SandboxError, run_coroutine
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.providers import build_sandbox
 from tests.integration.program_rows import CODE, CODEFORCES, IOI, fenced
@@ -118,16 +118,16 @@ LOOP, SLEEP = "while True: pass", "import time\ntime.sleep(999)"
 @pytest.mark.parametrize("program", [LOOP, SLEEP])
 def test_submission_that_runs_out_of_time_is_stopped_by_its_budget(program: str):
     extra: dict[str, list] = {}
-    reward = CodeReward(limits=Limits(cpu_s=0.5, wall_s=1.0))
-    assert reward([fenced(program)], verification_info=[TEN], log_extra=extra.__setitem__) == [0.0]
+    settings = {"limits": Limits(cpu_s=0.5, wall_s=1.0), "log_extra": extra.__setitem__}
+    assert code_reward([fenced(program)], verification_info=[TEN], **settings) == [0.0]
     assert extra["code_reward/verdicts"] == ["TLE x2, OVER x8"]
 
 
 def test_right_program_is_never_cut_by_the_budget():
     slow = "import time\na, b = map(int, input().split())\ntime.sleep(a and 0.2)\nprint(a + b)"
     extra: dict[str, list] = {}
-    reward = CodeReward(limits=Limits(cpu_s=2.0), budget=Budget(extra_s=0.5))
-    assert reward([fenced(slow)], verification_info=[TEN], log_extra=extra.__setitem__) == [1.0]
+    settings = {"limits": Limits(cpu_s=2.0), "budget": Budget(extra_s=0.5), "log_extra": extra.__setitem__}
+    assert code_reward([fenced(slow)], verification_info=[TEN], **settings) == [1.0]
     assert extra["code_reward/verdicts"] == ["AC x10"]
 
 
@@ -140,8 +140,8 @@ def test_budget_counts_in_codeforces_too():
 
 def test_of_a_row_with_many_tests_some_are_drawn():
     extra: dict[str, list] = {}
-    reward = CodeReward(max_tests=4)
-    assert reward([fenced(RIGHT)] * 2, verification_info=[TEN] * 2, log_extra=extra.__setitem__) == [1.0, 1.0]
+    rows = {"verification_info": [TEN] * 2, "log_extra": extra.__setitem__}
+    assert code_reward([fenced(RIGHT)] * 2, max_tests=4, **rows) == [1.0, 1.0]
     assert extra["code_reward/verdicts"] == ["AC x4"] * 2
     row = {name: [value] for name, value in CODEFORCES.items()}
     (value,) = build("cf_code", code_max_tests=2)([fenced(RIGHT)], log_extra=extra.__setitem__, **row)
@@ -180,6 +180,33 @@ def test_call_in_the_documents_gives_what_it_says():
     assert eval(call, names) == json.loads(result)
 
 
+def test_completion_reaches_its_verdict_through_few_files():
+    """Counts files of functions that are called on this machine, outside the box, once all is warm."""
+    root, files = Path(open_r1.__file__).parent, set()
+    reward, row = build(), {"completions": [fenced(RIGHT)], "verification_info": [INFO]}
+
+    def note(frame, event, argument):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(root):
+            files.add(path.relative_to(root).as_posix())
+
+    async def watch_loop(profile):
+        sys.setprofile(profile)
+
+    assert reward(**row) == [1.0]
+    run_coroutine(partial(watch_loop, note))
+    sys.setprofile(note)
+    values = reward(**row)
+    sys.setprofile(None)
+    run_coroutine(partial(watch_loop, None))
+    assert values == [1.0]
+    assert {name for name in files if not name.startswith("sandbox/")} == {
+        "rewards/base.py", "rewards/program_rewards.py",
+        "grading/cases.py", "grading/programs.py", "grading/compare.py", "grading/verdict.py",
+    }  # fmt: skip
+    assert len(files) <= 16
+
+
 # ---- where a reward may be called from
 
 
@@ -203,16 +230,6 @@ def test_in_a_forked_child_of_a_process_that_has_judged_before():
     assert call() == RESULT
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply_async(call).get(timeout=120) == RESULT
-
-
-def test_as_a_copy_in_a_fresh_process(tmp_path):
-    rows = {"completions": [fenced(RIGHT)], "verification_info": [INFO]}
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply_async(judge_pickled, (pickle.dumps(build()), rows)).get(timeout=120) == [1.0]
-
-
-def judge_pickled(reward: bytes, rows: dict[str, list]) -> list[float | None]:
-    return pickle.loads(reward)(**rows)
 
 
 def test_sandbox_is_shared_by_those_with_the_same_settings_and_not_by_a_child():

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from open_r1.evaluation.flags import build_parser, settings_of
 from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.grading.batch import SandboxSettings
-from open_r1.sandbox.providers import PROVIDERS
+from open_r1.sandbox.providers import PROVIDERS, SandboxSettings
 
 
 def test_flags_that_are_left_out_are_the_defaults_of_the_settings():

@@ -86,11 +86,11 @@ class _Hostile:
     [
         ({}, "No tests: expected a column verification_info"),
         (lcb_row([], private="[]"), "There are no tests"),
-        (lcb_row(STDIO, private="no base64!"), "neither JSON nor base64"),
-        (lcb_row(STDIO, private=packed(STDIO)[:-8]), "Packed tests are cut off"),
+        (lcb_row(STDIO, private="no base64!"), "Packed tests"),
+        (lcb_row(STDIO, private=packed(STDIO)[:-8]), "cut off"),
         (lcb_row(STDIO, private=base64.b64encode(zlib.compress(pickle.dumps(_Hostile()))).decode()), "it asks for"),
         (lcb_row(CALLS), "needs a function's name"),
-        (lcb_row(CALLS, metadata='{"func_name": 3}'), "not the name of a function"),
+        (lcb_row(CALLS, metadata='{"func_name": 3}'), "function's name"),
         (lcb_row(STDIO, metadata="no json"), "metadata is neither JSON nor a Python literal"),
         (lcb_row(STDIO, language="klingon"), "klingon"),
         (lcb_row([{"input": "1", "output": "", "testtype": "stdin"}]), "Every expected output is blank"),
@@ -108,7 +108,7 @@ def test_rows_whose_tests_can_not_be_used_are_told(tests_file, row, said, capsys
 def test_large_tests_are_read_when_they_judge(tests_file):
     broken = packed(STDIO) + "!" * (1 << 20)
     tests_file.add(0, lcb_row(STDIO, private=broken))
-    with pytest.raises(ValueError, match="neither JSON nor base64"):
+    with pytest.raises(ValueError, match="Packed tests"):
         tests_file.get(0)
 
 

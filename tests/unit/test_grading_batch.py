@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from open_r1.grading.batch import ReadRow, SandboxError, SandboxSettings, Score, judge_all, read_rows
-from open_r1.grading.fences import find_program
-from open_r1.sandbox import Sandbox, UnsupportedLanguageError
-from open_r1.sandbox.languages import find_language
+from open_r1.grading.programs import find_program, judge_all
+from open_r1.grading.verdict import Result
+from open_r1.sandbox import Sandbox, SandboxError, UnsupportedLanguageError
+from open_r1.sandbox.providers import SandboxSettings
 
 LOCAL = SandboxSettings(num_parallel=3)
 
@@ -63,72 +63,48 @@ def test_hostile_fences_take_no_long(text: str):
 def judge_of(calls: list[str], answers: dict[str, Exception]):
     """Return a judge that notes what it's asked and raises what is told; else the length of the program."""
 
-    async def judge(program: str, problem: int, sandbox: Sandbox) -> Score:
+    async def judge(program: str, problem: object, sandbox: Sandbox) -> Result:
         calls.append(program)
         await asyncio.sleep(0)
         if program in answers:
             raise answers[program]
-        return Score(float(len(program)), ())
+        return Result(float(len(program)))
 
     return judge
 
 
 def test_equal_submissions_are_judged_once():
-    one, other = ReadRow(1), ReadRow(1)
+    one, other = object(), object()
     calls: list[str] = []
-    submissions = [("a", one), ("bb", one), ("a", one), ("a", other)]
-    judged = judge_all(submissions, judge_of(calls, {}), LOCAL)
+    results = judge_all([("a", one), ("bb", one), ("a", one), ("a", other)], judge_of(calls, {}), LOCAL)
     assert sorted(calls) == ["a", "a", "bb"]  # the other problem has tests of its own
-    assert [judged[submission].score.reward for submission in submissions] == [1.0, 2.0, 1.0, 1.0]
+    assert [result.reward for result in results] == [1.0, 2.0, 1.0, 1.0]
+    assert results[0] is results[2]
+
+
+FAILURES = {
+    # what the judge raises, and whether nothing is known of the program
+    "sandbox": (SandboxError("down"), True),
+    "row": (ValueError("no tests"), False),
+    "disk": (FileNotFoundError("tests.parquet"), True),
+    "reply": (json.JSONDecodeError("no JSON", "<html>", 0), True),
+}
 
 
 def test_failures_are_told_apart_and_stay_in_their_rows():
-    problem = ReadRow(1)
-    answers = {
-        "sandbox": SandboxError("down"),
-        "row": ValueError("no tests"),
-        "disk": FileNotFoundError("tests.parquet"),
-        "reply": json.JSONDecodeError("no JSON", "<html>", 0),
-    }
-    judged = judge_all([(name, problem) for name in ("fine", *answers)], judge_of([], answers), LOCAL)
-    found = {name: (entry.score, entry.is_lost) for (name, _), entry in judged.items()}
-    assert found == {
-        "fine": (Score(4.0, ()), False),
-        "sandbox": (None, True),
-        "row": (None, False),
-        "disk": (None, True),
-        "reply": (None, True),
-    }
-    assert "tests.parquet" in str(judged["disk", problem].error)
+    answers = {name: error for name, (error, _) in FAILURES.items()}
+    fine, *failed = judge_all([(name, 1) for name in ("fine", *answers)], judge_of([], answers), LOCAL)
+    assert (fine.reward, fine.error) == (4.0, None)
+    assert [result.reward for result in failed] == [None] * 4
+    assert [result.is_lost for result in failed] == [is_lost for _, is_lost in FAILURES.values()]
+    assert "tests.parquet" in str(failed[2].error)
 
 
 @pytest.mark.parametrize("error", [UnsupportedLanguageError("has python alone"), RuntimeError("a fault of ours")])
 def test_what_no_row_is_to_blame_for_is_raised(error: Exception):
     with pytest.raises(type(error), match=str(error)):
-        judge_all([("x", ReadRow(1)), ("y", ReadRow(1))], judge_of([], {"x": error}), LOCAL)
+        judge_all([("x", 1), ("y", 1)], judge_of([], {"x": error}), LOCAL)
 
 
 def test_without_submissions_no_sandbox_is_built():
-    assert judge_all([], judge_of([], {}), SandboxSettings("no such provider")) == {}
-
-
-def test_tests_are_read_once_for_neighbours():
-    read: list[str] = []
-    values = ["a", "a", None, "a", "b"]
-    problems = read_rows(values, lambda value: read.append(value) or value)
-    assert read == ["a", "a", "b"]
-    assert problems[0] is problems[1]
-    assert problems[2] is None
-    assert [problem.content for problem in problems if problem is not None] == ["a", "a", "a", "b"]
-
-
-def test_unusable_tests_are_a_property_of_the_row():
-    (problem,) = read_rows(["x"], float)
-    assert problem.content is None
-    assert "could not convert" in str(problem.error)
-
-
-def test_language_that_nobody_knows_is_a_property_of_the_row():
-    problems = read_rows(["python", "cobol"], lambda name: find_language(name).name)
-    assert [problem.content for problem in problems] == ["python", None]
-    assert "'cobol'; known are python, cpp" in str(problems[1].error)
+    assert judge_all([], judge_of([], {}), SandboxSettings("no such provider")) == []

@@ -36,48 +36,43 @@ def case(given="1", expected="2", **more):
     return {"input": given, "output": expected, **more}
 
 
-# A value, and what the message must say.
+# A value, and what the message must name.
 REFUSED = [
-    (None, "must be a list"),
-    (7, "must be a list"),
-    ("", "neither JSON nor a Python literal"),
-    ("7", "must be a list"),
-    ("{'a': __import__('os')}", "neither JSON nor a Python literal"),
-    ("[" * 100_000, "neither JSON nor a Python literal"),
-    ("{'language': 'python', 'test_cases': [", "neither JSON nor a Python literal"),
+    (None, "a list"),
+    ("", "nor a Python literal"),
+    ("7", "a list"),
+    ("{'a': __import__('os')}", "nor a Python literal"),
+    ("[" * 100_000, "nor a Python literal"),
     ([], "0 test cases"),
-    ({}, "found nothing"),
-    ({"ground_truth": "4"}, "found ground_truth"),
+    ({"ground_truth": "4"}, "ground_truth"),
     ({"test_cases": []}, "0 test cases"),
-    ({"language": "python", "test_cases": None}, "found language, test_cases"),
-    ({"language": 3, "test_cases": [case()]}, "language must be a name"),
-    ({"test_cases": "nonsense"}, "test_cases is neither JSON"),
-    ({"test_cases": ["1 2"]}, "Test 0 must be a mapping"),
-    ({"test_cases": [case(), {"input": "1"}]}, "Test 1 must be a mapping with an input and an output"),
-    ({"test_cases": [case(expected=None)]}, "Test 0 must be"),
-    ({"test_cases": [case(expected=True)]}, "Test 0: expected text or a list of lines"),
-    ({"test_cases": [case(expected=[["1"]])]}, "Test 0: expected text or a list of lines"),
-    ({"test_cases": [case({"a": 1})]}, "Test 0: expected text or a list of lines"),
-    ({"test_cases": [case(type="interactive")]}, "unknown type 'interactive'"),
-    ({"test_cases": [case(type="function_call")]}, "needs a function's name"),
-    ({"test_cases": [case(fn_name="os.system")]}, "not the name of a function"),
-    ({"test_cases": [case(fn_name=3)]}, "not the name of a function"),
-    ({"test_cases": [case(5, fn_name="f")]}, "arguments must be a list or text"),
-    ({"test_cases": [case("1 2", fn_name="f")]}, "an argument is neither JSON"),
+    ({"language": "python", "test_cases": None}, "'language', 'test_cases'"),
+    ({"test_cases": "nonsense"}, "test_cases is neither"),
+    ({"test_cases": ["1 2"]}, "Test 0"),
+    ({"test_cases": [case(), {"input": "1"}]}, "Test 1"),
+    ({"test_cases": [case(expected=None)]}, "Test 0"),
+    ({"test_cases": [case(expected=True)]}, "Test 0: expected text"),
+    ({"test_cases": [case(expected=[["1"]])]}, "Test 0: expected text"),
+    ({"test_cases": [case({"a": 1})]}, "Test 0: expected text"),
+    ({"test_cases": [case(type="interactive")]}, "'interactive'"),
+    ({"test_cases": [case(type="function_call")]}, "'function_call' needs"),
+    ({"test_cases": [case(fn_name="os.system")]}, "'os.system'"),
+    ({"test_cases": [case(5, fn_name="f")]}, "arguments must be"),
+    ({"test_cases": [case("1 2", fn_name="f")]}, "an argument is neither"),
     ({"test_cases": [case([{1, 2}], fn_name="f")]}, "no JSON values"),
-    ({"test_cases": [case("\ud800")]}, "surrogates not allowed"),
-    ({"test_cases": [case(), case(fn_name="f")]}, "all of one kind"),
-    ({"inputs": ["1"], "outputs": ["1", "2"]}, "'input': 1, 'output': 2"),
+    ({"test_cases": [case("\ud800")]}, "surrogates"),
+    ({"test_cases": [case(), case(fn_name="f")]}, "one kind"),
+    ({"inputs": ["1"], "outputs": ["1", "2"]}, "longer"),
     ({"inputs": [], "outputs": []}, "0 test cases"),
-    ({"inputs": "12", "outputs": ["1", "2"]}, "lists of inputs and outputs"),
+    ({"inputs": "12", "outputs": ["1", "2"]}, "lists of inputs"),
 ]
 
 
-@pytest.mark.parametrize(("value", "message"), REFUSED, ids=range(len(REFUSED)))
-def test_unusable_value_is_refused_with_what_was_found(value, message):
+@pytest.mark.parametrize(("value", "named"), REFUSED, ids=range(len(REFUSED)))
+def test_unusable_value_is_refused_with_what_was_found(value, named):
     with pytest.raises(ValueError) as error:
         read_verification_info(value)
-    assert message in str(error.value)
+    assert named in str(error.value)
     assert len(str(error.value)) < 500
 
 
@@ -128,25 +123,24 @@ def test_one_of_the_drawn_tests_expects_something():
 BAD_PACKS = [
     (packed(Evil()), "posix.system"),
     (packed(["a list"]), "found list"),
-    (packed(7), "found int"),
-    (packed("no JSON"), "neither JSON nor a Python literal"),
-    ("not base64!", "neither JSON nor base64"),
-    (base64.b64encode(b"no zlib").decode(), "neither JSON nor base64"),
-    (base64.b64encode(zlib.compress(b"\x80\x04 broken")).decode(), "no pickled text"),
+    (packed("no JSON"), "nor a Python literal"),
+    ("not base64!", "Packed tests"),
+    (base64.b64encode(b"no zlib").decode(), "Packed tests"),
+    (base64.b64encode(zlib.compress(b"\x80\x04 broken")).decode(), "Packed tests"),
     (base64.b64encode(zlib.compress(pickle.dumps("[]" * 9))[:-8]).decode(), "cut off"),
 ]
 
 
-@pytest.mark.parametrize(("private", "message"), BAD_PACKS, ids=range(len(BAD_PACKS)))
-def test_packed_tests_that_hold_something_else_are_refused(private, message):
+@pytest.mark.parametrize(("private", "named"), BAD_PACKS, ids=range(len(BAD_PACKS)))
+def test_packed_tests_that_hold_something_else_are_refused(private, named):
     with pytest.raises(ValueError) as error:
         read_livecodebench("[]", private, "{}")
-    assert message in str(error.value)
+    assert named in str(error.value)
 
 
 def test_packed_tests_that_grow_beyond_measure_are_refused(monkeypatch):
     monkeypatch.setattr("open_r1.grading.cases.MAX_UNPACKED", 1000)
-    with pytest.raises(ValueError, match="larger than 1000 bytes"):
+    with pytest.raises(ValueError, match="1000 bytes"):
         read_livecodebench(None, packed("[" + " " * 10_000 + "]"), None)
 
 
@@ -283,11 +277,6 @@ def test_row_is_read_from_the_column_it_has(row):
 def test_language_of_the_tests_goes_before_that_of_the_row():
     assert read_row({"verification_info": INFO, "language": "cpp"}).language == "python"
     assert read_row({"test_cases": CASES, "language": "cpp"}).language == "cpp"
-
-
-def test_equal_texts_are_read_once():
-    text = json.dumps(INFO | {"mark": "read once"})
-    assert read_verification_info(text) is read_verification_info(str(text.encode(), "utf-8"))
 
 
 def test_tests_can_be_told_apart_and_counted_as_keys():

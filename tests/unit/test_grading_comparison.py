@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparing outputs and results: what must not pass, then what must."""
 
+import asyncio
 import json
 import time
 
 import pytest
 
-from open_r1.grading.cases import CallTest
-from open_r1.grading.compare import find_difference, judge_output
-from open_r1.grading.functions import call_files, call_input, draw_words, is_same_result, judge_calls
+from open_r1.grading.cases import CallTest, StdioTest
+from open_r1.grading.compare import compare_output, compare_runs, find_difference
+from open_r1.grading.functions import call_files, call_input, compare_call, draw_word, is_same_result
 from open_r1.grading.verdict import TestVerdict
 from open_r1.sandbox import Outcome, ProgramRun
 
@@ -66,7 +67,8 @@ def test_feedback_about_long_lines_shows_where_they_differ():
 
 def test_run_that_failed_is_never_judged_by_its_output():
     run = ProgramRun(Outcome.RUNTIME_ERROR, stdout="1\n", stderr="Traceback", exit_code=1)
-    assert judge_output(run, "1\n").verdict is TestVerdict.RUNTIME_ERROR
+    [result] = asyncio.run(compare_runs([run], [StdioTest("", "1\n")], compare_output))
+    assert result.verdict is TestVerdict.RUNTIME_ERROR
 
 
 DIFFERENT_RESULTS = [
@@ -144,18 +146,18 @@ LINES = [
 
 @pytest.mark.parametrize(("stdout", "verdict"), LINES, ids=range(len(LINES)))
 def test_result_counts_only_behind_the_word_and_once(stdout, verdict):
-    [result] = judge_calls([run_of(stdout)], [CallTest("f", "[]", ("3",))], ["W"])
+    result = compare_call(run_of(stdout), (CallTest("f", "[]", ("3",)), "W"))
     assert result.verdict is verdict
 
 
 def test_any_of_the_right_results_is_accepted():
     test = CallTest("f", "[]", ("[3]", "3"))
-    results = judge_calls([run_of("W [3]\n"), run_of("W 3\n")], [test, test], ["W", "W"])
+    results = [compare_call(run_of(text), (test, "W")) for text in ("W [3]\n", "W 3\n")]
     assert [result.score for result in results] == [1.0, 1.0]
 
 
 def test_words_are_new_for_every_run():
-    assert len(set(draw_words(100) + draw_words(100))) == 200
+    assert len({draw_word() for _ in range(200)}) == 200
 
 
 def test_box_gets_arguments_and_no_result():

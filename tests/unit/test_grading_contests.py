@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from open_r1.grading.cases import StdioTest
 from open_r1.grading.checkers import (
     TaskProgram,
     UnusableCheckerError,
@@ -18,8 +19,7 @@ from open_r1.grading.checkers import (
 )
 from open_r1.grading.codeforces import score_results
 from open_r1.grading.compare import find_difference
-from open_r1.grading.ioi import judge_subtask
-from open_r1.grading.ioi_rows import Subtask
+from open_r1.grading.ioi import Subtask, judge_subtask
 from open_r1.grading.patches import add_includes
 from open_r1.grading.verdict import TestResult, TestVerdict, verdict_line
 from open_r1.sandbox import Limits, Outcome, ProgramRun, SandboxError
@@ -35,16 +35,16 @@ def test_refused_submission_has_a_compile_error_in_every_test():
     refusal = ProgramRun(Outcome.RUNTIME_ERROR, stderr="no such name", exit_code=1)
     sandbox = Replay([None] * 3, in_batches=True, compile=refusal)
     subtask = Subtask.from_row(subtask_row("pairs", "01-small"))
-    score = asyncio.run(judge_subtask(subtask, "code", sandbox))
-    assert (score.reward, verdict_line(score.results)) == (0.0, "CE x3")
-    assert [test.feedback for test in score.results] == ["no such name"] * 3
+    score = asyncio.run(judge_subtask("code", subtask, sandbox))
+    assert (score.reward, verdict_line(score.tests)) == (0.0, "CE x3")
+    assert [test.feedback for test in score.tests] == ["no such name"] * 3
 
 
 @pytest.mark.parametrize("code", ["", "  \n"])
 def test_blank_submission_scores_nothing_and_runs_nothing(code):
     sandbox = Replay([], in_batches=True)
-    result = asyncio.run(judge_subtask(Subtask.from_row(subtask_row("pairs", "01-small")), code, sandbox))
-    assert (result.reward, verdict_line(result.results), sandbox.requests) == (0.0, "- x3", [])
+    result = asyncio.run(judge_subtask(code, Subtask.from_row(subtask_row("pairs", "01-small")), sandbox))
+    assert (result.reward, verdict_line(result.tests), sandbox.requests) == (0.0, "- x3", [])
 
 
 @pytest.mark.parametrize(
@@ -181,5 +181,5 @@ def test_scoring_modes(verdicts, mode, reward):
     assert score_results(results, mode) == pytest.approx(reward)
 
 
-def test_limits_are_those_of_the_problem():
-    assert run_limits(2.5, 256, []) == Limits(cpu_s=2.5, memory_mb=256)
+def test_limits_have_room_for_the_right_output():
+    assert run_limits(Limits(cpu_s=2.5), [StdioTest("", "x" * (3 << 20))]).output_bytes == 6 << 20

@@ -13,7 +13,6 @@ PYTHON = [
     ("import fractions\nx = fractions.gcd(4, 6)\n", 'import fractions\nx = __import__("math").gcd(4, 6)\n'),
     ("from fractions import Fraction\n", "from fractions import Fraction\n"),
     ("print 'hi'\n", "print 'hi'\n"),
-    ("  \n", "  \n"),
 ]
 
 

@@ -9,11 +9,17 @@ import pytest
 
 from open_r1.grading.cases import StdioTest
 from open_r1.grading.checkers import TaskProgram, judge_interaction
-from open_r1.grading.compare import compare_apart
-from open_r1.grading.package_judges import judge_by_package, read_package_result
-from open_r1.grading.programs import Budget, batch_size_or_all, judge_runs
+from open_r1.grading.compare import compare_runs
+from open_r1.grading.programs import (
+    NO_BUDGET,
+    Budget,
+    batch_size_or_all,
+    judge_by_package,
+    judge_runs,
+    read_package_result,
+)
 from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure, verdict_line
-from open_r1.sandbox import Outcome, ProgramInput, ProgramRun, RunRequest, SandboxError
+from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, SandboxError
 from open_r1.sandbox.piston_packages import PackageRun
 from tests.unit.replay import Replay, printed
 
@@ -72,7 +78,7 @@ BUDGETS = [
     (Budget(2, 30.0), [run_of(wall_s=4.0)] * 100, "AC x100"),
     (Budget(2, 30.0), [QUICK, *[run_of(wall_s=4.1)] * 20], "AC x21"),  # a right program may be slow
     (Budget(2, 30.0), [QUICK, *[FAILED] * 20], "AC, RE x8, OVER x12"),
-    (Budget(2, 30.0), [*[FAILED] * 9, QUICK, QUICK], "RE x9, AC, OVER"),  # slow beside a fast one that follows
+    (Budget(2, 30.0), [*[FAILED] * 9, QUICK, QUICK], "RE x9, AC x2"),  # what passes is never charged
     (Budget(2, 30.0), [run_of(wall_s=float("nan"))] * 9, "AC x9"),  # the provider can't tell
 ]
 
@@ -168,13 +174,31 @@ def test_word_of_a_package(said, verdict):
 
 
 def judge_said(said: list[PackageRun], batch_size: int) -> str:
+    return verdict_line(judge_by(said, batch_size_or_all(batch_size)))
+
+
+class Packages:
+    """A Piston whose package says these things, and which has no plain language."""
+
+    name = "piston"
+
+    def __init__(self, said: list[PackageRun]) -> None:
+        self._said = said
+
+    async def packages(self) -> tuple[str, ...]:
+        return ("cms_ioi",)
+
+    async def judge_by_package(self, package: str, files: str, limits: Limits) -> PackageRun:
+        return self._said[int(files)]
+
+
+def judge_by(said: list[PackageRun], stop_after: int | None, budget: Budget = NO_BUDGET) -> list[TestResult]:
     tests = [StdioTest(str(number), "") for number in range(len(said))]
-
-    async def judge(test: StdioTest) -> PackageRun:
-        return said[int(test.input)]
-
-    stops = batch_size_or_all(batch_size)
-    return verdict_line(asyncio.run(judge_by_package(tests, judge, stops, lambda result: result.score == 0)))
+    judging = judge_by_package(
+        Packages(said), "cms_ioi", (), tests, lambda test: test.input, Limits(),
+        stop_after=stop_after, stops=lambda result: result.score == 0, budget=budget,
+    )  # fmt: skip
+    return asyncio.run(judging)
 
 
 @pytest.mark.parametrize(("batch_size", "verdicts"), [(1, "AC, WA, -"), (2, "AC, WA, -"), (0, "AC, WA, AC")])
@@ -189,21 +213,7 @@ def test_submission_that_compiles_only_sometimes_is_no_fault_of_its_own():
 
 def test_package_pays_of_the_budget_too():
     late = said_by_package(0.0, Outcome.TIME_LIMIT)
-
-    async def judge(test: StdioTest) -> PackageRun:
-        return late
-
-    tests = [StdioTest(str(number), "") for number in range(20)]
-    results = asyncio.run(judge_by_package(tests, judge, None, lambda result: False, Budget()))
-    assert verdict_line(results) == "TLE x2, OVER x18"
-
-
-def test_error_of_one_test_is_the_error_of_all():
-    async def judge(test: StdioTest) -> PackageRun:
-        raise SandboxError("gone")
-
-    with pytest.raises(SandboxError, match="gone"):
-        asyncio.run(judge_by_package([StdioTest("", "")] * 2, judge, None, lambda result: False))
+    assert verdict_line(judge_by([late] * 20, None, Budget())) == "TLE x2, OVER x18"
 
 
 @pytest.mark.parametrize(("size", "is_apart"), [(100, False), (100_000, True)])
@@ -211,10 +221,10 @@ def test_much_output_is_compared_apart_from_the_loop(size: int, is_apart: bool):
     async def ask() -> list[TestResult]:
         loop_thread = threading.get_ident()
 
-        def compare(runs: Sequence[ProgramRun]) -> list[TestResult]:
+        def compare(run: ProgramRun, test: str) -> TestResult:
             assert (threading.get_ident() != loop_thread) == is_apart
-            return [ACCEPTED] * len(runs)
+            return ACCEPTED
 
-        return await compare_apart(printed("x" * size), compare)
+        return await compare_runs(printed("x" * size), ["x"], compare)
 
     assert asyncio.run(ask()) == [ACCEPTED]

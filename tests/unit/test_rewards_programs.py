@@ -7,12 +7,20 @@ import math
 
 import pytest
 
-from open_r1.grading.batch import ReadRow, Sandbox, SandboxError, SandboxSettings, Score
 from open_r1.grading.programs import Budget
-from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, TestResult, TestVerdict
-from open_r1.rewards import REWARDS, binary_code_reward, cf_code_reward, code_reward, get_reward_funcs, ioi_code_reward
-from open_r1.rewards.ideal import ideal_of_row
-from open_r1.rewards.program_rewards import CodeReward, language_of_row, reward_rows, rows_of_columns, settings_of
+from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, Result, TestResult, TestVerdict
+from open_r1.rewards import (
+    REWARDS,
+    binary_code_reward,
+    cf_code_reward,
+    code_reward,
+    get_reward_funcs,
+    ioi_code_reward,
+    perfect_reply,
+)
+from open_r1.rewards.program_rewards import ProgramRows, language_of_row, reward_programs
+from open_r1.sandbox import Sandbox, SandboxError
+from open_r1.sandbox.providers import SandboxSettings
 from tests.unit.test_rewards_table import ROW_OF_PROGRAMS, arguments
 
 FUNCTIONS = {
@@ -91,7 +99,7 @@ def test_column_that_is_one_value_is_refused(info: object):
 
 
 def test_tests_may_stand_in_other_columns():
-    reward = CodeReward()
+    reward = code_reward
     assert reward(["x"], test_cases=['{"inputs": ["1"], "outputs": ["1"]}']) == [0.0]
     assert reward(["x"], input_output=['{"inputs": [[1]], "outputs": [[1]], "fn_name": "f"}']) == [0.0]
     cases = '[{"input": "1", "output": "1", "testtype": "stdin"}]'
@@ -128,7 +136,7 @@ def test_language_that_nobody_knows_is_the_fault_of_its_row(caplog: pytest.LogCa
     assert code_reward(["x"] * 3, verification_info=infos, log_metric=metrics.__setitem__) == [0.0, None, None]
     assert metrics["code_reward/unusable"] == 2 / 3
     [record] = caplog.records
-    assert "2 of 3 rows can't be judged; the first: Unknown language 'cobol'; known are python, cpp" in record.message
+    assert "2 of 3 rows" in record.message and "'cobol'" in record.message
 
 
 def test_natural_language_in_a_column_is_no_end_of_the_run():
@@ -156,32 +164,38 @@ def test_language_of_a_row_is_found_wherever_it_stands(row: dict, language: str 
     assert language_of_row(row) == language
 
 
-def test_ideal_of_a_row_in_a_language_that_nobody_knows_is_its_gold():
+def test_perfect_reply_in_a_language_that_nobody_knows_is_the_gold():
     row = {"verification_info": {**INFO, "language": "cobol"}, "gold_standard_solution": "DISPLAY 3."}
-    assert "DISPLAY 3." in ideal_of_row(arguments("code"), row)
+    assert "DISPLAY 3." in perfect_reply(arguments("code"), row)
 
 
 # ---- results to rewards and metrics
 
 
-def reward_of(results: dict[str, Score | SandboxError], programs: list[str | None], **kwargs) -> list[float | None]:
-    """Return the rewards of programs for one problem whose judge says or raises this of each."""
-    problem = ReadRow("tests")
+class Problem:
+    """A row's, for the last block of Python."""
 
-    async def judge(program: str, tests: str, sandbox: Sandbox) -> Score:
-        result = results[program]
+    language = "python"
+
+
+def reward_of(results: dict[str, Result | SandboxError], programs: list[str | None], **kwargs) -> list[float | None]:
+    """Return the rewards of programs for one problem whose judge says or raises this of each."""
+
+    async def judge(program: str, problem: Problem, sandbox: Sandbox) -> Result:
+        result = results[program.strip()]
         if isinstance(result, SandboxError):
             raise result
         return result
 
-    rows = [(program, problem) for program in programs]
-    return reward_rows("code_reward", rows, judge, SandboxSettings(), **kwargs)
+    kind = ProgramRows(("tests",), ("tests",), lambda row: Problem(), SandboxSettings, lambda row: "python")
+    texts = ["" if program is None else f"```python\n{program}\n```" for program in programs]
+    return reward_programs("code_reward", kind, judge, texts, tests=["same"] * len(texts), **kwargs)
 
 
 def test_failed_sandbox_is_no_score(caplog: pytest.LogCaptureFixture):
     results = {
-        "good": Score(0.5, (RIGHT, WRONG)),
-        "best": Score(1.0, (RIGHT, RIGHT)),
+        "good": Result(0.5, (RIGHT, WRONG)),
+        "best": Result(1.0, (RIGHT, RIGHT)),
         "lost": SandboxError("the box is gone"),
         "also lost": SandboxError("another cause"),
     }
@@ -195,9 +209,8 @@ def test_failed_sandbox_is_no_score(caplog: pytest.LogCaptureFixture):
     rates = {"sandbox/error_rate": 2, "code_reward/AC": 1, "code_reward/WA": 4, "code_reward/no_program": 1}
     assert {name: metrics[name] * 8 for name in rates} == rates
     assert 0 <= metrics["sandbox/seconds"] <= metrics["sandbox/seconds_p95"]
-    assert [record.message for record in caplog.records] == [
-        "code_reward: the sandbox failed for 2 of 8 rows; the first time: the box is gone"
-    ]
+    [record] = caplog.records
+    assert "2 of 8 rows" in record.message and "the box is gone" in record.message
 
 
 OUTAGES = {
@@ -212,7 +225,7 @@ OUTAGES = {
 @pytest.mark.parametrize("case", OUTAGES)
 def test_in_an_outage_rows_without_a_program_say_nothing_either(case: str):
     programs, unscorable = OUTAGES[case]
-    results = {"lost": SandboxError("down"), "fine": Score(1.0, (RIGHT,))}
+    results = {"lost": SandboxError("down"), "fine": Result(1.0, (RIGHT,))}
     assert [math.isnan(value) for value in reward_of(results, programs)] == unscorable
 
 
@@ -230,20 +243,20 @@ def test_every_rate_is_logged_though_it_is_zero():
 def test_verdict_of_a_row_is_that_of_its_first_test_that_failed():
     metrics: dict[str, float] = {}
     results = (RIGHT, TestResult(TestVerdict.TIME_LIMIT), WRONG, NOT_RUN)
-    reward_of({"p": Score(0.25, results)}, ["p"], log_metric=metrics.__setitem__)
+    reward_of({"p": Result(0.25, results)}, ["p"], log_metric=metrics.__setitem__)
     assert [name for name, value in metrics.items() if value == 1.0] == ["code_reward/TLE"]
 
 
 def test_lack_of_a_package_that_the_trainer_has_is_told_once_and_counted(caplog: pytest.LogCaptureFixture):
-    def lacking(name: str) -> Score:
+    def lacking(name: str) -> Result:
         said = f"Traceback (most recent call last):\nModuleNotFoundError: No module named {name!r}\n"
-        return Score(0.0, (RIGHT, TestResult(TestVerdict.RUNTIME_ERROR, stderr=said)))
+        return Result(0.0, (RIGHT, TestResult(TestVerdict.RUNTIME_ERROR, stderr=said)))
 
     results = {
         "numpy": lacking("numpy"),
         "part of numpy": lacking("numpy.linalg"),
         "of nobody": lacking("no_such_package"),
-        "another error": Score(0.0, (TestResult(TestVerdict.RUNTIME_ERROR, stderr="ValueError: no"),)),
+        "another error": Result(0.0, (TestResult(TestVerdict.RUNTIME_ERROR, stderr="ValueError: no"),)),
     }
     metrics: dict[str, float] = {}
     reward_of(results, list(results), log_metric=metrics.__setitem__)
@@ -254,19 +267,29 @@ def test_lack_of_a_package_that_the_trainer_has_is_told_once_and_counted(caplog:
 
 def test_share_of_submissions_over_their_budget_is_logged():
     metrics: dict[str, float] = {}
-    results = {"slow": Score(0.5, (RIGHT, OVER_BUDGET)), "stopped": Score(0.0, (WRONG, NOT_RUN))}
+    results = {"slow": Result(0.5, (RIGHT, OVER_BUDGET)), "stopped": Result(0.0, (WRONG, NOT_RUN))}
     reward_of(results, list(results), log_metric=metrics.__setitem__)
     assert metrics["sandbox/over_budget"] == 0.5
     assert metrics["code_reward/OVER"] == 0.5
 
 
 def test_judge_without_tests_to_judge_by_gives_none():
-    assert reward_of({"p": Score(None, ())}, ["p"]) == [None]
+    assert reward_of({"p": Result(None)}, ["p"]) == [None]
 
 
-def test_rows_keep_only_the_columns_asked_for():
-    rows = rows_of_columns("x", 2, {"a": [1, None], "b": [3, 4], "c": [5, 6], "trainer_state": object()}, "ab", "a")
-    assert rows == [{"a": 1, "b": 3}, None]
+def test_tests_are_read_once_for_neighbours_from_the_columns_asked_for():
+    read: list[dict] = []
+    kind = ProgramRows(("a", "b"), ("a",), lambda row: read.append(row) or object(), SandboxSettings, str)
+    columns = {"a": ["x", "x", None, "x"], "b": [1, 1, 1, 2], "name": [5] * 4, "trainer_state": object()}
+    one, same, none, other = kind.problems_of("name", 4, columns)
+    assert read == [{"a": "x", "b": 1}, {"a": "x", "b": 2}]
+    assert (one is same, none, one is other) == (True, None, False)
+
+
+def test_column_named_like_a_setting_changes_no_setting():
+    (reward,) = get_reward_funcs(arguments("code"))
+    columns = {"limits": ["9"], "context": ["a story"], "name": ["sums"], "sandbox": ["beach"]}
+    assert reward(completions=["x"], verification_info=[INFO], **columns) == [0.0]
 
 
 # ---- settings
@@ -295,26 +318,31 @@ ROUTES = [
 def test_settings_of_the_recipe_reach_the_reward(name: str, settings: dict, expected: SandboxSettings):
     script_args = arguments(name, **settings)
     (reward,) = get_reward_funcs(script_args)
-    assert reward.settings == REWARDS[name].programs.sandbox(script_args) == expected
+    assert reward.keywords["sandbox"] == REWARDS[name].programs.sandbox(script_args) == expected
 
 
 def test_contests_may_be_judged_by_a_router_and_the_rest_here():
     settings = {"ioi_provider": "router", "cf_provider": "router", "sandbox_router_url": "h:1"}
     code, ioi, cf = get_reward_funcs(arguments("code", "ioi_code", "cf_code", code_provider="local", **settings))
     at_router = SandboxSettings("router", router_url="h:1")
-    assert (code.settings, ioi.settings, cf.settings) == (SandboxSettings("local"), at_router, at_router)
+    assert [reward.keywords["sandbox"] for reward in (code, ioi, cf)] == [
+        SandboxSettings("local"),
+        at_router,
+        at_router,
+    ]
 
 
 def test_other_settings_of_the_recipe_reach_the_reward():
     (code,) = get_reward_funcs(
         arguments("code", code_test_timeout_s=2.5, code_memory_mb=99, enforce_same_language=True, patch_code=True)
     )
-    assert (code.limits.cpu_s, code.limits.memory_mb) == (2.5, 99)
-    assert (code.enforce_same_language, code.patch_code, code.is_binary) == (True, True, False)
+    assert (code.keywords["limits"].cpu_s, code.keywords["limits"].memory_mb) == (2.5, 99)
+    assert (code.keywords["enforce_same_language"], code.keywords["patch_code"]) == (True, True)
     options = {"code_eval_test_batch_size": 7, "patch_code": True, "code_eval_scoring_mode": "partial"}
     ioi, cf = get_reward_funcs(arguments("ioi_code", "cf_code", ioi_provider="morph", cf_provider="piston", **options))
-    assert (ioi.settings.provider, ioi.batch_size) == ("morph", 7)
-    assert (cf.settings.provider, cf.batch_size, cf.patch_code, cf.scoring_mode) == ("piston", 7, True, "partial")
+    assert (ioi.keywords["sandbox"].provider, ioi.keywords["test_batch_size"]) == ("morph", 7)
+    assert cf.keywords["sandbox"].provider == "piston"
+    assert [cf.keywords[name] for name in ("test_batch_size", "patch_code", "scoring_mode")] == [7, True, "partial"]
 
 
 BUDGETS = [
@@ -328,7 +356,7 @@ BUDGETS = [
 @pytest.mark.parametrize("name", ["code", "binary_code", "cf_code"])
 def test_budget_of_the_recipe_reaches_the_reward(name: str, settings: dict, budget: Budget, max_tests: int | None):
     (reward,) = get_reward_funcs(arguments(name, **settings))
-    assert (reward.budget, reward.max_tests) == (budget, max_tests)
+    assert (reward.keywords["budget"], reward.keywords["max_tests"]) == (budget, max_tests)
 
 
 PLACES = [
@@ -355,19 +383,14 @@ def test_local_programs_share_the_cores_of_the_machine(settings, processes, plac
 ROUTERS = {"sandbox_router_url": "router", "e2b_router_url": "e2b", "morph_router_url": "morph"}
 REFUSED = [
     # reward, settings, the setting that the message names
-    ("code", {"code_test_timeout_s": 0.0}, "code_test_timeout_s"),
     ("code", {"code_test_timeout_s": math.nan}, "code_test_timeout_s"),
     ("code", {"code_test_timeout_s": 5000.0}, "3600"),
     ("code", {"code_memory_mb": 0}, "code_memory_mb"),
     ("code", {"code_memory_mb": 512 << 20}, "1048576"),
     ("code", {"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc"),
-    ("code", {"sandbox_patience_s": 0.0}, "sandbox_patience_s"),
     ("code", {"code_max_tests": 0}, "code_max_tests"),
     ("code", {"code_max_timeouts": -1}, "code_max_timeouts"),
     ("code", {"code_extra_time_s": math.nan}, "code_extra_time_s"),
-    ("code", {"code_provider": "router"}, "sandbox_router_url"),
-    ("ioi_code", {"ioi_provider": "router"}, "sandbox_router_url"),
-    ("cf_code", {"cf_provider": "router"}, "sandbox_router_url"),
     ("code", {"e2b_router_url": "h:1", "morph_router_url": "h:2"}, "morph_router_url"),
     *(("code", {"code_provider": "local", name: "h:1"}, name) for name in ROUTERS),
 ]
@@ -387,18 +410,4 @@ def test_unknown_scoring_mode_is_refused_before_any_row():
 @pytest.mark.parametrize("name", ROUTERS)
 def test_url_of_a_router_alone_chooses_it(name: str):
     (reward,) = get_reward_funcs(arguments("code", **{name: "h:1"}))
-    assert reward.settings == SandboxSettings(ROUTERS[name], router_url="h:1")
-
-
-@pytest.mark.parametrize(
-    ("given", "provider", "url"),
-    [
-        ({}, "local", None),
-        ({"e2b_router_url": "h:1"}, "e2b", "h:1"),
-        ({"provider_type": "morph", "morph_router_url": "h:2"}, "morph", "h:2"),
-        ({"provider_type": "piston"}, "piston", None),
-    ],
-)
-def test_functions_choose_the_provider_as_in_open_r1(given: dict, provider: str, url: str | None):
-    names = {"provider_type": None, "e2b_router_url": None, "morph_router_url": None}
-    assert settings_of(5, **{**names, **given}) == SandboxSettings(provider, 5, router_url=url)
+    assert reward.keywords["sandbox"] == SandboxSettings(ROUTERS[name], router_url="h:1")

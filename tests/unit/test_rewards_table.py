@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of rewards: names, building, pickling, bounds, and that no torch is imported."""
+"""The table of rewards: names, building, bounds."""
 
 import math
-import pickle
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +17,8 @@ from open_r1.rewards import (
     UNSCORABLE,
     RewardContext,
     get_reward_funcs,
-    ideal_completion,
     is_unscorable,
+    perfect_reply,
 )
 from open_r1.tasks import load_task
 
@@ -131,30 +130,11 @@ def test_rewards_come_in_the_order_of_the_recipe():
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_built_reward_survives_pickling(name: str):
-    context = RewardContext(num_generations=2, completion_prefix="<think>\n", eos_token_ids=(EOS,))
-    reward = get_reward_funcs(arguments(name), context)[0]
-    copy = pickle.loads(pickle.dumps(reward))
-    call = {
-        "prompts": ["p", "p"],
-        "completions": ["a\n</think>\n<answer>\n42\n</answer>", "so so so so so"],
-        "completion_ids": [[1] * 20, [1] * 14000],
-        "solution": ["42", "42"],
-        "trainer_state": None,
-        "log_extra": None,
-        "log_metric": None,
-        **{column: [value, None] for column, value in row_of(name).items()},
-    }
-    assert copy.__name__ == METRIC_KEYS[name]
-    assert copy(**call) == reward(**call)
-
-
-@pytest.mark.parametrize("name", REWARDS)
 def test_values_stay_within_the_range_of_the_documents(name: str):
     script_args = arguments(name)
     low, high = bounds_of(name, script_args)
     row = {"solution": "42", **row_of(name)}
-    texts = ["", r"\boxed{42}", "so " * 3000, ideal_completion([name], row["solution"], script_args), "<think>\n" * 9]
+    texts = ["", r"\boxed{42}", "so " * 3000, perfect_reply(script_args, row), "<think>\n" * 9]
     values = get_reward_funcs(script_args, CONTEXT)[0](
         prompts=["p"] * 5,
         completions=texts,
@@ -165,7 +145,7 @@ def test_values_stay_within_the_range_of_the_documents(name: str):
 
 
 def test_unknown_name_lists_the_names_and_suggests_one():
-    with pytest.raises(ValueError, match=r"'acuracy'.*Did you mean 'accuracy'\?.*code_format, cosine"):
+    with pytest.raises(ValueError, match=r"'acuracy'.*'accuracy'\?.*code_format"):
         get_reward_funcs(arguments("format", "acuracy"))
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from open_r1.evaluation.judgement import judgement_of
-from open_r1.grading.batch import Limits
 from open_r1.rewards.verifier import Verdict
+from open_r1.sandbox import Limits
 from open_r1.test_time.results import Attempt, Setting
 from open_r1.test_time.verdicts import Verdicts
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from datasets import Dataset
-from transformers import GenerationConfig, PreTrainedTokenizerBase, TrainerState
+from transformers import PreTrainedTokenizerBase, TrainerState
 
 from open_r1.configs import DatasetConfig, GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.fields import setting
@@ -41,11 +41,12 @@ from open_r1.models import (
     completion_prefix,
     end_token_ids,
     find_model,
+    get_generation_config,
     get_tokenizer,
     prompt_token_ids,
     template_kwargs_of,
 )
-from open_r1.reward_models import load_reward_model
+from open_r1.reward_models import RewardModels
 from open_r1.rewards import DOMAIN_COLUMN, RewardContext, get_reward_funcs, get_reward_spec, needed_columns
 from open_r1.rewards.rows import check_domains, drop_unjudgeable_rows
 
@@ -287,14 +288,14 @@ def prepare_pass_rate(
     context = RewardContext(
         num_generations=training_args.num_generations or 1,
         completion_prefix=completion_prefix(tokenizer, prompts[0]["prompt"], template_kwargs),
-        eos_token_ids=end_token_ids(tokenizer, _generation_config(model_args), training_args.generation_kwargs),
+        eos_token_ids=end_token_ids(tokenizer, get_generation_config(model_args), training_args.generation_kwargs),
         max_completion_length=training_args.max_completion_length,
     )
     tried = [place for place, row in enumerate(numbers) if row not in statuses] or [0]
-    check_rewards(script_args, prompts.select(tried), tokenizer, context, template_kwargs=template_kwargs)
-    rewards = get_reward_funcs(
-        script_args, context, load_reward_model=partial(load_reward_model, training_args=training_args)
-    )
+    reward_models = RewardModels(training_args)
+    rewards = get_reward_funcs(script_args, context, load_reward_model=reward_models)
+    check_rewards(rewards, script_args, prompts.select(tried), tokenizer, context, template_kwargs=template_kwargs)
+    reward_models.load()
     names = _column_names([reward.__name__ for reward in rewards])
     bounded = script_args.pass_rate_reward
     places = {row: place for place, row in enumerate(numbers)}
@@ -380,15 +381,6 @@ def _usable_rows(rows: Dataset, script_args: PassRateScriptArguments) -> tuple[l
     usable, asked = list(judgeable[_ROW]), set(with_prompt[_ROW])
     unusable = set(range(len(rows))) - set(usable)
     return usable, {row: Status.NO_GOLD if row in asked else Status.NO_PROMPT for row in sorted(unusable)}
-
-
-def _generation_config(model_args: ModelConfig) -> GenerationConfig | None:
-    try:
-        return GenerationConfig.from_pretrained(
-            find_model(model_args.model_name_or_path), revision=model_args.model_revision
-        )
-    except OSError:  # a model needs to have none
-        return None
 
 
 def _asked_settings(

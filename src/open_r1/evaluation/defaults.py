@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What settings and flags of an evaluation share; light to import, since --help reads it."""
 
-from open_r1.grading.batch import Limits
+from open_r1.sandbox import Limits
 
 BACKENDS = ("auto", "vllm", "transformers")
 # As in the tables of DeepSeek-R1 and Open R1; where the context is shorter, what it leaves.

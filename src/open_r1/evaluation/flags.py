@@ -16,7 +16,8 @@ from open_r1.sandbox.providers import PROVIDERS, ROUTER_PROVIDERS
 if TYPE_CHECKING:
     from open_r1.evaluation.settings import EvaluationSettings
     from open_r1.generation.client import Patience
-    from open_r1.grading.batch import Limits, SandboxSettings
+    from open_r1.sandbox import Limits
+    from open_r1.sandbox.providers import SandboxSettings
 
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
 _PARALLEL = {"data": "--data-parallel-size", "tensor": "--tensor-parallel-size"}
@@ -299,7 +300,8 @@ def sandbox_of(args: argparse.Namespace) -> "tuple[SandboxSettings, Limits]":
     Raises:
         ValueError: They contradict each other.
     """
-    from open_r1.grading.batch import Limits, SandboxSettings
+    from open_r1.sandbox import Limits
+    from open_r1.sandbox.providers import SandboxSettings
 
     num_parallel = args.parallel_code_exec_per_proc
     if num_parallel is None:

@@ -16,7 +16,8 @@ from open_r1.evaluation.program_rows import COLUMNS, TestsFile, form_of
 from open_r1.evaluation.settings import TEMPLATES, EvaluationSettings
 from open_r1.generation.messages import Message, Request, Sampling
 from open_r1.generation.prompts import PromptError, Prompts, PromptSettings, check_template, fill_template
-from open_r1.grading.batch import Limits, SandboxSettings
+from open_r1.sandbox import Limits
+from open_r1.sandbox.providers import SandboxSettings
 
 logger = logging.getLogger(__name__)
 

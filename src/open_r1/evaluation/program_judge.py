@@ -34,12 +34,11 @@ from typing import Any
 from open_r1.evaluation.judgement import CRASH, LOST, TIMEOUT, Judgement, JudgingError, judgement_of
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.program_rows import TestsFile
-from open_r1.grading.batch import Judging, ReadRow, Sandbox, SandboxError, Score, judge_all
 from open_r1.grading.cases import ProgramTests
-from open_r1.grading.fences import find_program
-from open_r1.grading.programs import judge_program
-from open_r1.grading.verdict import TestResult, TestVerdict, missing_module, verdict_line
+from open_r1.grading.programs import find_program, judge_all, judge_program
+from open_r1.grading.verdict import Result, TestResult, TestVerdict, missing_module, verdict_line
 from open_r1.rewards.verifier import Verdict
+from open_r1.sandbox import Sandbox, SandboxError
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ _LACKS = re.compile(r"; no module (\w+)$")
 _TURN = 16
 # Programs that are to be judged, each with its row, and why others have no verdict: by their keys.
 _Wanted = dict[str, tuple[int, str]]
-_Lost = dict[str, SandboxError | ValueError | None]
+_Lost = dict[str, Exception | None]
 
 
 class ProgramJudge:
@@ -170,11 +169,9 @@ class ProgramJudge:
         return lost
 
     def _judge(self, wanted: _Wanted, progress: "_Progress") -> _Lost:
-        rows = {row: ReadRow(row) for row, _ in wanted.values()}
-        submissions = {key: (program, rows[row]) for key, (row, program) in wanted.items()}
         keys = {(row, program): key for key, (row, program) in wanted.items()}
 
-        async def judge(program: str, row: int, sandbox: Sandbox) -> Score:
+        async def judge(program: str, row: int, sandbox: Sandbox) -> Result:
             tests = await asyncio.to_thread(self._read, row)
             results = await judge_program(
                 program, tests, sandbox, limits=self._problems.limits, batch_size=1, stops_early=True
@@ -183,15 +180,16 @@ class ProgramJudge:
             verdict = _OF_TEST.get(next(failed, TestVerdict.ACCEPTED), CRASH)
             self._kept.put(keys[row, program], judgement_of(verdict, note=_note_of(results)))
             progress.count()
-            return Score(float(verdict is Verdict.RIGHT), tuple(results))
+            return Result(float(verdict is Verdict.RIGHT), tuple(results))
 
-        judged = judge_all(list(submissions.values()), judge, self._problems.sandbox)
-        return self._without_verdict({key: judged[submission] for key, submission in submissions.items()})
+        submissions = [(program, row) for row, program in wanted.values()]
+        judged = judge_all(submissions, judge, self._problems.sandbox)
+        return self._without_verdict(dict(zip(wanted, judged, strict=True)))
 
-    def _without_verdict(self, judged: dict[str, Judging]) -> _Lost:
+    def _without_verdict(self, judged: dict[str, Result]) -> _Lost:
         """Return the errors of those that are lost; tests that can't be used are a verdict too."""
         for key, found in judged.items():
-            if found.score is None and not found.is_lost:
+            if found.reward is None and not found.is_lost:
                 if str(found.error) not in self._told:  # once a row, not for each of its programs
                     self._told.add(str(found.error))
                     logger.warning("%s: tests can't be used: %s", self._problems.benchmark.name, found.error)

@@ -15,7 +15,8 @@ from open_r1.generation.client import Patience
 from open_r1.generation.messages import NEUTRAL, Sampling
 from open_r1.generation.prompts import DEFAULT_TEMPLATE
 from open_r1.generation.servers import check_serve_args
-from open_r1.grading.batch import Limits, SandboxSettings
+from open_r1.sandbox import Limits
+from open_r1.sandbox.providers import SandboxSettings
 
 # By the kind of the benchmark; math as Open R1 asks.
 TEMPLATES = {"math": DEFAULT_TEMPLATE, "choices": choices.TEMPLATE, "code": program_rows.TEMPLATE}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Tests of programs as data sets write them down, read into one form. A row looks like one of these:
+r"""Tests of programs as data sets write them down, read into `ProgramTests`. A row looks like one of these:
 
     verification_info (PrimeIntellect, Open R1; also as JSON text or as the text of a Python literal)
         {"language": "python", "test_cases": [{"type": "stdin_stdout", "fn_name": None, "input": "1", "output": "1"}]}
@@ -22,23 +22,21 @@ Where the data leave something open:
 """
 
 import base64
-import binascii
-import hashlib
 import io
 import json
 import pickle
 import random
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from open_r1.literals import value_of_text
-from open_r1.sandbox.languages import find_language
+from open_r1.sandbox.languages import LANGUAGES, find_language
 
-_STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
-_CALL_TYPES = {"function_call", "functional", "function", "call_based", "fn_name"}
+_STDIO_TYPES = ("stdin_stdout", "stdin", "stdio", "standard_input")
+_CALL_TYPES = ("function_call", "functional", "function", "call_based", "fn_name")
 MAX_UNPACKED = 1 << 29
 
 
@@ -55,8 +53,7 @@ class StdioTest:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.input, str) and isinstance(self.expected, str)):
-            kinds = f"{type(self.input).__name__} and {type(self.expected).__name__}"
-            raise ValueError(f"A test is two texts, got {kinds}.")
+            raise ValueError(f"A test is two texts, got {_short((self.input, self.expected))}.")
         self.input.encode()
 
 
@@ -91,11 +88,9 @@ class ProgramTests:
     tests: tuple[StdioTest | CallTest, ...]
 
     def __post_init__(self) -> None:
-        if not self.tests:
-            raise ValueError("There are no tests: 0 test cases.")
-        kinds = {type(test).__name__ for test in self.tests}
-        if len(kinds) > 1:
-            raise ValueError(f"Tests of one row are all of one kind, got {', '.join(sorted(kinds))}.")
+        kinds = sorted({type(test).__name__ for test in self.tests})
+        if len(kinds) != 1:
+            raise ValueError(f"There are no tests of one kind: {len(self.tests)} test cases of kinds {kinds}.")
 
     def require_outputs(self) -> None:
         """Refuse tests that a program passes by doing nothing.
@@ -112,16 +107,13 @@ def _expects_something(test: StdioTest | CallTest) -> bool:
 
 
 def draw_tests(tests: tuple[T, ...], max_tests: int | None) -> tuple[T, ...]:
-    """Return at most `max_tests` of a row's tests in their order, the same ones each time: their hash draws them.
+    """Return at most `max_tests` of a row's tests in their order, of so many tests the same ones each time.
 
     One of them expects something, where any test of the row does.
     """
     if max_tests is None or len(tests) <= max_tests:
         return tests
-    digest = hashlib.sha256()
-    for test in tests:
-        digest.update(f"{test!r}\0".encode("utf-8", "surrogatepass"))
-    drawing = random.Random(digest.digest())
+    drawing = random.Random(len(tests))
     chosen = drawing.sample(range(len(tests)), max_tests)
     telling = [number for number, test in enumerate(tests) if _expects_something(test)]
     if telling and not set(telling) & set(chosen):
@@ -141,19 +133,20 @@ def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
             language.
     """
     found = {name: value for name, value in row.items() if not is_empty_column(value)}
-    language = _language_of(found, language)
-    names = ("verification_info", "test_cases", "input_output")
+    language = str(found.get("language", language))
+    names = [name for name in ("verification_info", "test_cases", "input_output") if name in found]
     if "private_test_cases" in found or "public_test_cases" in found:
         packed = (found.get("public_test_cases"), found.get("private_test_cases"), found.get("metadata"))
         tests = read_livecodebench(*packed, language=language)
-    elif (name := next((name for name in names if name in found), None)) is not None:
-        tests = read_verification_info(found[name], language)
+    elif names:
+        tests = read_verification_info(found[names[0]], language)
     else:
         raise ValueError(
             "No tests: expected a column verification_info, test_cases, input_output, or public_test_cases with "
             f"private_test_cases; found {', '.join(sorted(found)) or 'none'}."
         )
-    return replace(tests, language=find_language(tests.language).name)
+    is_known = tests.language in LANGUAGES
+    return tests if is_known else replace(tests, language=find_language(tests.language).name)
 
 
 def is_empty_column(value: object) -> bool:
@@ -162,7 +155,7 @@ def is_empty_column(value: object) -> bool:
 
 
 def read_verification_info(value: object, language: str = "python") -> ProgramTests:
-    r"""Return the tests in a value of the first two layouts; a text is read once, however many rows hold it.
+    r"""Return the tests in a value of the first two layouts.
 
     Args:
         value: A mapping, a list of test cases, or either as text.
@@ -176,7 +169,16 @@ def read_verification_info(value: object, language: str = "python") -> ProgramTe
     >>> read_verification_info("{'fn_name': 'add', 'inputs': [[1, 2]], 'outputs': [[3]]}").tests
     (CallTest(function='add', arguments='[1, 2]', expected=('[3]', '3')),)
     """
-    return _read_text(value, language) if isinstance(value, str) else _read(value, language)
+    value = value_of(value, "the column of tests")
+    if not isinstance(value, Mapping):
+        return ProgramTests(language, _read_cases(value))
+    cases = value.get("test_cases")
+    if cases is None:
+        cases = value if "inputs" in value and "outputs" in value else None
+    if cases is None:
+        raise ValueError(f"No tests: expected test_cases, or inputs and outputs; found {_short(list(value))}.")
+    tests = _read_cases(value_of(cases, "test_cases"), value.get("fn_name"))
+    return ProgramTests(str(value.get("language") or language), tests)
 
 
 def read_livecodebench(public: object, private: object, metadata: object, language: str = "python") -> ProgramTests:
@@ -191,118 +193,71 @@ def read_livecodebench(public: object, private: object, metadata: object, langua
     Raises:
         ValueError: They can't be read; the message says what was found.
     """
-    details = value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata or {}
+    details = value_of(metadata or "{}", "metadata")
     if not isinstance(details, Mapping):
-        raise ValueError(f"metadata must be a mapping, got {short(details)}.")
-    function = details.get("func_name")
-    rows: list[Mapping[str, Any]] = []
-    for column, value in (("public_test_cases", public), ("private_test_cases", private)):
-        if isinstance(value, str) and value.strip():
-            value = value_of(unpack_cases(value), column)
-        rows += _rows_of([] if value is None or value == "" else value)
-    return ProgramTests(language, _tests_of(rows, function, has_values_in_lines=True))
-
-
-@lru_cache(maxsize=16)
-def _read_text(text: str, language: str) -> ProgramTests:
-    return _read(value_of(text, "the column of tests"), language)
-
-
-def _read(value: object, language: str) -> ProgramTests:
-    cases: object = value
-    function = None
-    if isinstance(value, Mapping):
-        language = _language_of(value, language)
-        function = value.get("fn_name")
-        cases = value.get("test_cases")
-        cases = value_of(cases, "test_cases") if isinstance(cases, str) else cases
-        if cases is None and "inputs" in value and "outputs" in value:
-            cases = value
-        if cases is None:
-            raise ValueError(f"No tests: expected test_cases, or inputs and outputs; found {keys_of(value)}.")
-    return ProgramTests(language, _tests_of(_rows_of(cases), function, has_values_in_lines=False))
-
-
-def _language_of(value: Mapping[str, Any], default: str) -> str:
-    language = value.get("language") or default
-    if not isinstance(language, str):
-        raise ValueError(f"The language must be a name, got {short(language)}.")
-    return language
+        raise ValueError(f"metadata must be a mapping, got {_short(details)}.")
+    texts = [_unpack(value) if isinstance(value, str) else value for value in (public, private)]
+    columns = [value_of(value, "a column of test cases") for value in texts if not is_empty_column(value)]
+    cases = [case for column in columns for case in _rows_of(column)]
+    tests = _read_cases(cases, details.get("func_name"), has_values_in_lines=True)
+    return ProgramTests(language, tests)
 
 
 def _rows_of(cases: object) -> list[Mapping[str, Any]]:
     """Return test cases as one mapping each, from a list of them or from a mapping of lists."""
     if isinstance(cases, Mapping):
-        lists = {"input": "inputs", "output": "outputs", "type": "type", "testtype": "testtype", "fn_name": "fn_name"}
-        columns = {name: cases.get(other, cases.get(name)) for name, other in lists.items()}
-        columns = {name: column for name, column in columns.items() if isinstance(column, Sequence)}
-        columns = {name: column for name, column in columns.items() if not isinstance(column, str)}
-        sizes = {name: len(column) for name, column in columns.items()}
-        if not {"input", "output"} <= sizes.keys():
-            raise ValueError(f"Expected lists of inputs and outputs, found {keys_of(cases)}.")
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"Lists of a row's tests must be of one length, got {sizes}.")
+        names = {"input": "inputs", "output": "outputs", "type": "type", "testtype": "testtype", "fn_name": "fn_name"}
+        columns = {name: cases.get(other, cases.get(name)) for name, other in names.items()}
+        columns = {name: column for name, column in columns.items() if isinstance(column, list | tuple)}
+        if not {"input", "output"} <= columns.keys():
+            raise ValueError(f"Expected lists of inputs and outputs, found {_short(list(cases))}.")
         cases = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    if not isinstance(cases, Sequence) or isinstance(cases, str):
-        raise ValueError(f"Test cases must be a list, got {short(cases)}.")
-    for index, case in enumerate(cases):
-        if not isinstance(case, Mapping) or case.get("output") is None:
-            raise ValueError(f"Test {index} must be a mapping with an input and an output, got {short(case)}.")
+    if not isinstance(cases, list | tuple):
+        raise ValueError(f"Test cases must be a list, got {_short(cases)}.")
     return list(cases)
 
 
-def _tests_of(
-    rows: Iterable[Mapping[str, Any]], function: object, has_values_in_lines: bool
-) -> tuple[StdioTest, ...] | tuple[CallTest, ...]:
+def _read_cases(
+    cases: object, function: object = None, *, has_values_in_lines: bool = False
+) -> tuple[StdioTest | CallTest, ...]:
     calls: list[tuple[str, list[Any], tuple[Any, ...]]] = []
-    others: list[StdioTest] = []
-    for index, row in enumerate(rows):
+    tests: list[StdioTest | CallTest] = []
+    for index, row in enumerate(_rows_of(cases)):
+        if not isinstance(row, Mapping) or row.get("output") is None:
+            raise ValueError(f"Test {index} must be a mapping with an input and an output, got {_short(row)}.")
         given, expected = row.get("input"), row["output"]
         try:
-            name = _function_of(row, function)
-            if name is None:
-                others.append(StdioTest(_input_of(given), _lines_of(expected)))
+            if (name := _function_of(row, function)) is None:
+                text = "" if given is None else _lines_of(given)
+                tests.append(StdioTest(text if text[-1:] in ("", "\n") else f"{text}\n", _lines_of(expected)))
             else:
                 results = _results_of(given, expected, has_values_in_lines)
                 calls.append((name, _arguments_of(given, has_values_in_lines), results))
         except ValueError as error:
             raise ValueError(f"Test {index}: {error}") from error
-    if calls and others:
-        raise ValueError(f"Tests of one row are all of one kind, got {len(calls)} of functions, {len(others)} others.")
-    if not calls:
-        return tuple(others)
-    is_wrapped = not has_values_in_lines and all(_is_one_item_list(results[0]) for _, _, results in calls)
-    return tuple(_call_test(name, arguments, results, is_wrapped) for name, arguments, results in calls)
+    firsts = [results[0] for _, _, results in calls]
+    is_wrapped = not has_values_in_lines and all(isinstance(one, list | tuple) and len(one) == 1 for one in firsts)
+    return (*tests, *(_call_test(name, arguments, results, is_wrapped) for name, arguments, results in calls))
 
 
 def _function_of(row: Mapping[str, Any], function: object) -> str | None:
     """Return the name of the function that a test calls, None for one by standard input."""
     kind = str(row.get("type") or row.get("testtype") or "none").strip().lower()
-    if kind not in _STDIO_TYPES | _CALL_TYPES:
-        raise ValueError(f"unknown type {kind!r}; known are {', '.join(sorted(_STDIO_TYPES | _CALL_TYPES))}.")
-    name = row.get("fn_name") or function
-    if kind in _STDIO_TYPES - {"none"} and not row.get("fn_name"):
+    if kind not in (*_STDIO_TYPES, *_CALL_TYPES, "none"):
+        raise ValueError(f"unknown type {kind!r}; known are {', '.join((*_STDIO_TYPES, *_CALL_TYPES))}.")
+    name = row.get("fn_name") or (None if kind in _STDIO_TYPES else function)
+    if not name and kind not in _CALL_TYPES:
         return None
-    if not name and kind in _CALL_TYPES:
-        raise ValueError(f"a test of type {kind!r} needs a function's name, found {keys_of(row)}.")
-    if name and not (isinstance(name, str) and name.strip().isidentifier()):
-        raise ValueError(f"not the name of a function: {short(name)}.")
-    return str(name).strip() if name else None
-
-
-def _input_of(value: object) -> str:
-    text = "" if value is None else _lines_of(value)
-    return text if not text or text.endswith("\n") else text + "\n"
+    if not str(name or "").strip().isidentifier():
+        raise ValueError(f"a test of type {kind!r} needs a function's name, got {_short(name)}.")
+    return str(name).strip()
 
 
 def _lines_of(value: object) -> str:
-    if isinstance(value, list | tuple):
-        if not all(isinstance(line, str | int | float) for line in value):
-            raise ValueError(f"expected text or a list of lines, got {short(value)}.")
-        value = "\n".join(str(line) for line in value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"expected text or a list of lines, got {short(value)}.")
-    text = str(value).removeprefix("\ufeff")
+    lines = list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, bool) or not all(isinstance(line, str | int | float) for line in lines):
+        raise ValueError(f"expected text or a list of lines, got {_short(value)}.")
+    text = "\n".join(map(str, lines)).removeprefix("\ufeff")
     return text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
 
 
@@ -310,13 +265,10 @@ def _arguments_of(value: object, has_values_in_lines: bool) -> list[Any]:
     if isinstance(value, list | tuple) and not has_values_in_lines:
         return list(value)
     if not isinstance(value, str):
-        raise ValueError(f"arguments must be a list or text, got {short(value)}.")
+        raise ValueError(f"arguments must be a list or text, got {_short(value)}.")
     if not has_values_in_lines:
-        try:
-            whole = value_of(value, "the arguments")
-        except ValueError:
-            pass  # not one value: one a line
-        else:
+        with suppress(ValueError):  # not one value: one a line
+            whole = value_of_text(value)
             return list(whole) if isinstance(whole, list | tuple) else [whole]
     return [value_of(line, "an argument") for line in value.split("\n") if line.strip()]
 
@@ -326,7 +278,7 @@ def _results_of(given: object, expected: object, is_value: bool) -> tuple[Any, .
     if not isinstance(expected, str):
         return (expected,)
     try:
-        value = value_of(expected, "the result")
+        value = value_of_text(expected)
     except ValueError:
         return (expected,)
     is_list = isinstance(given, str) and isinstance(value, list | tuple | dict | set)
@@ -340,7 +292,9 @@ def _call_test(name: str, arguments: list[Any], results: tuple[Any, ...], is_wra
         texts = dict.fromkeys(json.dumps(result, default=_list_of_set) for result in results)
         return CallTest(name, json.dumps(arguments), tuple(texts))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"Arguments or results are no JSON values: {short(arguments)}, {short(results)}.") from error
+        raise ValueError(
+            f"Arguments or results are no JSON values: {_short(arguments)}, {_short(results)}."
+        ) from error
 
 
 def _list_of_set(value: object) -> list[Any]:
@@ -350,11 +304,7 @@ def _list_of_set(value: object) -> list[Any]:
     return sorted(value, key=lambda item: ("" if isinstance(item, tuple) else str(type(item)), item))
 
 
-def _is_one_item_list(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 1
-
-
-def unpack_cases(text: str) -> str:
+def _unpack(text: str) -> str:
     """Return the JSON text in a packed column of LiveCodeBench; text that begins like JSON is returned as it is.
 
     It's pickled, compressed by zlib and written in base64. A pickle can run programs when it's read: this one may hold
@@ -363,33 +313,20 @@ def unpack_cases(text: str) -> str:
     Raises:
         ValueError: It can't be unpacked, is too large, or holds something else than a text.
     """
-    if text.lstrip()[:1] in ("[", "{"):
-        return text
+    if text.lstrip()[:1] in ("[", "{", ""):
+        return text.strip()
     try:
-        packed = base64.b64decode("".join(text.split()), validate=True)
         unpacker = zlib.decompressobj()
-        data = unpacker.decompress(packed, MAX_UNPACKED)
-    except (binascii.Error, ValueError, zlib.error) as error:
-        raise ValueError(f"Tests are neither JSON nor base64 of zlib data: {text[:40]!r} ({error}).") from error
-    if unpacker.unconsumed_tail:
-        raise ValueError(f"Packed tests are larger than {MAX_UNPACKED} bytes.")
-    if not unpacker.eof:
-        raise ValueError("Packed tests are cut off.")
-    return _text_of(data)
-
-
-def _text_of(data: bytes) -> str:
-    if data.lstrip()[:1] in (b"[", b"{"):
-        return data.decode("utf-8")
-    try:
-        value = _TextUnpickler(io.BytesIO(data)).load()
+        data = unpacker.decompress(base64.b64decode("".join(text.split()), validate=True), MAX_UNPACKED)
+        if not unpacker.eof:
+            raise ValueError(f"cut off, or larger than {MAX_UNPACKED} bytes")
+        value = data if data.lstrip()[:1] in (b"[", b"{") else _TextUnpickler(io.BytesIO(data)).load()
+        found = value.decode() if isinstance(value, bytes) else value
     except Exception as error:  # a broken pickle raises almost anything
-        raise ValueError(f"Packed tests are no pickled text: {type(error).__name__}: {str(error)[:200]}") from error
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if not isinstance(value, str):
-        raise ValueError(f"Packed tests must be a text, found {type(value).__name__}.")
-    return value
+        raise ValueError(f"Packed tests can't be read: {type(error).__name__}: {str(error)[:200]}") from error
+    if not isinstance(found, str):
+        raise ValueError(f"Packed tests must be a text, found {type(found).__name__}.")
+    return found
 
 
 class _TextUnpickler(pickle.Unpickler):
@@ -399,24 +336,19 @@ class _TextUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
 
 
-def value_of(text: str, what: str) -> object:
-    """Return the value of a JSON text, or of the text of a Python literal.
+def value_of(value: object, what: str) -> object:
+    """Return the value of a JSON text, or of the text of a Python literal; other values as they are.
 
     Raises:
-        ValueError: It's neither, or too long; the message begins with `what`.
+        ValueError: A text is neither, or too long; the message begins with `what`.
     """
     try:
-        return value_of_text(text)
+        return value_of_text(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise ValueError(f"{what} is {error}: {short(text)}.") from error
+        raise ValueError(f"{what} is {error}: {_short(value)}.") from error
 
 
-def keys_of(value: Mapping[str, Any]) -> str:
-    """Return the keys of a mapping for a message, the first twenty of them."""
-    return ", ".join(sorted(str(key) for key in value)[:20]) or "nothing"
-
-
-def short(value: object) -> str:
+def _short(value: object) -> str:
     """Return the beginning of a value for a message."""
     text = value if isinstance(value, str) else f"{type(value).__name__} {str(value)[:200]}"
     return repr(text[:80] + "..." if len(text) > 80 else text)

@@ -22,11 +22,11 @@ import math
 import signal
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 from open_r1.grading.cases import StdioTest
-from open_r1.grading.compare import compare_apart, judge_output
+from open_r1.grading.compare import compare_output, compare_runs
 from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure
 from open_r1.sandbox import (
     Limits,
@@ -149,11 +149,6 @@ class Check:
     output: str
 
 
-def python_checker(source: str) -> TaskProgram:
-    """Return the checker of a row that holds its source, such as `generated_checker` of open-r1/codeforces."""
-    return TaskProgram("python", {"checker.py": source})
-
-
 async def check_outputs(checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox) -> list[TestResult]:
     """Return what a checker says of outputs, all of them checked in one box.
 
@@ -243,10 +238,10 @@ async def _run(checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox) 
     return runs
 
 
-def run_limits(cpu_s: float, memory_mb: int, tests: Sequence[StdioTest]) -> Limits:
+def run_limits(limits: Limits, tests: Sequence[StdioTest]) -> Limits:
     """Return the limits of a submission's runs, with room for twice the longest right output."""
     longest = max((len(test.expected.encode()) for test in tests), default=0)
-    return Limits(cpu_s=cpu_s, memory_mb=memory_mb, output_bytes=max(_MIN_OUTPUT_BYTES, 2 * longest))
+    return replace(limits, output_bytes=max(_MIN_OUTPUT_BYTES, 2 * longest))
 
 
 def manager_limits(limits: Limits) -> Limits:
@@ -256,26 +251,16 @@ def manager_limits(limits: Limits) -> Limits:
 
 
 async def judge_outputs(
-    runs: Sequence[ProgramRun],
-    tests: Sequence[StdioTest],
-    checker: TaskProgram | None,
-    sandbox: Sandbox,
-    *,
-    by_words: bool = True,
+    runs: Sequence[ProgramRun], tests: Sequence[StdioTest], checker: TaskProgram | None, sandbox: Sandbox
 ) -> list[TestResult]:
-    """Return the results of runs by a checker, or by comparison without one (`compare`).
+    """Return the results of runs of a contest by its checker, or word by word in each line without one.
 
     Raises:
         SandboxError: The sandbox failed.
         UnusableCheckerError: See `check_outputs`.
     """
     if checker is None:
-        return await compare_apart(
-            runs,
-            lambda runs: [
-                judge_output(run, test.expected, by_words=by_words) for run, test in zip(runs, tests, strict=True)
-            ],
-        )
+        return await compare_runs(runs, tests, partial(compare_output, by_words=True))
     failures = [result_of_failure(run) for run in runs]
     checks = [
         Check(test.input, test.expected, run.stdout)
@@ -283,7 +268,7 @@ async def judge_outputs(
         if failure is None
     ]
     scored = iter(await check_outputs(checks, checker, sandbox))
-    return [next(scored) if failure is None else failure for failure in failures]
+    return [failure or next(scored) for failure in failures]
 
 
 def judge_interaction(run: ProgramRun, manager: TaskProgram) -> TestResult:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judging a submission to a problem of open-r1/codeforces by its official and its generated tests.
+"""Codeforces problems (open-r1/codeforces, `verifiable-prompts`), judged by official and generated tests.
+
+    {"id": "852/A", "language": "cpp", "time_limit": 2.0, "memory_limit": 256.0, "input_mode": "stdio",
+     "official_tests": [{"input": "1\\n", "output": "2\\n"}], "official_tests_complete": true}
 
 Deviations from Open R1:
 1. The right output never enters the submission's box; without checker it's compared outside, word by word in a line.
@@ -8,7 +11,7 @@ Deviations from Open R1:
 3. Without `CF_TESTS_FOLDER` the official tests are used alone, and only a row without any is refused.
 4. A checker that breaks is dealt with as `checkers` says.
 As there, a Python program that can't be parsed is one that fails its tests: only a compiler's refusal has its own
-reward. Python gets the problem's time limit, no more. On Piston, `package_judges` says when a package judges instead.
+reward. Python gets the problem's time limit, no more. On Piston a package may judge (`programs.judge_by_package`).
 
 Generated tests are in files `test_cases_<contest, 4 digits>.parquet` below `CF_TESTS_FOLDER`, with the columns
 problem_id, input, output. All files together are about 115 GB; of one only the rows of the problem are read. Deviation
@@ -26,19 +29,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from open_r1.grading.batch import Score
 from open_r1.grading.cases import StdioTest, draw_tests
-from open_r1.grading.checkers import judge_outputs, python_checker, run_limits
-from open_r1.grading.ioi_rows import MAX_MEMORY_MB, MAX_TIME_LIMIT_S
-from open_r1.grading.package_judges import JudgeOne, find_package, judge_by_package
-from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_runs, lacks_points
-from open_r1.grading.verdict import TestResult, TestVerdict
+from open_r1.grading.checkers import TaskProgram, judge_outputs, run_limits
+from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_by_package, judge_runs, lacks_points
+from open_r1.grading.verdict import Result, TestResult, TestVerdict
 from open_r1.sandbox import Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
-from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.piston_packages import CODEFORCES_PACKAGES, PackageRun, codeforces_files
+from open_r1.sandbox.languages import LANGUAGES, find_language
+from open_r1.sandbox.piston_packages import CODEFORCES_PACKAGES, codeforces_files
 
 SCORING_MODES = ("pass_fail", "partial", "weighted_sum")
-INPUT_MODES = ("stdio", "file")
 CUT, MIN_CUT_CHARS = "...", 200  # the site shows some 250 characters of a text
 _PARTIAL_WEIGHT = 0.1
 NO_COMPILE_REWARD, NO_SUBMISSION_REWARD = -0.1, -1.0
@@ -55,11 +54,10 @@ class CodeforcesProblem:
 
     Attributes:
         problem_id: "contest/index".
-        language: Of the submission, as the data set calls it.
+        language: Of the submission, by our name.
         official_tests: Those of the site, without the ones that it has cut.
         checker: Source of a checker in Python; None to compare outputs.
-        time_limit_s: CPU seconds of a test.
-        memory_limit_mb: Memory of a test, in MiB.
+        limits: Of a test.
         input_mode: "stdio", or "file" for `input.txt` and `output.txt`.
     """
 
@@ -67,8 +65,7 @@ class CodeforcesProblem:
     language: str
     official_tests: Tests
     checker: str | None
-    time_limit_s: float
-    memory_limit_mb: int
+    limits: Limits
     input_mode: str = "stdio"
 
     @classmethod
@@ -77,37 +74,23 @@ class CodeforcesProblem:
 
         Raises:
             ValueError: A column is missing or unusable; the message names the row.
-            UnsupportedLanguageError: The language is unknown.
         """
-        where = f"Codeforces row {row.get('id')!r}"
-        if not row.get("language"):
-            raise ValueError(f"{where}: no `language`; the configuration `verifiable-prompts` has one for each row.")
-        language = find_language(str(row["language"])).name
         try:
-            official = _read_tests(row.get("official_tests"))
             is_complete = row.get("official_tests_complete") is True
-            whole = tuple(test for test in official if is_complete or not is_truncated(test))
-            checker, input_mode = row.get("generated_checker") or None, row.get("input_mode") or "stdio"
-            if not (checker is None or isinstance(checker, str)):
-                raise TypeError(f"generated_checker is source code, got {type(checker).__name__}")
             problem = cls(
                 problem_id=str(row["id"]),
-                language=language,
-                official_tests=whole,
-                checker=checker,
-                time_limit_s=float(row["time_limit"]),
-                memory_limit_mb=math.ceil(float(row["memory_limit"])),
-                input_mode=input_mode,
+                language=find_language(str(row.get("language"))).name,
+                official_tests=tuple(
+                    test for test in _read_tests(row.get("official_tests")) if is_complete or not is_truncated(test)
+                ),
+                checker=row.get("generated_checker") or None,
+                limits=Limits(cpu_s=float(row["time_limit"]), memory_mb=math.ceil(float(row["memory_limit"]))),
+                input_mode=row.get("input_mode") or "stdio",
             )
+            if problem.input_mode not in ("stdio", "file") or not isinstance(problem.checker, str | None):
+                raise ValueError("input_mode is stdio or file, and generated_checker is source code")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
-        if problem.input_mode not in INPUT_MODES:
-            raise ValueError(f"{where}: input_mode is one of {', '.join(INPUT_MODES)}, got {problem.input_mode!r}.")
-        if not (0 < problem.time_limit_s <= MAX_TIME_LIMIT_S and 0 < problem.memory_limit_mb <= MAX_MEMORY_MB):
-            raise ValueError(
-                f"{where}: time_limit and memory_limit must be positive, at most {MAX_TIME_LIMIT_S:g} s and "
-                f"{MAX_MEMORY_MB} MiB."
-            )
+            raise ValueError(f"Codeforces row {row.get('id')!r}: {type(error).__name__}: {error}") from error
         return problem
 
     def program_input(self, test: StdioTest) -> ProgramInput:
@@ -155,20 +138,20 @@ def problem_tests(problem: CodeforcesProblem) -> Tests:
 
 
 async def judge_submission(
-    problem: CodeforcesProblem,
     code: str | None,
+    problem: CodeforcesProblem,
     sandbox: Sandbox,
     *,
     scoring_mode: str = "weighted_sum",
     batch_size: int = 1,
     max_tests: int | None = None,
     budget: Budget = NO_BUDGET,
-) -> Score:
+) -> Result:
     """Judge a submission; its reward is None where the problem has no test to judge by.
 
     Args:
-        problem: The row.
         code: The submission; None or blank is none.
+        problem: The row.
         sandbox: Where it runs.
         scoring_mode: "pass_fail" 1 for all tests passed, else 0; "partial" the share of tests passed; "weighted_sum"
             the first plus 0.1 times the second, so 0 to 1.1.
@@ -179,20 +162,40 @@ async def judge_submission(
 
     Raises:
         SandboxError: The sandbox failed.
-        ValueError: The scoring mode is unknown, or the row is unusable: see `problem_tests` and `check_outputs`.
+        ValueError: The row is unusable: see `problem_tests` and `check_outputs`.
     """
-    if scoring_mode not in SCORING_MODES:
-        raise ValueError(f"Unknown scoring mode {scoring_mode!r}; there are {', '.join(SCORING_MODES)}.")
     tests = draw_tests(await asyncio.to_thread(problem_tests, problem), max_tests)
     if not tests:
-        return Score(None, ())
+        return Result(None)
     if code is None or not code.strip():
-        return Score(NO_SUBMISSION_REWARD, ())
-    stops_early = scoring_mode == "pass_fail"
-    results = await _judge_tests(problem, tests, code, sandbox, batch_size if stops_early else 0, budget)
+        return Result(NO_SUBMISSION_REWARD)
+    stop_after = batch_size_or_all(batch_size) if scoring_mode == "pass_fail" else None
+    limits = run_limits(problem.limits, tests)
+
+    def files_of(test: StdioTest) -> dict[str, str | bytes]:
+        return codeforces_files(
+            problem.language, code, test.input, test.expected,
+            limits=limits, input_mode=problem.input_mode, checker=problem.checker,
+        )  # fmt: skip
+
+    package = CODEFORCES_PACKAGES.get(problem.language)
+    plain = () if problem.input_mode == "file" else (problem.language, *(["python"] if problem.checker else []))
+    results = await judge_by_package(
+        sandbox, package, plain, tests, files_of, limits, stop_after=stop_after, stops=lacks_points, budget=budget
+    )
+    if results is None:
+        checker = None if problem.checker is None else TaskProgram("python", {"checker.py": problem.checker})
+
+        async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+            return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
+
+        files = {LANGUAGES[problem.language].main_file: code}
+        inputs = tuple(map(problem.program_input, tests))
+        request = RunRequest(problem.language, files, inputs, limits=limits, stop_after=stop_after)
+        results = await judge_runs(request, sandbox, judge_batch, lacks_points, budget)
     has_compiled = all(result.verdict is not TestVerdict.COMPILE_ERROR for result in results)
     reward = score_results(results, scoring_mode) if has_compiled else NO_COMPILE_REWARD
-    return Score(reward, tuple(results))
+    return Result(reward, tuple(results))
 
 
 def score_results(results: Sequence[TestResult], scoring_mode: str) -> float:
@@ -203,63 +206,10 @@ def score_results(results: Sequence[TestResult], scoring_mode: str) -> float:
     [0.0, 0.5, 0.05]
     """
     num_passed = sum(result.verdict is TestVerdict.ACCEPTED for result in results)
-    share = num_passed / len(results)
-    all_passed = float(num_passed == len(results))
+    share, all_passed = num_passed / len(results), float(num_passed == len(results))
     if scoring_mode == "pass_fail":
         return all_passed
     return share if scoring_mode == "partial" else all_passed + _PARTIAL_WEIGHT * share
-
-
-async def _judge_tests(
-    problem: CodeforcesProblem,
-    tests: Sequence[StdioTest],
-    code: str,
-    sandbox: Sandbox,
-    batch_size: int,
-    budget: Budget,
-) -> list[TestResult]:
-    limits = run_limits(problem.time_limit_s, problem.memory_limit_mb, tests)
-    stop_after = batch_size_or_all(batch_size)
-    package = await _find_judge(problem, code, sandbox, limits)
-    if package is not None:
-        return await judge_by_package(tests, package, stop_after, lacks_points, budget)
-    language = find_language(problem.language)
-    request = RunRequest(
-        language.name,
-        {language.main_file: code},
-        inputs=tuple(problem.program_input(test) for test in tests),
-        limits=limits,
-        stop_after=stop_after,
-    )
-    checker = None if problem.checker is None else python_checker(problem.checker)
-
-    async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
-
-    return await judge_runs(request, sandbox, judge_batch, lacks_points, budget)
-
-
-async def _find_judge(problem: CodeforcesProblem, code: str, sandbox: Sandbox, limits: Limits) -> JudgeOne | None:
-    """Return what judges a test by a Codeforces package, or None where plain runtimes do it, or must."""
-    package = CODEFORCES_PACKAGES.get(problem.language)
-    plain = () if problem.input_mode == "file" else (problem.language, *(["python"] if problem.checker else []))
-    piston = None if package is None else await find_package(sandbox, package, plain)
-    if piston is None or package is None:
-        return None
-
-    async def judge(test: StdioTest) -> PackageRun:
-        files = codeforces_files(
-            problem.language,
-            code,
-            test.input,
-            test.expected,
-            limits=limits,
-            input_mode=problem.input_mode,
-            checker=problem.checker,
-        )
-        return await piston.judge_by_package(package, files, limits)
-
-    return judge
 
 
 def tests_folder() -> Path | None:
@@ -277,26 +227,24 @@ def tests_folder() -> Path | None:
     return folder
 
 
-def require_tests_folder() -> Path:
-    """Return the folder of generated tests; for checks before a run.
+def require_tests_folder() -> None:
+    """Refuse a run whose rows need generated tests, and that has none.
 
     Raises:
         ValueError: `CF_TESTS_FOLDER` isn't set or names no folder; the message says how to get the tests.
     """
-    folder = tests_folder()
-    if folder is None:
+    if tests_folder() is None:
         raise ValueError(
             f"Set {FOLDER_VARIABLE} to the folder of the generated tests (folder `generated_tests` of the data set "
             "open-r1/codeforces, about 115 GB), or keep only rows whose `official_tests_complete` is true."
         )
-    return folder
 
 
 def generated_tests(problem_id: str) -> Tests:
     """Return the generated tests of a problem "contest/index"; none without folder or file. Reads a file, so blocks.
 
     Raises:
-        ValueError: `CF_TESTS_FOLDER` is no folder, the id isn't of that form, or the file has other columns.
+        ValueError: `CF_TESTS_FOLDER` is no folder, the id isn't of that form, or the file can't be read as tests.
     """
     folder = tests_folder()
     if folder is None:
@@ -305,10 +253,8 @@ def generated_tests(problem_id: str) -> Tests:
     if not re.fullmatch(r"[0-9]{1,9}", contest):
         raise ValueError(f"The id of a Codeforces problem is `contest/index`, got {problem_id!r}.")
     path = folder / f"test_cases_{int(contest):04d}.parquet"
-    if not path.is_file():
-        return ()
     with _READING:  # all submissions to a problem ask at the same time
-        return read_tests(path, problem_id)
+        return read_tests(path, problem_id) if path.is_file() else ()
 
 
 @lru_cache(maxsize=_PROBLEMS_IN_MEMORY)
@@ -325,9 +271,6 @@ def read_tests(path: Path, problem_id: str) -> Tests:
         table = pyarrow.parquet.read_table(
             path, columns=["input", "output"], filters=[("problem_id", "==", problem_id)]
         )
-    except (pyarrow.ArrowException, KeyError) as error:
-        raise ValueError(f"{path} can't be read as tests with problem_id, input and output: {error}") from error
-    try:
         return tuple(map(StdioTest, table["input"].to_pylist(), table["output"].to_pylist()))
-    except ValueError as error:
-        raise ValueError(f"{path}, {problem_id!r}: {error}") from error
+    except (pyarrow.ArrowException, KeyError, ValueError) as error:
+        raise ValueError(f"{path} can't be read as tests with problem_id, input and output: {error}") from error

@@ -11,8 +11,10 @@ Different from Open R1, whose reward compares only as many lines as the shorter 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
+from typing import TypeVar
 
-from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure
+from open_r1.grading.cases import StdioTest
+from open_r1.grading.verdict import ACCEPTED, TestResult, TestVerdict, result_of_failure
 from open_r1.sandbox import ProgramRun
 
 SHOWN_CHARACTERS = 200
@@ -20,27 +22,30 @@ _FREE = " \t\r\n"
 # Characters of output that are compared on the loop itself, in about a millisecond.
 _FEW_CHARS = 1 << 16
 
+T = TypeVar("T")
 
-async def compare_apart(
-    runs: Sequence[ProgramRun], compare: Callable[[Sequence[ProgramRun]], list[TestResult]]
+
+async def compare_runs(
+    runs: Sequence[ProgramRun], tests: Sequence[T], compare: Callable[[ProgramRun, T], TestResult]
 ) -> list[TestResult]:
-    """Return what a comparison makes of runs; of much output in a thread.
+    """Return what a comparison says of each run and its test; of much output in a thread.
 
     All submissions of a process are judged on one event loop, which a hostile output must not hold up.
     """
+
+    def compare_all() -> list[TestResult]:
+        pairs = zip(runs, tests, strict=True)
+        return [result_of_failure(run) or compare(run, test) for run, test in pairs]
+
     if sum(len(run.stdout) for run in runs) <= _FEW_CHARS:
-        return compare(runs)
-    return await asyncio.to_thread(compare, runs)
+        return compare_all()
+    return await asyncio.to_thread(compare_all)
 
 
-def judge_output(run: ProgramRun, expected: str, *, by_words: bool = False) -> TestResult:
-    """Return the result of a run by its output."""
-    if (failure := result_of_failure(run)) is not None:
-        return failure
-    difference = find_difference(run.stdout, expected, by_words=by_words)
-    if difference is None:
-        return TestResult(TestVerdict.ACCEPTED, 1.0)
-    return TestResult(TestVerdict.WRONG_ANSWER, 0.0, difference)
+def compare_output(run: ProgramRun, test: StdioTest, *, by_words: bool = False) -> TestResult:
+    """Return the result of a run that ended well by its output."""
+    difference = find_difference(run.stdout, test.expected, by_words=by_words)
+    return ACCEPTED if difference is None else TestResult(TestVerdict.WRONG_ANSWER, 0.0, difference)
 
 
 def find_difference(output: str, expected: str, *, by_words: bool = False) -> str | None:

@@ -10,7 +10,6 @@ size, or by 1e-12, where the expected one is a float. An expected integer is exa
 import json
 import math
 import secrets
-from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 from open_r1.grading.cases import CallTest
 from open_r1.grading.compare import SHOWN_CHARACTERS
-from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure
+from open_r1.grading.verdict import ACCEPTED, TestResult, TestVerdict
 from open_r1.sandbox import ProgramInput, ProgramRun
 
 RUNNER, SUBMISSION = "call_runner.py", "submission.py"
@@ -38,9 +37,9 @@ def _runner() -> str:
     return (Path(__file__).parent / "harness" / RUNNER).read_text(encoding="utf-8")
 
 
-def draw_words(num_tests: int) -> list[str]:
-    """Return a word for each run that no submission can know before it runs."""
-    return [secrets.token_hex(16) for _ in range(num_tests)]
+def draw_word() -> str:
+    """Return a word for a run that no submission can know before it runs."""
+    return secrets.token_hex(16)
 
 
 def call_input(test: CallTest, word: str) -> ProgramInput:
@@ -49,22 +48,17 @@ def call_input(test: CallTest, word: str) -> ProgramInput:
     return ProgramInput(stdin=f"{word}\n{request}\n")
 
 
-def judge_calls(runs: Sequence[ProgramRun], tests: Sequence[CallTest], words: Sequence[str]) -> list[TestResult]:
-    """Return the results of the runs of a batch."""
-    return [_judge_call(run, test, word) for run, test, word in zip(runs, tests, words, strict=True)]
-
-
-def _judge_call(run: ProgramRun, test: CallTest, word: str) -> TestResult:
-    if (failure := result_of_failure(run)) is not None:
-        return failure
+def compare_call(run: ProgramRun, test: tuple[CallTest, str]) -> TestResult:
+    """Return the result of a run that ended well by what its function returned, given the test and its word."""
+    call, word = test
     _, *results = f"\n{run.stdout}".split(f"\n{word} ", 2)
     if len(results) != 1:
         said = "the program ended before its function had" if not results else "the function seems to have twice"
         return TestResult(TestVerdict.WRONG_ANSWER, 0.0, f"{said} returned")
     got = results[0].partition("\n")[0]
-    if any(is_same_result(got, expected) for expected in test.expected):
-        return TestResult(TestVerdict.ACCEPTED, 1.0)
-    return TestResult(TestVerdict.WRONG_ANSWER, 0.0, f"expected {_shown(test.expected[0])}, got {_shown(got)}")
+    if any(is_same_result(got, expected) for expected in call.expected):
+        return ACCEPTED
+    return TestResult(TestVerdict.WRONG_ANSWER, 0.0, f"expected {_shown(call.expected[0])}, got {_shown(got)}")
 
 
 def is_same_result(got: str, expected: str) -> bool:

@@ -1,32 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judging a program by the tests of its row: by standard input and output, or by calling its function.
+r"""Judging programs: find them in completions, run them on the tests of their rows, many at a time.
+
+    program = find_program("```py\nprint(3)\n```", "python")
+    results = await judge_program(program, tests, sandbox, limits=Limits(cpu_s=5.0))  ->  [AC, WA, WA]
 
 Different from Open R1:
 1. a test that fails, of whatever kind, costs that test alone; each has a verdict;
 2. expected outputs never enter the box of the program;
 3. no program at all is a compile error, for which no box is started;
-4. a submission has a budget beside the limits of each test: there a script ended with its first time-out.
+4. a submission has a budget beside the limits of each test: there a script ended with its first time-out;
+5. the word behind the backticks may be any name or alias of the language, in upper or lower case (`py`, `C++17`);
+6. only what follows the reasoning counts, as for answers: a program that was only thought about is none. The last
+   closing tag ends it; one inside a block behind an earlier one is a program's text.
 
 Providers that run in batches are stopped after the batch that decides; of those that run everything, later runs aren't
 looked at. So the result is the same whatever the provider can do.
 """
 
+import json
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import Any
 
 from open_r1.grading.cases import CallTest, ProgramTests, StdioTest
 from open_r1.grading.checkers import TaskProgram, judge_outputs
-from open_r1.grading.compare import compare_apart
-from open_r1.grading.functions import call_files, call_input, draw_words, judge_calls
-from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, TestResult, TestVerdict
-from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult, Sandbox, SandboxError
-from open_r1.sandbox.languages import find_language
+from open_r1.grading.compare import compare_output, compare_runs
+from open_r1.grading.functions import call_files, call_input, compare_call, draw_word
+from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, Result, TestResult, TestVerdict, result_of_failure
+from open_r1.sandbox import (
+    Limits,
+    Outcome,
+    ProgramInput,
+    ProgramRun,
+    RunRequest,
+    Sandbox,
+    SandboxError,
+    UnsupportedLanguageError,
+    run_jobs,
+)
+from open_r1.sandbox.languages import LANGUAGES, find_language
+from open_r1.sandbox.piston_packages import PackageRun
+from open_r1.sandbox.providers import SandboxSettings
+from open_r1.sandbox.running import gather
 
 # Judges the runs of one batch, given the index of its first test: a result for each.
 JudgeBatch = Callable[[int, Sequence[ProgramRun]], Awaitable[list[TestResult]]]
 Stops = Callable[[TestResult], bool]
+# A program and the problem that it's to solve: `ProgramTests`, or that of a contest.
+Submission = tuple[str, Any]
 
 FEEDBACK_CHARS = 1000
 _OUTPUT_STEP = 1 << 20
@@ -34,17 +59,64 @@ _OUTPUT_STEP = 1 << 20
 _RUNS_ELSEWHERE = 8
 _NO_RUN = ProgramRun(Outcome.RUNTIME_ERROR, stderr="The box ended before this test had run.")
 
-
-class Spent(NamedTuple):
-    """What the tests of a submission have cost so far."""
-
-    num_timeouts: int = 0
-    num_failed: int = 0
-    failed_s: float = 0.0
-    fastest_s: float = math.inf
+_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+_FENCE = "```"
+_MARK = re.compile(f"{_FENCE}|{_THINK_CLOSE}")
+_OPENING = re.compile(r"```[ \t]*([^\s`]{1,40})(?:[ \t][^\n`]{0,200})?\n")
 
 
-NOTHING = Spent()
+@lru_cache(maxsize=256)
+def language_name(word: str) -> str:
+    """Return our name of the language that a word means, by any name or alias; of one unknown to us the word.
+
+    >>> language_name("{.py}"), language_name("GNU C++17 (64)"), language_name("Rust")
+    ('python', 'cpp', 'rust')
+    """
+    word = word.strip("{}.").lower()
+    try:
+        return find_language(word).name
+    except UnsupportedLanguageError:
+        return word
+
+
+def find_program(text: str, language: str) -> str | None:
+    r"""Return the last closed block of this language behind the reasoning, or None where there's none or it's blank.
+
+    A block ends at the next three backticks. Reasoning that never ends holds no program. A language that no sandbox
+    knows has the one name.
+
+    >>> find_program("```py\n1\n```\n```rust\n2\n```", "python"), find_program("```C++\n1\n```", "cpp")
+    ('1\n', '1\n')
+    >>> find_program("<think>\n```python\n1\n```", "python") is None
+    True
+    """
+    wanted = language_name(language)
+    answer = _behind_reasoning(text)
+    end = len(answer)
+    for opening in reversed(list(_OPENING.finditer(answer))):
+        close = answer.find(_FENCE, opening.end(), end)
+        if close >= 0 and language_name(opening[1]) == wanted:
+            # Half a surrogate pair, which no file could hold, becomes a question mark.
+            program = answer[opening.end() : close].encode(errors="replace").decode()
+            return program if program.strip() else None
+        end = opening.start() + len(_FENCE)
+    return None
+
+
+def _behind_reasoning(text: str) -> str:
+    """Return what follows the closing tag that ends the reasoning; without one what precedes the opening tag."""
+    first = text.find(_THINK_CLOSE)
+    if first < 0:
+        return text.partition(_THINK_OPEN)[0]
+    start = first + len(_THINK_CLOSE)
+    last_fence = text.rfind(_FENCE)
+    is_inside = False
+    for mark in _MARK.finditer(text, start):
+        if mark[0] == _FENCE:
+            is_inside = not is_inside
+        elif not (is_inside and mark.start() < last_fence):
+            start, is_inside = mark.end(), False
+    return text[start:]
 
 
 @dataclass(frozen=True)
@@ -56,28 +128,28 @@ class Budget:
     Attributes:
         max_timeouts: Tests that run out of time; None: any number.
         extra_s: Seconds on the clock of tests that fail, beyond what they would take if each were as fast as the
-            fastest test; None: any.
+            fastest test before; None: any.
     """
 
     max_timeouts: int | None = 2
     extra_s: float | None = 30.0
 
-    def charge(self, results: Iterable[TestResult], spent: Spent = NOTHING) -> tuple[Spent, int | None]:
-        """Return what tests have cost, these too, and how many of these are paid; None: all, with some left."""
-        num_timeouts, num_failed, failed_s, fastest_s = spent
-        num_paid = None
+    def num_paid(self, results: Iterable[TestResult]) -> int | None:
+        """Return how many tests are paid, given their results; None: all, with some left."""
+        num_timeouts = num_failed = 0
+        failed_s, fastest_s = 0.0, math.inf
         for number, result in enumerate(results, start=1):
-            num_timeouts += result.verdict is TestVerdict.TIME_LIMIT
             taken_s = result.cpu_s if math.isnan(result.wall_s) else result.wall_s
             if not math.isnan(taken_s):  # or the provider can't tell
                 fastest_s = min(fastest_s, taken_s)
                 num_failed += result.score < 1
                 failed_s += taken_s * (result.score < 1)
+            num_timeouts += result.verdict is TestVerdict.TIME_LIMIT
             extra_s = failed_s - num_failed * fastest_s if num_failed else 0.0
-            if num_timeouts >= (self.max_timeouts or math.inf) or extra_s >= (self.extra_s or math.inf):
-                num_paid = number
-                break
-        return Spent(num_timeouts, num_failed, failed_s, fastest_s), num_paid
+            is_spent = num_timeouts >= (self.max_timeouts or math.inf) or extra_s >= (self.extra_s or math.inf)
+            if is_spent and result.score < 1:
+                return number
+        return None
 
     def runs_at_a_time(self, sandbox: Sandbox) -> int | None:
         """Return after how many runs to look at what is left; None: never."""
@@ -118,42 +190,34 @@ async def judge_program(
         ValueError: The row can't be used: functions in another language than Python, an unusable checker, nothing
             expected.
     """
-    language = find_language(tests.language)
-    if (reason := _reason_for_no_program(code)) is not None:
-        return [TestResult(TestVerdict.COMPILE_ERROR, 0.0, reason)] * len(tests.tests)
-    calls = [test for test in tests.tests if isinstance(test, CallTest)]
-    others = [test for test in tests.tests if isinstance(test, StdioTest)]
+    language = LANGUAGES.get(tests.language) or find_language(tests.language)
+    if not code.strip():
+        return [TestResult(TestVerdict.COMPILE_ERROR, 0.0, "no program")] * len(tests.tests)
+    # Half a surrogate pair, which no file could hold, becomes a question mark.
+    code = code.encode(errors="replace").decode()
+    calls = [(test, draw_word()) for test in tests.tests if isinstance(test, CallTest)]
+    others = [test for test in tests.tests if not isinstance(test, CallTest)]
     if checker is None:
         tests.require_outputs()
-    if calls:
-        if language.name != "python" or checker is not None:
-            raise ValueError(f"Functions are tested in Python and without a checker, not in {tests.language}.")
-        words = draw_words(len(calls))
-        files = call_files(code)
-        inputs = [call_input(test, word) for test, word in zip(calls, words, strict=True)]
-    else:
-        files = {language.main_file: code}
-        inputs = [ProgramInput(stdin=test.input) for test in others]
+    if calls and (language.name != "python" or checker is not None):
+        raise ValueError(f"Functions are tested in Python and without a checker, not in {tests.language}.")
 
     async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
         end = first + len(runs)
         if calls:
-            return await compare_apart(runs, lambda runs: judge_calls(runs, calls[first:end], words[first:end]))
-        return await judge_outputs(runs, others[first:end], checker, sandbox, by_words=False)
+            return await compare_runs(runs, calls[first:end], compare_call)
+        if checker is not None:
+            return await judge_outputs(runs, others[first:end], checker, sandbox)
+        return await compare_runs(runs, others[first:end], compare_output)
 
-    stop_after = batch_size_or_all(batch_size or 0) if stops_early else None
-    request = RunRequest(language.name, files, tuple(inputs), limits=_with_room(limits, tests), stop_after=stop_after)
+    request = RunRequest(
+        language.name,
+        call_files(code) if calls else {language.main_file: code},
+        tuple(call_input(*call) for call in calls) or tuple(ProgramInput(stdin=test.input) for test in others),
+        limits=_with_room(limits, tests),
+        stop_after=batch_size_or_all(batch_size or 0) if stops_early else None,
+    )
     return await judge_runs(request, sandbox, judge_batch, lacks_points if stops_early else None, budget)
-
-
-def _reason_for_no_program(code: str) -> str | None:
-    if not code.strip():
-        return "no program"
-    try:
-        code.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"the program is no text: {error.reason}"
-    return None
 
 
 def lacks_points(result: TestResult) -> bool:
@@ -163,9 +227,8 @@ def lacks_points(result: TestResult) -> bool:
 
 def _with_room(limits: Limits, tests: ProgramTests) -> Limits:
     """Return limits that let the longest right output through, in whole MiB so that they say little of it."""
-    longest = max(
-        len(test.expected) if isinstance(test, StdioTest) else max(map(len, test.expected)) for test in tests.tests
-    )
+    # Of a function there may be several, a tuple of texts.
+    longest = max(sum(map(len, test.expected)) for test in tests.tests)
     # Up to four bytes a character, or four times the length where floats stand for integers.
     steps = -(-longest * 4 // _OUTPUT_STEP) + 1
     return replace(limits, output_bytes=max(limits.output_bytes, steps * _OUTPUT_STEP))
@@ -201,41 +264,50 @@ async def judge_runs(
     num_tests = len(request.inputs)
     size = request.stop_after or max(num_tests, 1)
     judged: dict[int, tuple[list[ProgramRun], list[TestResult]]] = {}
-    spent: dict[int, Spent] = {}
     failures: list[Exception] = []
 
     async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        return [result.of_run(run) for run, result in zip(runs, await judge_batch(first, runs), strict=True)]
+        """Return the results of a batch and of all before it."""
+        # A provider may have repeated the request in a new box: only what it returned in the end counts.
+        if first not in judged or judged[first][0] != list(runs):
+            batch = [result.of_run(run) for run, result in zip(runs, await judge_batch(first, runs), strict=True)]
+            judged[first] = list(runs), batch
+        return [result for start in range(0, first + 1, size) for result in judged[start][1]]
 
     async def go_on(first: int, runs: Sequence[ProgramRun]) -> bool:
         try:
-            judged[first] = (list(runs), await judge(first, runs))
+            return _end(await judge(first, runs), size, num_tests, stops, budget) is None
         except (SandboxError, ValueError) as error:
             failures.append(error)  # of the judge: the provider mustn't take it for a failure of this box
             return False
-        batch = judged[first][1]
-        spent[first], num_paid = budget.charge(batch, spent.get(first - size, NOTHING))
-        return num_paid is None and not _is_over(batch, stops)
 
     result = await sandbox.run(request, go_on)
     if failures:
         raise failures[0]
     if not result.has_compiled:
-        return [_compile_error(result)] * num_tests
+        said = "" if result.compile is None else result.compile.stderr or result.compile.stdout
+        return [TestResult(TestVerdict.COMPILE_ERROR, 0.0, said[-FEEDBACK_CHARS:])] * num_tests
     results: list[TestResult] = []
-    total = NOTHING
     for first in range(0, num_tests, size):
-        runs = _complete(result.tests, first, size)
-        seen, batch = judged.get(first, ([], []))
-        # A provider may have repeated the request in a new box: only what it returned in the end counts.
-        if seen != runs:
-            batch = await judge(first, runs)
-        total, num_paid = budget.charge(batch, total)
-        results += batch[:num_paid]
-        is_early_stop = _is_over(batch, stops)
-        if is_early_stop or num_paid is not None:
-            return results + [NOT_RUN if is_early_stop else OVER_BUDGET] * (num_tests - len(results))
+        results = await judge(first, _complete(result.tests, first, size))
+        if (found := _end(results, size, num_tests, stops, budget)) is not None:
+            return found
     return results
+
+
+def _end(
+    results: list[TestResult], size: int, num_tests: int, stops: Stops | None, budget: Budget
+) -> list[TestResult] | None:
+    """Return the results of all tests where the last batch so far ends them; None where more are to be run."""
+    batch = results[(len(results) - 1) // size * size :]
+    if not any(map(lacks_points, batch)):
+        return None
+    num_paid = budget.num_paid(results)
+    is_early_stop = stops is not None and any(map(stops, batch))
+    if num_paid is None and not is_early_stop:
+        return None
+    kept = results[:num_paid]
+    return kept + [NOT_RUN if is_early_stop else OVER_BUDGET] * (num_tests - len(kept))
 
 
 def _complete(runs: Sequence[ProgramRun | None], first: int, size: int) -> list[ProgramRun]:
@@ -254,10 +326,101 @@ def _complete(runs: Sequence[ProgramRun | None], first: int, size: int) -> list[
     return [run or _NO_RUN for run in batch]
 
 
-def _is_over(results: Sequence[TestResult], stops: Stops | None) -> bool:
-    return stops is not None and any(stops(result) for result in results)
+async def judge_by_package(
+    sandbox: Any,
+    package: str | None,
+    plain: Sequence[str],
+    tests: Sequence[StdioTest],
+    files_of: Callable[[StdioTest], Mapping[str, str | bytes]],
+    limits: Limits,
+    *,
+    stop_after: int | None,
+    stops: Stops,
+    budget: Budget,
+) -> list[TestResult] | None:
+    """Return the results of a Piston package of Open R1's users (`cms_ioi`), None where plain runtimes judge.
+
+    A package gets the right output beside the submission and compares at the endpoint, so it's the second choice: for
+    communication tasks, files in place of standard input and output, and endpoints without the plain languages.
+
+    Args:
+        sandbox: Where it runs; packages are Piston's.
+        package: Its name.
+        plain: Languages that would do without it; () where none does.
+        tests: Of the submission; those of a batch are judged side by side.
+        files_of: What the package gets for a test.
+        limits: Of a test.
+        stop_after: Size of a batch; None: no failure ends the tests.
+        stops: Whether a result makes further batches needless.
+        budget: Of all tests.
+
+    Raises:
+        SandboxError: The endpoints failed, or the package did; or the submission compiled in one test alone.
+    """
+    if sandbox.name != "piston" or (plain and set(plain) <= set(await sandbox.languages())):
+        return None
+    if package not in await sandbox.packages():
+        return None
+    size = stop_after or _RUNS_ELSEWHERE
+    results: list[TestResult] = []
+    for first in range(0, len(tests), size):
+        batch = tests[first : first + size]
+        said = await gather([sandbox.judge_by_package(package, files_of(test), limits) for test in batch])
+        results += [read_package_result(answer).of_run(answer.run) for answer in said]
+        refusals = [result for result in results if result.verdict is TestVerdict.COMPILE_ERROR]
+        if refusals and len(refusals) < len(results):
+            raise SandboxError(f"A submission that Piston had compiled did not compile again: {refusals[0].feedback}")
+        if refusals:
+            return [refusals[0]] * len(tests)
+        if (found := _end(results, size, len(tests), stops if stop_after else None, budget)) is not None:
+            return found
+    return results
 
 
-def _compile_error(result: RunResult) -> TestResult:
-    said = "" if result.compile is None else result.compile.stderr or result.compile.stdout
-    return TestResult(TestVerdict.COMPILE_ERROR, 0.0, said[-FEEDBACK_CHARS:])
+def read_package_result(said: PackageRun) -> TestResult:
+    """Return what a package said as the result of a test."""
+    if not said.has_compiled:
+        verdict = TestVerdict.COMPILE_ERROR
+    elif said.score > 0:
+        verdict = TestVerdict.ACCEPTED if said.score == 1 else TestVerdict.PARTIAL
+    else:
+        failure = result_of_failure(said.run)
+        verdict = TestVerdict.WRONG_ANSWER if failure is None else failure.verdict
+    return TestResult(verdict, said.score, said.feedback[:FEEDBACK_CHARS])
+
+
+def judge_all(
+    submissions: Sequence[Submission],
+    judge: Callable[[str, Any, Sandbox], Awaitable[Result]],
+    settings: SandboxSettings,
+) -> list[Result]:
+    """Judge submissions, `settings.num_places` at a time; those of one program to one problem object once.
+
+    A program that fails is a result. A sandbox that fails, and a row that no judge can use, are in its `error`.
+
+    Raises:
+        ValueError: The sandbox can't be built, or hasn't a language (`UnsupportedLanguageError`).
+    """
+    if not submissions:
+        return []
+    sandbox = settings.build()
+
+    async def judge_one(program: str, problem: Any) -> Result:
+        start = time.monotonic()
+        try:
+            result = await judge(program, problem, sandbox)
+        except UnsupportedLanguageError:
+            raise
+        except (SandboxError, ValueError, OSError) as error:
+            # Replies that can't be read, and tests on a disk or a hub, are no fault of the row, which was read before.
+            is_of_row = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError | UnicodeError)
+            is_known = is_of_row or isinstance(error, SandboxError)
+            said = f"The judge failed: {type(error).__name__}: {error}"
+            result = Result(None, error=error if is_known else SandboxError(said))
+        return replace(result, seconds=time.monotonic() - start)
+
+    keys = [(program, id(problem)) for program, problem in submissions]
+    distinct = dict(zip(keys, submissions, strict=True))
+    jobs = [partial(judge_one, *submission) for submission in distinct.values()]
+    results = dict(zip(distinct, run_jobs(jobs, settings.num_places), strict=True))
+    return [results[key] for key in keys]  # pyrefly: ignore[bad-return]

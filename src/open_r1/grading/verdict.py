@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of a submission on one test, by the names of the judges of contests."""
+"""Verdicts on the tests of a submission, by the names of the judges of contests, and its `Result`.
+
+verdict_line(result.tests)  ->  "AC x3, WA, -"
+"""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import groupby
 
-from open_r1.sandbox import Outcome, ProgramRun
+from open_r1.sandbox import Outcome, ProgramRun, SandboxError
 
 _KEPT_CHARS = 1000
 _MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
@@ -56,7 +60,36 @@ class TestResult:
         return replace(self, stderr=run.stderr[-_KEPT_CHARS:], cpu_s=run.cpu_s, wall_s=run.wall_s)
 
 
+ACCEPTED = TestResult(TestVerdict.ACCEPTED, 1.0)
 NOT_RUN, OVER_BUDGET = TestResult(TestVerdict.NOT_RUN), TestResult(TestVerdict.OVER_BUDGET)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a submission.
+
+    Attributes:
+        reward: What it earns; None where it couldn't be judged.
+        tests: Of its tests, in their order.
+        error: Why it couldn't be judged: the sandbox (`SandboxError`), or the row (another ValueError).
+        seconds: Time on the clock, waiting for its turn not counted.
+    """
+
+    reward: float | None
+    tests: tuple[TestResult, ...] = ()
+    error: Exception | None = None
+    seconds: float = 0.0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the sandbox failed, so that nothing is known of the submission."""
+        return isinstance(self.error, SandboxError)
+
+    @property
+    def verdict(self) -> TestVerdict:
+        """The verdict of the first test that wasn't passed; `ACCEPTED` where all were."""
+        failed = (test.verdict for test in self.tests if test.verdict is not TestVerdict.ACCEPTED)
+        return next(failed, TestVerdict.ACCEPTED)
 
 
 def result_of_failure(run: ProgramRun) -> TestResult | None:
@@ -82,13 +115,8 @@ def missing_module(results: Sequence[TestResult]) -> str | None:
 def verdict_line(results: Sequence[TestResult]) -> str:
     """Return the verdicts of all tests as a line for the table of completions; runs of equal ones are counted.
 
-    >>> verdict_line([TestResult(TestVerdict.ACCEPTED, 1.0)] * 3 + [TestResult(TestVerdict.WRONG_ANSWER), NOT_RUN])
+    >>> verdict_line([ACCEPTED] * 3 + [TestResult(TestVerdict.WRONG_ANSWER), NOT_RUN])
     'AC x3, WA, -'
     """
-    parts: list[tuple[TestVerdict, int]] = []
-    for result in results:
-        if parts and parts[-1][0] is result.verdict:
-            parts[-1] = (result.verdict, parts[-1][1] + 1)
-        else:
-            parts.append((result.verdict, 1))
-    return ", ".join(verdict.value if count == 1 else f"{verdict.value} x{count}" for verdict, count in parts)
+    counts = [(str(verdict), len(list(group))) for verdict, group in groupby(result.verdict for result in results)]
+    return ", ".join(verdict if count == 1 else f"{verdict} x{count}" for verdict, count in counts)

@@ -11,7 +11,12 @@ from open_r1.preflight.model_and_data import (
 )
 from open_r1.preflight.plan import measure_prompts, plan_run, report
 from open_r1.preflight.rewards import check_ideal_completion
-from open_r1.preflight.settings import check_distill_settings, check_grpo_settings, check_sft_settings
+from open_r1.preflight.settings import (
+    check_distill_settings,
+    check_grpo_settings,
+    check_sft_settings,
+    choose_dynamic_sampling_metric,
+)
 from open_r1.preflight.trained_rows import refuse_odd_rows, tokenize_rows
 
 __all__ = [
@@ -24,6 +29,7 @@ __all__ = [
     "check_teacher",
     "check_vocabulary",
     "check_weight_dtype",
+    "choose_dynamic_sampling_metric",
     "evaluates_split",
     "measure_prompts",
     "plan_run",

@@ -8,13 +8,14 @@ from collections.abc import Collection, Sequence
 from datasets import Dataset
 
 from open_r1.configs.training import TrainingScriptArguments
-from open_r1.grading.batch import SandboxError, SandboxSettings
 from open_r1.grading.codeforces import require_tests_folder
-from open_r1.grading.fences import language_name
-from open_r1.grading.ioi_rows import load_year
-from open_r1.rewards import IdealScore, RewardSpec, get_reward_spec
+from open_r1.grading.ioi import load_year
+from open_r1.grading.programs import language_name
+from open_r1.rewards import RewardSpec, get_reward_spec
 from open_r1.rewards.rows import rows_judged_by
+from open_r1.sandbox import SandboxError
 from open_r1.sandbox.languages import LANGUAGES
+from open_r1.sandbox.providers import SandboxSettings
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def check_tests_of_rows(script_args: TrainingScriptArguments, dataset: Dataset) 
     specs = {name: get_reward_spec(name) for name in script_args.reward_funcs}
     # Where some reward judges answers without running programs, rows without tests are for that one.
     has_other_judge = any(
-        spec.is_external or (spec.answer_columns and spec.programs is None) for spec in specs.values()
+        spec.is_external or (spec.answer_column and spec.programs is None) for spec in specs.values()
     )
     for name, spec in specs.items():
         if spec.programs is None:
@@ -66,11 +67,6 @@ def check_tests_of_rows(script_args: TrainingScriptArguments, dataset: Dataset) 
 def is_unusable(spec: RewardSpec, row: dict) -> bool:
     """Whether a reward that runs programs can't judge a row, of which `check_tests_of_rows` has warned."""
     return spec.programs is not None and spec.programs.unusable(row) is not None
-
-
-def is_wrong_program(score: IdealScore) -> bool:
-    """Whether a row's own program was run and failed, so that template and layout aren't to blame."""
-    return score.verdicts not in ("", "no_program")
 
 
 def check_sandboxes(script_args: TrainingScriptArguments, dataset: Dataset) -> None:

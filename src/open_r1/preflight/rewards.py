@@ -7,7 +7,7 @@ the format reward looks for.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -16,27 +16,18 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerState
 
 from open_r1.configs.training import TrainingScriptArguments
-from open_r1.preflight.programs import (
-    check_sandboxes,
-    check_tests_of_rows,
-    is_first_of_run,
-    is_unusable,
-    is_wrong_program,
-    spread,
-)
+from open_r1.preflight.programs import check_sandboxes, check_tests_of_rows, is_first_of_run, is_unusable, spread
 from open_r1.rewards import (
     DOMAIN_COLUMN,
-    IdealScore,
+    LAYOUTS,
+    Reward,
     RewardContext,
-    RewardSpec,
-    conflicting_layouts,
     get_reward_spec,
-    ideal_of_row,
     is_unscorable,
     is_user_function,
     names_for_domain,
+    perfect_reply,
     run_reward,
-    score_ideal,
 )
 from open_r1.rewards.rows import listed_domains, rows_judged_by
 from open_r1.rewards.verifier import unjudgeable_kind
@@ -53,10 +44,45 @@ _MAX_COUNTING_SECONDS = 60.0
 _NUM_GOLDS_AT_START = 256
 _NUM_EXAMPLES, _MAX_EXAMPLE_CHARS = 3, 100
 # TRL passes its own lists under these names, never the columns of the data.
-_NAMES_OF_TRL = ("prompt", "completion", "completion_ids")
+_NAMES_OF_TRL = ("prompt", "prompts", "completion", "completions", "completion_ids")
+
+# Rewards by their names in `reward_funcs`.
+Rewards = Mapping[str, Reward]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a reward gave the perfect reply to a row.
+
+    Attributes:
+        name: In `reward_funcs`.
+        number: Of the row.
+        layout: A key of `LAYOUTS`.
+        reward: None where it couldn't judge the row.
+        least: What it had to give; None where the reply proves nothing.
+        verdicts: Of the tests, where it ran a program: `AC, WA x2`, `no_program`.
+    """
+
+    name: str
+    number: int
+    layout: str
+    reward: float | None
+    least: float | None
+    verdicts: str = ""
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the reward can be reached, or nothing was to be proven."""
+        return self.least is None or (self.reward is not None and self.reward >= self.least - 1e-6)
+
+    @property
+    def is_wrong_program(self) -> bool:
+        """Whether the row's own program was run and failed, so that template and layout aren't to blame."""
+        return self.verdicts not in ("", "no_program")
 
 
 def check_ideal_completion(
+    rewards: Sequence[Reward],
     script_args: TrainingScriptArguments,
     dataset: Dataset,
     tokenizer: PreTrainedTokenizerBase,
@@ -64,67 +90,54 @@ def check_ideal_completion(
     *,
     template_kwargs: Mapping[str, Any] | None = None,
 ) -> None:
-    """Score a synthetic ideal completion of the first rows with every reward; log the first rendered prompt.
+    """Score a perfect reply to the first rows with every reward; log the first rendered prompt.
+
+    Args:
+        rewards: Those of `script_args.reward_funcs`; of reward models only the names matter.
+        script_args: Of the run.
+        dataset: Its prompts.
+        tokenizer: Renders them.
+        context: What the rewards were built with.
+        template_kwargs: What else the template is given.
 
     Raises:
-        ValueError: A reward gives the ideal completion less than it should, on every row that could be judged; or
+        ValueError: A reward gives the perfect reply less than it should, on every row that could be judged; or
             could judge none.
     """
+    built = dict(zip(script_args.reward_funcs, rewards, strict=True))
     given = template_kwargs or {}
     rendered = tokenizer.apply_chat_template(dataset[0]["prompt"], add_generation_prompt=True, tokenize=False, **given)
     logger.info("The first prompt is rendered as:\n%s", rendered)
     if context.completion_prefix:
         logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
-    try_user_functions(script_args, dataset, context)
+    _try_user_functions(built, script_args, dataset, context)
     if is_first_of_run():
         check_tests_of_rows(script_args, dataset)
     check_sandboxes(script_args, dataset)
-    missed, unjudged = _score_rows(script_args, dataset, context)
+    missed, unjudged = _score_rows(built, script_args, dataset, context)
     if missed:
-        lines = [_explain(number, score) for number, score in missed.values()]
-        if not all(is_unscorable(score.reward) or is_wrong_program(score) for _, score in missed.values()):
-            lines += _explain_conflicts(script_args)
+        lines = list(dict.fromkeys(map(_explain, missed)))
+        if not all(is_unscorable(score.reward) or score.is_wrong_program for score in missed):
             lines.append(
-                f"The prompt ends with {rendered[-80:]!r}. Make chat template, system prompt and rewards agree."
+                f"The prompt ends with {rendered[-80:]!r}. Make chat template, system prompt and rewards agree; of "
+                "rewards that want different layouts drop one side."
             )
         raise ValueError(
             "Even an ideal completion cannot earn the configured rewards, so nothing could be learned from them:\n"
             + "\n".join(lines)
         )
     for name in sorted(unjudged):
-        _require_judgeable_row(name, script_args, dataset, context)
+        _require_judgeable_row(name, built, script_args, dataset, context)
     if is_first_of_run():
         warn_of_unjudgeable(script_args, dataset)
 
 
-def try_user_functions(script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext) -> None:
-    """Call every function of the user's once, as the trainer will, on a group of ideal completions of one row.
-
-    Raises:
-        ValueError: One of them fails, or returns anything but a number or None for each completion.
-    """
-    for name in filter(is_user_function, script_args.reward_funcs):
-        numbers = rows_judged_by(name, dataset, script_args)
-        if not numbers:  # an evaluation may leave a domain out
-            continue
-        group = _group(script_args, dataset[numbers[0]], context)
-        try:
-            values = run_reward(get_reward_spec(name).build(script_args, context), **group)
-        except Exception as error:  # whatever the user's code raises, which is kept as the cause
-            raise ValueError(
-                f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data "
-                f"({type(error).__name__}: {error})."
-            ) from error
-        logger.info("The reward %s gives a group of ideal completions %s.", name, values)
-
-
-def _group(script_args: TrainingScriptArguments, row: dict, context: RewardContext) -> dict[str, object]:
-    """Return the arguments that TRL passes for one group."""
-    message = {"role": "assistant", "content": ideal_of_row(script_args, row, context)}
-    size = max(2, context.num_generations)  # at least two, to tell lists of the wrong length
-    group: dict[str, object] = {name: [value] * size for name, value in row.items() if name not in _NAMES_OF_TRL}
-    return group | {
-        "prompts": [row["prompt"]] * size,
+def _arguments(
+    script_args: TrainingScriptArguments, row: dict, context: RewardContext, layout: str, size: int
+) -> dict[str, Any]:
+    """Return the arguments that TRL passes for one group of perfect replies."""
+    message = {"role": "assistant", "content": perfect_reply(script_args, row, context, LAYOUTS[layout])}
+    return {name: [value] * size for name, value in row.items() if name not in _NAMES_OF_TRL} | {
         "completions": [[dict(message)] for _ in range(size)],
         "completion_ids": [list(context.eos_token_ids[:1]) for _ in range(size)],
         "trainer_state": TrainerState(),
@@ -133,77 +146,129 @@ def _group(script_args: TrainingScriptArguments, row: dict, context: RewardConte
     }
 
 
+def _try_user_functions(
+    built: Rewards, script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
+) -> None:
+    """Call every function of the user's once, as the trainer will, on a group of perfect replies to one row.
+
+    Raises:
+        ValueError: One of them fails, or returns anything but a number or None for each completion.
+    """
+    for name in filter(is_user_function, built):
+        numbers = rows_judged_by(name, dataset, script_args)
+        if not numbers:  # an evaluation may leave a domain out
+            continue
+        row = dataset[numbers[0]]
+        size = max(2, context.num_generations)  # at least two, to tell lists of the wrong length
+        group = _arguments(script_args, row, context, next(iter(LAYOUTS)), size)
+        try:
+            values = run_reward(built[name], prompts=[row["prompt"]] * size, **group)
+        except Exception as error:  # whatever the user's code raises, which is kept as the cause
+            raise ValueError(
+                f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data "
+                f"({type(error).__name__}: {error})."
+            ) from error
+        logger.info("The reward %s gives a group of ideal completions %s.", name, values)
+
+
+def _score_reply(
+    built: Rewards,
+    names: Collection[str],
+    script_args: TrainingScriptArguments,
+    dataset: Dataset,
+    number: int,
+    context: RewardContext,
+    layout: str = next(iter(LAYOUTS)),
+) -> list[Score]:
+    """Score the perfect reply to a row with the rewards of these names that judge its domain.
+
+    Rewards from outside the table are not tried, since nothing is known of their values.
+    """
+    row, scores = dataset[number], []
+    given = _arguments(script_args, row, context, layout, 1)
+    for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
+        spec, extra = get_reward_spec(name), {}
+        if name not in names or spec.is_external:
+            continue
+        reward = run_reward(built[name], **given | {"log_extra": extra.__setitem__})[0]
+        # A gold that can't be judged, and a row without one, prove nothing.
+        is_proof = reward is not None and (spec.answer_column is None or spec.answer_of(row) is not None)
+        verdicts = "" if spec.programs is None else next((str(values[0]) for values in extra.values()), "")
+        least = spec.least(script_args) if is_proof or is_unscorable(reward) else None
+        scores.append(Score(name, number, layout, reward, least, verdicts))
+    return scores
+
+
 def _score_rows(
-    script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
-) -> tuple[dict[str, tuple[int, IdealScore]], set[str]]:
-    """Score rows until each reward has given one what it should.
+    built: Rewards, script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
+) -> tuple[list[Score], set[str]]:
+    """Score replies to rows until each reward has given one what it should; one layout must do for all of a row.
 
     Returns:
-        By name, the rewards that didn't, with the number of the row and its score; and the names of those that judged
-        no row.
+        The scores of the rewards that didn't, in every layout; and the names of those that judged no row.
     """
+    specs = {name: spec for name in built if not (spec := get_reward_spec(name)).is_external}
     # Programs are run once for the whole run; the rest costs less than to ask whether it was done.
-    names = {name for name in script_args.reward_funcs if is_first_of_run() or get_reward_spec(name).programs is None}
+    programs = {name for name, spec in specs.items() if spec.programs is not None}
+    others = specs.keys() - programs
+    programs = programs if is_first_of_run() else set()
     ends_at = time.monotonic() + _MAX_SECONDS
     reached: set[str] = set()
-    missed: dict[str, tuple[int, IdealScore]] = {}
     unjudged: set[str] = set()
+    missed: dict[str, list[Score]] = {}
     for number in _rows_to_try(script_args, dataset):
-        row = dataset[number]
-        unusable = {name for name in names - reached if is_unusable(get_reward_spec(name), row)}
-        unjudged |= unusable
-        for score in score_ideal(script_args, row, context, names=names - reached - unusable):
-            if score.reward is None and not get_reward_spec(score.name).is_external:
-                unjudged.add(score.name)
-            elif score.is_reached:
-                reached.add(score.name)
-            elif score.name not in missed or is_unscorable(missed[score.name][1].reward):
-                missed[score.name] = number, score
-        if reached >= names or time.monotonic() > ends_at:
+        unusable = {name for name in programs if is_unusable(specs[name], dataset[number])}
+        scores = _score_reply(built, programs - reached - unusable, script_args, dataset, number, context)
+        tries: list[list[Score]] = []
+        for layout in LAYOUTS:
+            tries.append(_score_reply(built, others, script_args, dataset, number, context, layout))
+            if all(score.is_reached for score in tries[-1]):
+                tries = tries[-1:]
+                break
+        scores += [score for found in tries for score in found]
+        misses: dict[str, list[Score]] = {}
+        for score in scores:
+            if not score.is_reached:
+                misses.setdefault(score.name, []).append(score)
+        reached |= {score.name for score in scores if score.reward is not None} - misses.keys()
+        unjudged |= unusable | {score.name for score in scores if score.reward is None}
+        for name, found in misses.items():
+            if name not in missed or is_unscorable(missed[name][0].reward):
+                missed[name] = found
+        if reached >= programs | others or time.monotonic() > ends_at:
             break
-    return {name: found for name, found in missed.items() if name not in reached}, unjudged - reached
+    return [score for name, found in missed.items() if name not in reached for score in found], unjudged - reached
 
 
 def _rows_to_try(script_args: TrainingScriptArguments, dataset: Dataset) -> list[int]:
     """Return the numbers of the first rows, in turn of each of the domains and of all others."""
     domains = listed_domains(script_args)
     by_domain: dict[object, list[int]] = {}
-    names = dataset[DOMAIN_COLUMN] if domains else [None] * len(dataset)
-    for number, domain in enumerate(names):
+    for number, domain in enumerate(dataset[DOMAIN_COLUMN] if domains else [None] * len(dataset)):
         by_domain.setdefault(domain if domain in domains else None, []).append(number)
     # Mostly one row of each is enough.
     rounds = zip_longest(*(numbers[:_NUM_ROWS_TRIED] for numbers in by_domain.values()))
     return [number for numbers in rounds for number in numbers if number is not None]
 
 
-def _explain(number: int, score: IdealScore) -> str:
-    """Return a line of what a reward gave the ideal completion of a row, and why."""
-    earned = f"  {score.name}: {score.reward} instead of {score.expected}"
+def _explain(score: Score) -> str:
+    """Return a line of what a reward gave the perfect reply to a row, and why."""
+    earned = f"  {score.name}: {score.reward} instead of {score.least}"
     if is_unscorable(score.reward):
         return f"  {score.name}: what judges it failed on every row tried; the warnings above say why"
-    if is_wrong_program(score):
-        columns = " or ".join(get_reward_spec(score.name).answer_columns)
+    if score.is_wrong_program:
+        column = get_reward_spec(score.name).answer_column
         return (
-            f"{earned} for the program in {columns} of row {number} itself; verdicts: {score.verdicts}. Correct the "
-            "programs of such rows or their tests, or the limits of a test."
+            f"{earned} for the program in {column} of row {score.number} itself; verdicts: {score.verdicts}. Correct "
+            "the programs of such rows or their tests, or the limits of a test."
         )
-    return f"{earned} ({score.reason})"
-
-
-def _explain_conflicts(script_args: TrainingScriptArguments) -> list[str]:
-    """Return a line for every set of rewards that judge the same rows and accept no layout in common."""
-    found = [
-        conflicting_layouts(names_for_domain(script_args, domain), script_args)
-        for domain in (None, *listed_domains(script_args))
-    ]
-    sides = ["; ".join(f"{name} wants {layouts}" for name, layouts in wanted.items()) for wanted in found if wanted]
-    return [f"These rewards contradict each other, drop one side: {side}." for side in dict.fromkeys(sides)]
+    return f"{earned}, with {score.layout}"
 
 
 def _require_judgeable_row(
-    name: str, script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
+    name: str, built: Rewards, script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
 ) -> None:
-    """Refuse a reward that gives None for the ideal completion of rows from all over the data.
+    """Refuse a reward that gives None for the perfect reply to rows from all over the data.
 
     A reward that reads no columns of the data is only warned of: it may have a reason that other completions don't.
     """
@@ -212,22 +277,24 @@ def _require_judgeable_row(
     if not columns:
         logger.warning("The reward %s doesn't judge the ideal completion of any row tried.", name)
         return
-    filled = {number for number, row in enumerate(dataset.select_columns(columns)) if _is_filled(row, spec)}
+    rows = dataset.select_columns(columns)
+    filled = {
+        number
+        for number, row in enumerate(rows)
+        if all(row[column] is not None for column in spec.columns if column in row)
+        and (not spec.any_column or any(row.get(column) is not None for column in spec.any_column))
+    }
     numbers = [number for number in rows_judged_by(name, dataset, script_args) if number in filled]
     tried = [number for number in spread(numbers, _NUM_ROWS_SEARCHED) if not is_unusable(spec, dataset[number])]
-    scores = (score for number in tried for score in score_ideal(script_args, dataset[number], context, names={name}))
+    scores = (
+        score for number in tried for score in _score_reply(built, {name}, script_args, dataset, number, context)
+    )
     if any(score.reward is not None for score in scores):
         return
     raise ValueError(
         f"The reward {name!r} judges none of {len(tried)} rows tried: it reads {columns}, which {len(numbers)} of its "
         "rows have, and gives None where these can't be judged. Correct the columns, or take the reward out."
     )
-
-
-def _is_filled(row: dict, spec: RewardSpec) -> bool:
-    """Whether a row has what a reward reads, as far as the data has the columns at all."""
-    of_these = [row[column] is not None for column in spec.any_column if column in row]
-    return all(row[column] is not None for column in spec.columns if column in row) and (not of_these or any(of_these))
 
 
 @dataclass
@@ -274,11 +341,13 @@ def count_unjudgeable(
     """
     found: dict[str, UnjudgedGolds] = {}
     context, ends_at = RewardContext(eos_token_ids=(0,)), time.monotonic() + _MAX_COUNTING_SECONDS
+    specs = {name: get_reward_spec(name) for name in script_args.reward_funcs}
+    built = {name: spec.build(script_args, context) for name, spec in specs.items() if not spec.is_external}
     for number in spread(range(len(dataset)), num_rows):
         row = dataset[number]
         for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
             spec = get_reward_spec(name)
-            if not (with_tests if spec.programs is not None else spec.answer_columns):
+            if not (with_tests if spec.programs is not None else spec.answer_column):
                 continue
             unjudged = found.setdefault(name, UnjudgedGolds())
             unjudged.num_tried += 1
@@ -286,8 +355,10 @@ def count_unjudgeable(
                 reason = spec.programs.unusable(row)
                 if reason is not None:
                     unjudged.by_kind.setdefault("tests", []).append(str(reason)[:_MAX_EXAMPLE_CHARS])
-            elif any(score.reward is None for score in score_ideal(script_args, row, context, names={name})):
-                gold = next((row[column] for column in spec.answer_columns if row.get(column) is not None), None)
+            elif any(
+                score.reward is None for score in _score_reply(built, {name}, script_args, dataset, number, context)
+            ):
+                gold = spec.answer_of(row)
                 text = "" if gold is None else " ".join(str(gold).split())
                 unjudged.by_kind.setdefault(unjudgeable_kind(gold) or "other", []).append(text[:_MAX_EXAMPLE_CHARS])
         if time.monotonic() > ends_at:

@@ -4,6 +4,7 @@
 import importlib.util
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -26,8 +27,7 @@ from open_r1.evaluation.jobs import find_script, is_slurm_available
 from open_r1.models import context_length
 from open_r1.preflight.eval_benchmarks import is_evaluated
 from open_r1.preflight.losses import check_own_advantage, check_own_loss
-from open_r1.reward_models import check_reward_model, metric_key
-from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
+from open_r1.rewards import REWARDS, Reward, get_reward_spec, reward_domains_of
 from open_r1.training.hub import check_hub_revision_exists
 
 logger = logging.getLogger(__name__)
@@ -116,12 +116,12 @@ def check_grpo_settings(
         )
     check_own_loss(training_args)
     check_own_advantage(training_args)
-    _check_dynamic_sampling(script_args, training_args)
+    _check_dynamic_sampling(training_args)
     stages = [stage.apply(script_args, training_args) for stage in build_stages(training_args.stages)]
     for own, args in stages:
         _check_groups(own, args)
         if own != script_args:
-            _check_rewards(own, args)
+            _check_rewards(own)
     if training_args.eval_greedy and not is_evaluated(training_args):
         logger.warning("`eval_greedy: true` has no effect, since nothing is evaluated: set `do_eval: true`.")
     if training_args.stop_strings and training_args.use_transformers_continuous_batching:
@@ -171,7 +171,7 @@ def _check_common(
     _check_output_dir(training_args)
     check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
-    _check_rewards(script_args, training_args)
+    _check_rewards(script_args)
 
 
 def _warn_of_unused(training_args: TrainingConfig, model_args: ModelConfig) -> None:
@@ -271,20 +271,11 @@ def _check_slurm(names: list[str], training_args: TrainingConfig) -> None:
         raise ValueError(f"`benchmarks: {names}`: {error}") from None
 
 
-def _check_rewards(script_args: TrainingScriptArguments, training_args: TrainingConfig) -> list[Reward]:
-    """Return the rewards, without models; refuse those that can't be built: names, parameters, domains, functions."""
-
-    def check_model(name: str) -> Reward:
-        check_reward_model(name, training_args)
-
-        def not_loaded_yet(**columns: object) -> list[float | None]:
-            raise RuntimeError(f"The reward model {name!r} was checked, not loaded.")
-
-        not_loaded_yet.__name__ = metric_key(name)
-        return not_loaded_yet
-
-    # The tokenizer, which knows the real end token, comes later.
-    return get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
+def _check_rewards(script_args: TrainingScriptArguments) -> None:
+    """Refuse names and domains of rewards that mean nothing; they are built, once for the run, with the data."""
+    for name in script_args.reward_funcs:
+        get_reward_spec(name)
+    reward_domains_of(script_args)
 
 
 def _refuse_generation_under_fsdp(training_args: TrainingConfig, way_out: str) -> None:
@@ -317,8 +308,8 @@ def _check_groups(script_args: GRPOScriptArguments, training_args: GRPOConfig) -
             )
 
 
-def _check_dynamic_sampling(script_args: GRPOScriptArguments, training_args: GRPOConfig) -> None:
-    """Refuse what would let dropped groups count in what is learned; choose the metric by which they are dropped."""
+def _check_dynamic_sampling(training_args: GRPOConfig) -> None:
+    """Refuse what would let dropped groups count in what is learned."""
     if training_args.dynamic_sampling_rounds < 0:
         raise ValueError(
             f"`dynamic_sampling_rounds` is {training_args.dynamic_sampling_rounds}: it must be 0 (off) or more."
@@ -339,7 +330,19 @@ def _check_dynamic_sampling(script_args: GRPOScriptArguments, training_args: GRP
             f"`dynamic_sampling_rounds` drops groups, but `{'`, `'.join(found)}` takes means over whole batches, in "
             "which they would count: leave that out, or set `dynamic_sampling_rounds: 0`."
         )
-    names = [reward.__name__ for reward in _check_rewards(script_args, training_args)]
+
+
+def choose_dynamic_sampling_metric(
+    script_args: GRPOScriptArguments, training_args: GRPOConfig, rewards: Sequence[Reward]
+) -> None:
+    """Choose the metric by which dynamic sampling drops groups: the first reward that judges answers or programs.
+
+    Raises:
+        ValueError: The recipe names one that no reward has.
+    """
+    if training_args.dynamic_sampling_rounds == 0:
+        return
+    names = [reward.__name__ for reward in rewards]
     metric = training_args.dynamic_sampling_metric
     if metric is None:
         specs = [get_reward_spec(name) for name in script_args.reward_funcs]
@@ -347,7 +350,7 @@ def _check_dynamic_sampling(script_args: GRPOScriptArguments, training_args: GRP
         judges = [
             name
             for name, spec, weight in zip(names, specs, weights, strict=True)
-            if weight and not spec.reads_tokens and (spec.answer_columns or spec.programs is not None)
+            if weight and not spec.reads_tokens and spec.answer_column
         ]
         metric = training_args.dynamic_sampling_metric = judges[0] if judges else "reward"
         logger.info("Dynamic sampling drops groups whose %s is equal (`dynamic_sampling_metric`).", metric)

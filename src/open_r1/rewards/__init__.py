@@ -3,7 +3,7 @@
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
 `language_`, `puzzle_`, `program_rewards` the families · `table` names to builders, and a recipe's names to rewards ·
-`wrappers`, `user` what a recipe can make of them · `ideal` what a perfect completion must score.
+`wrappers`, `user` what a recipe can make of them.
 """
 
 from open_r1.rewards.base import UNSCORABLE, Reward, RewardContext, completion_text, is_unscorable
@@ -15,7 +15,6 @@ from open_r1.rewards.format_rewards import (
     tag_count_reward,
     think_format_reward,
 )
-from open_r1.rewards.ideal import IdealScore, conflicting_layouts, ideal_completion, ideal_of_row, score_ideal
 from open_r1.rewards.language_rewards import LanguageConsistencyReward, ReadabilityReward
 from open_r1.rewards.length_rewards import (
     CosineScaledReward,
@@ -35,6 +34,7 @@ from open_r1.rewards.program_rewards import (
 from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward, reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
 from open_r1.rewards.table import (
+    LAYOUTS,
     REWARDS,
     RewardSpec,
     get_reward_funcs,
@@ -42,6 +42,7 @@ from open_r1.rewards.table import (
     is_user_function,
     names_for_domain,
     needed_columns,
+    perfect_reply,
     reward_domains_of,
 )
 from open_r1.rewards.verifier import Verdict, verify, verify_all
@@ -56,13 +57,13 @@ get_soft_overlong_punishment = SoftOverlongPunishmentReward
 
 __all__ = [
     "DOMAIN_COLUMN",
+    "LAYOUTS",
     "REWARDS",
     "UNSCORABLE",
     "CodeFormatReward",
     "CosineScaledReward",
     "CountdownReward",
     "DemystifyCosineReward",
-    "IdealScore",
     "LanguageConsistencyReward",
     "ReadabilityReward",
     "RepetitionPenaltyReward",
@@ -78,7 +79,6 @@ __all__ = [
     "cf_code_reward",
     "code_reward",
     "completion_text",
-    "conflicting_layouts",
     "extract_answer",
     "extract_code",
     "format_reward",
@@ -88,8 +88,6 @@ __all__ = [
     "get_reward_funcs",
     "get_reward_spec",
     "get_soft_overlong_punishment",
-    "ideal_completion",
-    "ideal_of_row",
     "ioi_code_reward",
     "is_unscorable",
     "is_user_function",
@@ -97,11 +95,11 @@ __all__ = [
     "len_reward",
     "names_for_domain",
     "needed_columns",
+    "perfect_reply",
     "reasoning_gym_reward",
     "reasoning_steps_reward",
     "reward_domains_of",
     "run_reward",
-    "score_ideal",
     "soft_format_reward",
     "tag_count_reward",
     "think_format_reward",

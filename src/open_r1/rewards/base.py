@@ -10,6 +10,8 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, update_wrapper
+from typing import Any
 
 Message = Mapping[str, object]
 Completion = str | Sequence[Message]
@@ -45,6 +47,21 @@ class RewardContext:
 
 
 DEFAULT_CONTEXT = RewardContext()
+
+
+class _Bound(partial):
+    def __call__(self, /, *args: Any, **columns: Any) -> Any:
+        return self.func(*args, **{**columns, **self.keywords})
+
+
+def bind(reward: Reward, **settings: Any) -> Reward:
+    """Return a reward with its settings, which go before columns of the same names; `__name__` stays.
+
+    >>> def brevity(completions, *, weight, **columns): return [weight / len(text) for text in completions]
+    >>> bind(brevity, weight=2.0)(completions=["abcd"], weight=["a column of the data"])
+    [0.5]
+    """
+    return update_wrapper(_Bound(reward, **settings), reward)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

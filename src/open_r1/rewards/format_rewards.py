@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from open_r1.grading.fences import find_program
+from open_r1.grading.programs import find_program
 from open_r1.rewards.base import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -78,7 +78,7 @@ def format_reward(
 class CodeFormatReward:
     r"""Return 1.0 for a completion in the strict layout whose answer holds a fenced program of the language, else 0.0.
 
-    The layout is that of `format_reward`, the program that of the rewards that run it (`grading.fences`). A column
+    The layout is that of `format_reward`, the program that of the rewards that run it (`grading.programs`). A column
     `language` gives the language per row, where it holds one. Range {0, 1}; never None. Source: Open R1.
 
     >>> text = "<think>\nadd\n</think>\n<answer>\n```py\nprint(4)\n```\n</answer>"

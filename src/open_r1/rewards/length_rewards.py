@@ -11,15 +11,13 @@ Different from upstream Open R1:
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from open_r1.rewards.base import (
     DEFAULT_CONTEXT,
     Completion,
-    LogExtra,
-    LogMetric,
     RewardContext,
     completion_lengths,
     completion_texts,
@@ -36,12 +34,9 @@ def len_reward(
     completions: Sequence[Completion],
     solution: Sequence[object],
     *,
-    prompts: Sequence[Completion] | None = None,
     completion_ids: Sequence[Sequence[int]] | None = None,
     context: RewardContext = DEFAULT_CONTEXT,
-    log_extra: LogExtra | None = None,
-    log_metric: LogMetric | None = None,
-    **kwargs: object,
+    **columns: Any,
 ) -> list[float | None]:
     r"""Return the length reward of Kimi k1.5, which compares a completion with the others of its group.
 
@@ -53,10 +48,10 @@ def len_reward(
     >>> len_reward([r"\boxed{2}", r"I think \boxed{2}", r"\boxed{3}", r"I am sure, \boxed{3}"], ["2"] * 4)
     [0.5, -0.2272727272727273, 0.0, -0.5]
     """
-    scores = judge_answers("len_reward", completions, solution, prompts, context, log_extra, log_metric)
+    scores = judge_answers("len_reward", completions, solution, context, **columns)
     lengths = completion_lengths(completions, completion_ids)
     rewards: list[float | None] = []
-    for group in group_slices(prompts, len(lengths), context):
+    for group in group_slices(columns.get("prompts"), len(lengths), context):
         shortest, longest = min(lengths[group]), max(lengths[group])
         for score, length in zip(scores[group], lengths[group], strict=True):
             weight = 0.5 - (length - shortest) / (longest - shortest) if longest > shortest else 0.0
@@ -65,7 +60,7 @@ def len_reward(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _CosineReward(ABC):
+class _CosineReward:
     """What the cosine rewards share: right and other answers get a value by length; abstentions pass through."""
 
     context: RewardContext = DEFAULT_CONTEXT
@@ -77,24 +72,20 @@ class _CosineReward(ABC):
         completions: Sequence[Completion],
         solution: Sequence[object],
         *,
-        prompts: Sequence[Completion] | None = None,
         completion_ids: Sequence[Sequence[int]] | None = None,
-        log_extra: LogExtra | None = None,
-        log_metric: LogMetric | None = None,
-        **kwargs: object,
+        **columns: Any,
     ) -> list[float | None]:
-        scores = judge_answers(self.__name__, completions, solution, prompts, self.context, log_extra, log_metric)
+        scores = judge_answers(self.__name__, completions, solution, self.context, **columns)
         lengths = completion_lengths(completions, completion_ids)
-        texts = completion_texts(completions, self.context) if completion_ids is None else ()
-        units = [text.split() for text in texts] if completion_ids is None else completion_ids
+        units = completion_ids or [text.split() for text in completion_texts(completions, self.context)]
         return [
             None if score is None else self.value(length, is_correct=score == 1.0, units=own)
             for score, own, length in zip(scores, units, lengths, strict=True)
         ]
 
-    @abstractmethod
     def value(self, length: int, *, is_correct: bool, units: Sequence[Hashable] = ()) -> float:
         """Return the reward of a right or wrong completion of this length, made of these words or tokens."""
+        raise NotImplementedError
 
 
 def _cosine_between(at_zero: float, at_end: float, progress: float) -> float:
@@ -126,12 +117,8 @@ class CosineScaledReward(_CosineReward):
     __name__ = "cosine_scaled_reward"
 
     def __post_init__(self) -> None:
-        if self.max_len < 1:
-            raise ValueError(f"max_len must be at least 1, got {self.max_len}")
-        for kind, low, high in (
-            ("wrong", self.min_value_wrong, self.max_value_wrong),
-            ("correct", self.min_value_correct, self.max_value_correct),
-        ):
+        for kind in ("wrong", "correct"):
+            low, high = (getattr(self, f"{end}_value_{kind}") for end in ("min", "max"))
             if low > high:
                 raise ValueError(f"min_value_{kind} ({low}) is above max_value_{kind} ({high}): exchange the two.")
 
@@ -209,19 +196,12 @@ class SoftOverlongPunishmentReward:
     def __post_init__(self) -> None:
         if not 0 < self.soft_punish_cache <= self.max_completion_len:
             raise ValueError(
-                f"soft_punish_cache must be between 1 and max_completion_len ({self.max_completion_len}), "
-                f"got {self.soft_punish_cache}"
+                f"soft_punish_cache is {self.soft_punish_cache}: it must be from 1 to {self.max_completion_len}."
             )
 
     def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
-        return [self.value(len(ids)) for ids in completion_ids]
-
-    def value(self, length: int) -> float:
-        """Return the punishment of a completion of this many tokens."""
         free_length = self.max_completion_len - self.soft_punish_cache
-        if length <= free_length:
-            return 0.0
-        return (free_length - length) / self.soft_punish_cache if length <= self.max_completion_len else -1.0
+        return [min(0.0, max(-1.0, (free_length - len(ids)) / self.soft_punish_cache)) for ids in completion_ids]
 
 
 @dataclass(frozen=True)

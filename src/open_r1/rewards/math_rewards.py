@@ -9,6 +9,7 @@ Different from upstream Open R1 (see `verifier` and `verifier.extract`):
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from open_r1.rewards.base import (
     DEFAULT_CONTEXT,
@@ -27,10 +28,13 @@ def judge_answers(
     name: str,
     completions: Sequence[Completion],
     solution: Sequence[object],
-    prompts: Sequence[Completion] | None,
     context: RewardContext,
-    log_extra: LogExtra | None,
-    log_metric: LogMetric | None,
+    /,
+    *,
+    prompts: Sequence[Completion] | None = None,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **columns: object,
 ) -> list[float | None]:
     """Return 1.0 for a right answer and 0.0 for any other; log the verdicts as the reward `name`.
 
@@ -57,11 +61,8 @@ def accuracy_reward(
     completions: Sequence[Completion],
     solution: Sequence[object],
     *,
-    prompts: Sequence[Completion] | None = None,
     context: RewardContext = DEFAULT_CONTEXT,
-    log_extra: LogExtra | None = None,
-    log_metric: LogMetric | None = None,
-    **kwargs: object,
+    **columns: Any,
 ) -> list[float | None]:
     r"""Return 1.0 where the final answer equals the solution, else 0.0.
 
@@ -73,4 +74,4 @@ def accuracy_reward(
     >>> accuracy_reward([r"It is \boxed{\frac{63}{400}}", "<answer>\n41\n</answer>"], [r"\frac{63}{400}", "42"])
     [1.0, 0.0]
     """
-    return judge_answers("accuracy_reward", completions, solution, prompts, context, log_extra, log_metric)
+    return judge_answers("accuracy_reward", completions, solution, context, **columns)

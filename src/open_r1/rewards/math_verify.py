@@ -15,12 +15,11 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
-from concurrent.futures import TimeoutError as PairTimeoutError
 from pathlib import Path
 
 from math_verify import LatexExtractionConfig, parse, verify
 from math_verify.parser import NormalizationConfig
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessFuture, ProcessPool
 
 from open_r1.rewards.verifier import JudgedAnswer, Verdict
 
@@ -52,8 +51,7 @@ def judge_all(golds: Sequence[object], completions: Sequence[str], prompts: obje
     with ProcessPool(num_workers, initializer=_limit_memory, context=context) as pool:
         futures = [pool.schedule(judge_pair, pair, timeout=TIME_LIMIT_S) for pair in pairs]
         judgements = [_result(future, gold) for future, (gold, _) in zip(futures, pairs, strict=True)]
-    num_failed = sum(judgement.rule != RULE for judgement in judgements)
-    if num_failed:
+    if num_failed := sum(judgement.rule != RULE for judgement in judgements):
         logger.warning("math-verify hung, died or raised on %d of %d pairs: they are wrong.", num_failed, len(pairs))
     return judgements
 
@@ -78,12 +76,8 @@ def _shown(found: object) -> str:
 def _result(future: ProcessFuture, gold: str) -> JudgedAnswer:
     try:
         return future.result()
-    except PairTimeoutError:
-        rule = "timeout"
-    except ProcessExpired as error:
-        rule = f"crash: {error}"
-    except Exception as error:  # noqa: BLE001 - whatever math-verify and sympy raise on a text; counted and logged
-        rule = f"crash: {type(error).__name__}"
+    except Exception as error:  # noqa: BLE001 - too late, a crash, or whatever sympy raises; counted and logged
+        rule = "timeout" if isinstance(error, TimeoutError) else f"crash: {type(error).__name__}"
     return JudgedAnswer(Verdict.WRONG, gold[:_MAX_READ_CHARS], None, rule)
 
 

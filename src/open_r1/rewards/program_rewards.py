@@ -2,7 +2,7 @@
 """What a program earns: `code` by its share of tests, `binary_code` all or nothing, `ioi_code`, `cf_code` in contests.
 
 Different from upstream Open R1:
-1. The row says the language of its program; a fence may have any name of it (`grading.fences`).
+1. The row says the language of its program; a fence may have any name of it (`grading.programs`).
 2. The shorter output never passes; a slow test costs that test alone, until the submission's budget is used up, where
    upstream's script ended with its first time-out; a row without usable tests gets None.
 3. A sandbox that fails makes the row `UNSCORABLE`, which is no score; upstream mostly counts it as 0.
@@ -30,48 +30,37 @@ that the sandbox is gone. Logged are, for `code_reward` and the others by their 
 import importlib.util
 import logging
 import math
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
 
 from open_r1.configs.rewards import RewardArguments
-from open_r1.grading.batch import (
-    JudgeProgram,
-    Judging,
-    Limits,
-    ReadRow,
-    Sandbox,
-    SandboxSettings,
-    Score,
-    judge_all,
-    read_rows,
-)
-from open_r1.grading.cases import ProgramTests, draw_tests, is_empty_column, read_row, read_verification_info
+from open_r1.grading.cases import ProgramTests, draw_tests, is_empty_column, read_row, value_of
 from open_r1.grading.codeforces import NO_SUBMISSION_REWARD, SCORING_MODES, CodeforcesProblem, judge_submission
-from open_r1.grading.fences import find_program
-from open_r1.grading.ioi import judge_subtask
-from open_r1.grading.ioi_rows import Subtask
+from open_r1.grading.ioi import Subtask, judge_subtask
 from open_r1.grading.patches import add_includes
-from open_r1.grading.patches import patch_code as patch_source
-from open_r1.grading.programs import Budget, judge_program
-from open_r1.grading.verdict import TestVerdict, missing_module, verdict_line
+from open_r1.grading.patches import patch_code as patch_program
+from open_r1.grading.programs import Budget, find_program, judge_all, judge_program
+from open_r1.grading.verdict import Result, TestVerdict, missing_module, verdict_line
 from open_r1.rewards.base import (
     DEFAULT_CONTEXT,
     UNSCORABLE,
     Completion,
     LogExtra,
     LogMetric,
+    Reward,
     RewardContext,
+    bind,
     completion_texts,
     require_rows,
 )
+from open_r1.sandbox import Limits, Sandbox
+from open_r1.sandbox.providers import SandboxSettings
 
 logger = logging.getLogger(__name__)
-
-P = TypeVar("P")
 
 # A row has its tests in one of these.
 TEST_COLUMNS = ("verification_info", "test_cases", "input_output", "public_test_cases", "private_test_cases")
@@ -79,131 +68,198 @@ IOI_COLUMNS = ("id", "subtask", "test_names", "time_limit", "memory_limit", "gra
 CF_COLUMNS = ("id", "language", "official_tests", "time_limit", "memory_limit")
 # Over these it's a slip of the unit (milliseconds, bytes), which would let one program hold up a step or a machine.
 MOST_TIMEOUT_S, MOST_MEMORY_MB = 3600, 1 << 20
+DEFAULT_LIMITS, DEFAULT_BUDGET = Limits(cpu_s=5.0), Budget()
 NO_PROGRAM, UNUSABLE, SANDBOX_ERROR = "no_program", "unusable", "sandbox_error"
 _RATES = (*(verdict.value for verdict in TestVerdict if verdict is not TestVerdict.NOT_RUN), NO_PROGRAM, UNUSABLE)
 
+# What became of a row: a problem, why there's none, or that the row is of other data.
+Problem = Any
+Judge = Callable[[str, Problem, Sandbox], Any]
 
-def reward_rows(
+
+@dataclass(frozen=True)
+class ProgramRows:
+    """How a reward that runs programs reads rows.
+
+    Attributes:
+        columns: What it reads of a row.
+        needed: Columns of which a row of other data has none.
+        read: Returns the problem of a row, which has a `language`; a ValueError says why there's none.
+        sandbox: Where the programs run, from the script arguments.
+        language: The language of a row's program, by any of its names; None where the row doesn't say.
+    """
+
+    columns: tuple[str, ...]
+    needed: tuple[str, ...]
+    read: Callable[[Mapping[str, Any]], Problem]
+    sandbox: Callable[[RewardArguments], SandboxSettings]
+    language: Callable[[Mapping[str, Any]], str | None]
+
+    def unusable(self, row: Mapping[str, Any]) -> str | None:
+        """Return why no judge can use the tests of a row, "" where it has none, None where they're fine."""
+        if all(is_empty_column(row.get(column)) for column in self.needed):
+            return ""
+        try:
+            problem = self.read({name: row.get(name) for name in self.columns})
+            if self is CODE_ROWS:
+                problem.require_outputs()
+        except ValueError as error:
+            return str(error) or type(error).__name__
+        return None
+
+    def problems_of(self, name: str, num_rows: int, columns: Mapping[str, object]) -> list[Problem]:
+        """Return the problems of the rows in columns, once for neighbours that say the same.
+
+        None stands for a row of other data, a ValueError for one that can't be used.
+
+        Raises:
+            ValueError: None of the needed columns is there, or one isn't a list, or not one value for each completion.
+        """
+        found: dict[str, Any] = {column: columns[column] for column in self.columns if column in columns}
+        if not set(found) & set(self.needed):
+            raise ValueError(
+                f"{name} needs a column {' or '.join(self.needed)}; there are {', '.join(sorted(columns)) or 'none'}."
+            )
+        for column, values in found.items():
+            if isinstance(values, Mapping | str):
+                raise ValueError(f"{name}: the column {column!r} must be a list with a value for each completion.")
+        require_rows(name, num_rows, **found)
+        problems: list[Problem] = []
+        rows = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+        for number, row in enumerate(rows):
+            if number > 0 and row == rows[number - 1]:
+                problems.append(problems[-1])
+                continue
+            try:
+                is_other = all(is_empty_column(row.get(column)) for column in self.needed)
+                problems.append(None if is_other else self.read(row))
+            except ValueError as error:
+                problems.append(error)
+        return problems
+
+
+def reward_programs(
     name: str,
-    rows: Sequence[tuple[str | None, ReadRow[P] | None]],
-    judge: JudgeProgram[P],
-    settings: SandboxSettings,
+    kind: ProgramRows,
+    judge: Judge,
+    completions: Sequence[Completion],
+    /,
     *,
+    num_parallel: int | None = None,
+    provider_type: str | None = None,
+    e2b_router_url: str | None = None,
+    morph_router_url: str | None = None,
+    sandbox: SandboxSettings | None = None,
+    enforce_same_language: bool = False,
+    patch_code: bool = False,
     without_program: float = 0.0,
+    context: RewardContext = DEFAULT_CONTEXT,
     log_extra: LogExtra | None = None,
     log_metric: LogMetric | None = None,
+    **columns: object,
 ) -> list[float | None]:
-    """Return the reward of B rows; rows with the same problem and program are judged once.
+    """Return the rewards of B completions; a program and a problem that several rows share are judged once.
 
     Args:
         name: Metric key of the reward.
-        rows: Program (None: there is none) and problem (None: the row belongs to other rewards) of each.
-        judge: Judges one program by one problem in a sandbox.
-        settings: Which sandbox.
+        kind: How rows are read.
+        judge: Coroutine function (program, problem, sandbox) that returns a `Result`.
+        completions: What the model wrote. The program is the last closed block of the row's language behind the
+            reasoning.
+        num_parallel: Programs that are judged at a time; None: as of `SandboxSettings`.
+        provider_type: As of `sandbox.providers`. None: the router of a URL, else `local`.
+        e2b_router_url: `host:port` of a router with E2B behind it.
+        morph_router_url: The same with Morph.
+        sandbox: Which sandbox, in place of the four settings above.
+        enforce_same_language: Whether rows in several languages in one call are refused.
+        patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
         without_program: The reward of a completion without a program, for which nothing is run.
+        context: What the template has opened.
         log_extra: As of TRL.
         log_metric: As of TRL.
+        **columns: Those of the rows; others than `kind.columns` aren't read.
 
     Raises:
         ValueError: The sandbox can't be built, or hasn't the language of a row.
     """
-    submissions = [
-        (program, problem) if program is not None and problem is not None and problem.error is None else None
-        for program, problem in rows
-    ]
-    judged = judge_all([submission for submission in submissions if submission is not None], judge, settings)
-    results = [submission and judged[submission] for submission in submissions]
-    outcomes = [_outcome_of(*row, result) for row, result in zip(rows, results, strict=True)]
-    if _is_outage(outcomes):
-        outcomes = [SANDBOX_ERROR if outcome == NO_PROGRAM else outcome for outcome in outcomes]
-    _log_causes(name, [problem for _, problem in rows], results)
-    _log(name, outcomes, results, list(judged.values()), log_extra, log_metric)
-    return [_reward_of(outcome, result, without_program) for outcome, result in zip(outcomes, results, strict=True)]
-
-
-def _outcome_of(program: str | None, problem: ReadRow[P] | None, result: Judging | None) -> str | None:
-    """Return the verdict of a row, or why it has none; None where the row belongs to other rewards."""
-    if problem is None:
-        return None
-    if problem.error is not None:
-        return UNUSABLE
-    if program is None or result is None:
-        return NO_PROGRAM
-    if result.score is None:
-        return SANDBOX_ERROR if result.is_lost else UNUSABLE
-    if result.score.reward is None:
-        return UNUSABLE
-    failed = (test.verdict for test in result.score.results if test.verdict is not TestVerdict.ACCEPTED)
-    return next(failed, TestVerdict.ACCEPTED).value
-
-
-def _is_outage(outcomes: Sequence[str | None]) -> bool:
-    """Whether no program could be judged, and these are at least half of the rows."""
+    problems = kind.problems_of(name, len(completions), columns)
+    programs: list[str | None] = []
+    outcomes: list[str | None] = []
+    languages = set()
+    for text, problem in zip(completion_texts(completions, context), problems, strict=True):
+        is_usable = problem is not None and not isinstance(problem, ValueError)
+        program = find_program(text, problem.language) if is_usable else None
+        programs.append(patch_program(program, problem.language) if program and patch_code else program)
+        languages |= {problem.language} if is_usable else set()
+        # "" is a row to be judged.
+        outcomes.append(None if problem is None else UNUSABLE if not is_usable else "" if program else NO_PROGRAM)
+    if enforce_same_language and len(languages) > 1:
+        raise ValueError(f"`enforce_same_language` is set, and the rows of one call are in {sorted(languages)}.")
+    urls = {"e2b": e2b_router_url, "morph": morph_router_url}
+    provider = provider_type or next((name for name, url in urls.items() if url is not None), "local")
+    settings = sandbox or SandboxSettings(provider, num_parallel, router_url=urls.get(provider))
+    rows = zip(programs, problems, outcomes, strict=True)
+    submissions = [(str(program), problem) for program, problem, outcome in rows if outcome == ""]
+    judged = judge_all(submissions, judge, settings)
+    each = iter(judged)
+    results = [next(each) if outcome == "" else None for outcome in outcomes]
+    outcomes = [_outcome_of(result) if result else outcome for outcome, result in zip(outcomes, results, strict=True)]
     counts = Counter(outcome for outcome in outcomes if outcome not in (None, UNUSABLE))
     num_lost = counts[SANDBOX_ERROR]
-    return num_lost + counts[NO_PROGRAM] == counts.total() and 2 * num_lost >= counts.total() > 0
-
-
-def _reward_of(outcome: str | None, result: Judging | None, without_program: float) -> float | None:
-    if outcome is None or outcome == UNUSABLE:
-        return None
-    if outcome == NO_PROGRAM:
-        return without_program
-    return UNSCORABLE if result is None or result.score is None else result.score.reward
-
-
-def _log_causes(name: str, problems: Sequence[ReadRow | None], results: Sequence[Judging | None]) -> None:
-    """Say in one line a batch why rows weren't judged: TRL calls on every batch, a line a row would bury the log."""
-    errors = [result.error for result in results if result is not None and result.error is not None]
-    lost = [error for error in errors if not isinstance(error, ValueError)]
-    unusable = [problem.error for problem in problems if problem is not None and problem.error is not None]
-    unusable += [error for error in errors if isinstance(error, ValueError)]
-    if lost:
-        logger.warning(
-            "%s: the sandbox failed for %d of %d rows; the first time: %s", name, len(lost), len(problems), lost[0]
-        )
-    if unusable:
-        logger.warning(
-            "%s: %d of %d rows can't be judged; the first: %s", name, len(unusable), len(problems), unusable[0]
-        )
-
-
-def _log(
-    name: str,
-    outcomes: Sequence[str | None],
-    results: Sequence[Judging | None],
-    judged: Sequence[Judging],
-    log_extra: LogExtra | None,
-    log_metric: LogMetric | None,
-) -> None:
-    """Log the verdicts of every row, the rate of every outcome, and what the sandbox did."""
+    if num_lost + counts[NO_PROGRAM] == counts.total() and 2 * num_lost >= counts.total() > 0:  # an outage
+        outcomes = [SANDBOX_ERROR if outcome == NO_PROGRAM else outcome for outcome in outcomes]
+    _warn_of_causes(name, problems, results)
+    pairs = list(zip(outcomes, results, strict=True))
     if log_extra is not None:
-        lines = [
-            verdict_line(result.score.results) if result is not None and result.score is not None else outcome
-            for outcome, result in zip(outcomes, results, strict=True)
-        ]
-        log_extra(f"{name}/verdicts", lines)
-    scores = [result.score for result in judged if result.score is not None]
-    num_lacking = sum(map(_lacks_our_package, scores))  # which warns, though nobody logs metrics
+        log_extra(
+            f"{name}/verdicts", [verdict_line(found.tests) if found and found.tests else o for o, found in pairs]
+        )
+    scored = {id(result): result for result in judged if result.error is None}
+    _log_rates(name, outcomes, scored.values(), log_metric)
+    fixed = {None: None, UNUSABLE: None, NO_PROGRAM: without_program, SANDBOX_ERROR: UNSCORABLE}
+    return [fixed[outcome] if outcome in fixed or found is None else found.reward for outcome, found in pairs]
+
+
+def _outcome_of(result: Result) -> str:
+    if result.is_lost:
+        return SANDBOX_ERROR
+    return UNUSABLE if result.reward is None else result.verdict.value
+
+
+def _warn_of_causes(name: str, problems: Sequence[object], results: Sequence[Result | None]) -> None:
+    """Say in one line a batch why rows weren't judged: TRL calls on every batch, a line a row would bury the log."""
+    lost = [result.error for result in results if result and result.is_lost]
+    unusable = [problem for problem in problems if isinstance(problem, ValueError)]
+    unusable += [result.error for result in results if result and isinstance(result.error, ValueError)]
+    for what, errors in (("were lost by the sandbox", lost), ("can't be judged", unusable)):
+        if errors:
+            logger.warning("%s: %d of %d rows %s; the first: %s", name, len(errors), len(results), what, errors[0])
+
+
+def _log_rates(
+    name: str, outcomes: Sequence[str | None], judged: Collection[Result], log_metric: LogMetric | None
+) -> None:
+    """Log the rate of every outcome, and what the sandbox did."""
+    num_lacking = sum(_lacks_our_package(result) for result in judged)  # which warns, though nobody logs metrics
     own = Counter(outcome for outcome in outcomes if outcome is not None)
     if log_metric is None or not own:
         return
     for outcome in _RATES:
         log_metric(f"{name}/{outcome}", own[outcome] / own.total())
     log_metric("sandbox/error_rate", own[SANDBOX_ERROR] / own.total())
-    if not scores:
+    if not judged:
         return
-    seconds = sorted(result.seconds for result in judged if result.score is not None)
+    seconds = sorted(result.seconds for result in judged)
+    num_cut = sum(any(test.verdict is TestVerdict.OVER_BUDGET for test in result.tests) for result in judged)
     log_metric("sandbox/seconds", sum(seconds) / len(seconds))
     log_metric("sandbox/seconds_p95", seconds[math.ceil(0.95 * len(seconds)) - 1])
-    num_cut = sum(any(test.verdict is TestVerdict.OVER_BUDGET for test in score.results) for score in scores)
-    log_metric("sandbox/over_budget", num_cut / len(scores))
-    log_metric("sandbox/missing_package", num_lacking / len(scores))
+    log_metric("sandbox/over_budget", num_cut / len(judged))
+    log_metric("sandbox/missing_package", num_lacking / len(judged))
 
 
-def _lacks_our_package(score: Score) -> bool:
+def _lacks_our_package(result: Result) -> bool:
     """Whether a program ended since its box lacks a package that this process has; warns of each package once."""
-    name = missing_module(score.results)
+    name = missing_module(result.tests)
     return name is not None and _warn_of_package(name)
 
 
@@ -219,266 +275,8 @@ def _warn_of_package(name: str) -> bool:
     return is_ours
 
 
-def rows_of_columns(
-    name: str, num_rows: int, columns: Mapping[str, object], wanted: Sequence[str], needed: Sequence[str]
-) -> list[dict[str, object] | None]:
-    """Return the values of the wanted columns of each row; None for a row in which all needed ones are empty.
-
-    Raises:
-        ValueError: None of the needed columns is there, or one isn't a list, or not one value for each completion.
-    """
-    for column in wanted:
-        if isinstance(values := columns.get(column), Mapping | str):
-            raise ValueError(
-                f"{name}: the column {column!r} must be a list with a value for each completion, got "
-                f"{'one mapping' if isinstance(values, Mapping) else 'one text'}."
-            )
-    found: dict[str, Sequence[object]] = {
-        column: values for column in wanted if isinstance(values := columns.get(column), Sequence)
-    }
-    if not any(column in found for column in needed):
-        raise ValueError(
-            f"{name} needs a column {' or '.join(needed)}; there are {', '.join(sorted(columns)) or 'none'}."
-        )
-    require_rows(name, num_rows, **found)
-    rows = [{column: values[row] for column, values in found.items()} for row in range(num_rows)]
-    return [row if any(not is_empty_column(row.get(column)) for column in needed) else None for row in rows]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgramReward(ABC, Generic[P]):
-    """A reward that runs the program of a completion: the last closed block of its language behind the reasoning.
-
-    A subclass says which columns it reads, of which a row of other data has none of the needed ones, and how it reads
-    and judges a row.
-
-    Attributes:
-        settings: Which sandbox.
-        patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
-        context: What the template has opened.
-    """
-
-    settings: SandboxSettings = field(default_factory=SandboxSettings)
-    patch_code: bool = False
-    context: RewardContext = DEFAULT_CONTEXT
-
-    NAME: ClassVar[str]
-    COLUMNS: ClassVar[tuple[str, ...]]
-    NEEDED: ClassVar[tuple[str, ...]]
-    WITHOUT_PROGRAM: ClassVar[float] = 0.0
-
-    @property
-    def __name__(self) -> str:
-        """Metric key."""
-        return self.NAME
-
-    def __call__(
-        self,
-        completions: Sequence[Completion],
-        *,
-        log_extra: LogExtra | None = None,
-        log_metric: LogMetric | None = None,
-        **columns: object,
-    ) -> list[float | None]:
-        texts = completion_texts(completions, self.context)
-        values = rows_of_columns(self.__name__, len(texts), columns, self.COLUMNS, self.NEEDED)
-        problems = read_rows(values, self.read)
-        self.check(problems)
-        rows = [(self._program_of(text, problem), problem) for text, problem in zip(texts, problems, strict=True)]
-        return reward_rows(
-            self.__name__,
-            rows,
-            self.judge,
-            self.settings,
-            without_program=self.WITHOUT_PROGRAM,
-            log_extra=log_extra,
-            log_metric=log_metric,
-        )
-
-    def _program_of(self, text: str, problem: ReadRow[P] | None) -> str | None:
-        if problem is None or problem.content is None:
-            return None
-        language = self.language_of(problem.content)
-        program = find_program(text, language)
-        return patch_source(program, language) if program is not None and self.patch_code else program
-
-    @classmethod
-    def unusable(cls, row: Mapping[str, Any]) -> str | None:
-        """Return why it can't judge a row, "" for a row of other data, None where it can."""
-        if all(is_empty_column(row.get(column)) for column in cls.NEEDED):
-            return ""
-        try:
-            cls.read_usable(row)
-        except ValueError as error:
-            return str(error) or type(error).__name__
-        return None
-
-    @staticmethod
-    @abstractmethod
-    def read(row: Mapping[str, Any]) -> P:
-        """Return the problem in the columns of a row; a ValueError says why there's none."""
-
-    @classmethod
-    def read_usable(cls, row: Mapping[str, Any]) -> None:
-        """Read a row before a run; raises a ValueError for tests that prove nothing too."""
-        cls.read(row)
-
-    def check(self, problems: Sequence[ReadRow[P] | None]) -> None:
-        """Raise a ValueError for rows that may not come in one call."""
-
-    @abstractmethod
-    def language_of(self, problem: P) -> str:
-        """Return the language of the program."""
-
-    @abstractmethod
-    async def judge(self, program: str, problem: P, sandbox: Sandbox) -> Score:
-        """Judge a program in a sandbox."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodeReward(ProgramReward[ProgramTests]):
-    """Return the share of its tests that a completion's program passes; with `is_binary` 1.0 for all, else 0.0.
-
-    Judged is the last closed block of the row's language behind the reasoning; a completion without one gets 0.0, and
-    nothing is run. Range [0, 1]. None where the row has no `verification_info`, or an unusable one (a language that
-    nobody knows is one); `UNSCORABLE` where the sandbox failed. Source: Open R1.
-
-    Attributes:
-        is_binary: Whether all tests must be passed; the first failure then ends the run.
-        limits: Of each test.
-        batch_size: Tests between two looks at whether to stop, for `is_binary`; None: all at once.
-        enforce_same_language: Whether rows in several languages in one call are refused.
-        max_tests: Of a row with more tests so many are drawn, the same ones each time; None: all are run.
-        budget: Of all tests of a submission; those that it doesn't pay count as not passed.
-    """
-
-    is_binary: bool = False
-    limits: Limits = field(default_factory=lambda: Limits(cpu_s=5.0))
-    batch_size: int | None = 1
-    enforce_same_language: bool = False
-    max_tests: int | None = None
-    budget: Budget = field(default_factory=Budget)
-
-    NAME = "code_reward"
-    COLUMNS = (*TEST_COLUMNS, "metadata", "language")
-    NEEDED = TEST_COLUMNS
-
-    @property
-    def __name__(self) -> str:
-        """Metric key."""
-        return f"binary_{self.NAME}" if self.is_binary else self.NAME
-
-    @staticmethod
-    def read(row: Mapping[str, Any]) -> ProgramTests:
-        return read_row({name: row.get(name) for name in CodeReward.COLUMNS})
-
-    @classmethod
-    def read_usable(cls, row: Mapping[str, Any]) -> None:
-        cls.read(row).require_outputs()
-
-    def check(self, problems: Sequence[ReadRow[ProgramTests] | None]) -> None:
-        languages = sorted({found.content.language for found in problems if found and found.content})
-        if self.enforce_same_language and len(languages) > 1:
-            raise ValueError(
-                f"The rows of one call are in {', '.join(languages)}, and `enforce_same_language` is set: unset it, "
-                "or give each language a run of its own."
-            )
-
-    def language_of(self, problem: ProgramTests) -> str:
-        return problem.language
-
-    async def judge(self, program: str, problem: ProgramTests, sandbox: Sandbox) -> Score:
-        results = await judge_program(
-            program,
-            replace(problem, tests=draw_tests(problem.tests, self.max_tests)),
-            sandbox,
-            limits=self.limits,
-            batch_size=self.batch_size if self.is_binary else None,
-            stops_early=self.is_binary,
-            budget=self.budget,
-        )
-        passed = sum(result.score == 1.0 for result in results)
-        reward = float(passed == len(results)) if self.is_binary else passed / len(results)
-        return Score(reward, tuple(results))
-
-
-@dataclass(frozen=True, kw_only=True)
-class IoiCodeReward(ProgramReward[Subtask]):
-    """Return the score of a completion's C++ program in the row's subtask: the lowest of its tests.
-
-    Judged is the last closed block in C++ behind the reasoning, with the includes that the task needs; a completion
-    without one gets 0.0. Range [0, 1]. None where the row has no `test_names`, or is unusable; `UNSCORABLE` where the
-    sandbox failed. Source: Open R1; the scores are the rules of the IOI.
-
-    Attributes:
-        batch_size: Tests in a batch, of which one with a score of 0 is the last; below 1: all at once.
-    """
-
-    batch_size: int = 1
-
-    NAME = "ioi_code_reward"
-    COLUMNS = (*IOI_COLUMNS, "year", "test_cases")
-    NEEDED = ("test_names",)
-
-    read = staticmethod(Subtask.from_row)
-
-    def language_of(self, problem: Subtask) -> str:
-        return "cpp"
-
-    async def judge(self, program: str, problem: Subtask, sandbox: Sandbox) -> Score:
-        code = add_includes(program, problem.problem_id, has_header=problem.has_header)
-        return await judge_subtask(problem, code, sandbox, batch_size=self.batch_size)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CfCodeReward(ProgramReward[CodeforcesProblem]):
-    """Return what a completion's program earns at a Codeforces problem, by its official and generated tests.
-
-    Judged is the last closed block of the row's language behind the reasoning. Range: `pass_fail` {0, 1}, `partial`
-    [0, 1], `weighted_sum` [0, 1.1]; -0.1 where the compiler refuses the program, -1 for a completion without one. None
-    where the row is of other data, or has no usable tests; `UNSCORABLE` where the sandbox failed. Source: Open R1.
-
-    Attributes:
-        batch_size: Tests in a batch; `pass_fail` ends with one that has a failure. Below 1: all at once.
-        scoring_mode: `pass_fail`: all tests; `partial`: the share of tests; `weighted_sum`: the first plus a tenth of
-            the second.
-        max_tests: Of a problem with more tests so many are drawn, the same ones each time; None: all are run.
-        budget: Of all tests of a submission; those that it doesn't pay count as not passed.
-    """
-
-    batch_size: int = 1
-    scoring_mode: str = "weighted_sum"
-    max_tests: int | None = None
-    budget: Budget = field(default_factory=Budget)
-
-    NAME = "cf_code_reward"
-    COLUMNS = (*CF_COLUMNS, "generated_checker", "input_mode", "official_tests_complete")
-    NEEDED = ("official_tests", "input_mode")
-    WITHOUT_PROGRAM = NO_SUBMISSION_REWARD
-
-    def __post_init__(self) -> None:
-        if self.scoring_mode not in SCORING_MODES:
-            raise ValueError(f"scoring_mode is one of {', '.join(SCORING_MODES)}, got {self.scoring_mode!r}.")
-
-    read = staticmethod(CodeforcesProblem.from_row)
-
-    def language_of(self, problem: CodeforcesProblem) -> str:
-        return problem.language
-
-    async def judge(self, program: str, problem: CodeforcesProblem, sandbox: Sandbox) -> Score:
-        return await judge_submission(
-            problem,
-            program,
-            sandbox,
-            scoring_mode=self.scoring_mode,
-            batch_size=self.batch_size,
-            max_tests=self.max_tests,
-            budget=self.budget,
-        )
-
-
 def extract_code(completion: str, language: str | None = "python") -> str:
-    r"""Return the program of a completion that `CodeReward` would run, or "" where there is none.
+    r"""Return the program of a completion that `code_reward` would run, or "" where there is none.
 
     >>> extract_code("```py\n1\n```\n```rust\n2\n```", "python")
     '1\n'
@@ -489,33 +287,42 @@ def extract_code(completion: str, language: str | None = "python") -> str:
 def code_reward(
     completions: Sequence[Completion],
     *,
-    num_parallel: int | None = None,
-    provider_type: str | None = None,
-    e2b_router_url: str | None = None,
-    morph_router_url: str | None = None,
-    enforce_same_language: bool = False,
     is_binary: bool = False,
-    **columns: Any,
+    limits: Limits = DEFAULT_LIMITS,
+    batch_size: int | None = 1,
+    max_tests: int | None = None,
+    budget: Budget = DEFAULT_BUDGET,
+    **settings_and_columns: Any,
 ) -> list[float | None]:
-    """Return the share of its tests that each program passes, as `CodeReward` with its default limits and budget.
+    """Return the share of its tests that each program passes; with `is_binary` 1.0 for all, else 0.0.
+
+    A completion without a program gets 0.0. Range [0, 1]. None where the row has no tests, or unusable ones (a
+    language that nobody knows is one); `UNSCORABLE` where the sandbox failed. Source: Open R1.
 
     Args:
         completions: What the model wrote.
-        num_parallel: Programs that are judged at a time; None: as of `SandboxSettings`.
-        provider_type: As of `sandbox.providers`. None: the router of a URL, else `local`.
-        e2b_router_url: `host:port` of a router with E2B behind it.
-        morph_router_url: The same with Morph.
-        enforce_same_language: Refuse rows in several languages.
-        is_binary: Return 1.0 for all tests, else 0.0.
-        **columns: `verification_info`, of each row `{"language": ..., "test_cases": [{"input", "output", "type"}]}` or
-            its JSON text; or other `TEST_COLUMNS`. `log_extra` and `log_metric` as of TRL. Others aren't read.
+        is_binary: Whether all tests must be passed; the first failure then ends the run.
+        limits: Of each test.
+        batch_size: Tests between two looks at whether to stop, for `is_binary`; None: all at once.
+        max_tests: Of a row with more tests so many are drawn, the same ones each time; None: all are run.
+        budget: Of all tests of a submission; those that it doesn't pay count as not passed.
+        **settings_and_columns: As of `reward_programs`. A row has `verification_info`, which is `{"language": ...,
+            "test_cases": [{"input", "output", "type"}]}` or its JSON text; or other `TEST_COLUMNS`.
 
     Raises:
         ValueError: The provider can't be built, or hasn't the language of a row.
     """
-    settings = settings_of(num_parallel, provider_type, e2b_router_url, morph_router_url)
-    reward = CodeReward(is_binary=is_binary, settings=settings, enforce_same_language=enforce_same_language)
-    return reward(completions, **columns)
+
+    async def judge(program: str, problem: ProgramTests, sandbox: Sandbox) -> Result:
+        tests = replace(problem, tests=draw_tests(problem.tests, max_tests))
+        results = await judge_program(
+            program, tests, sandbox, limits=limits, batch_size=batch_size, stops_early=is_binary, budget=budget
+        )
+        passed = sum(result.score == 1.0 for result in results)
+        return Result(float(passed == len(results)) if is_binary else passed / len(results), tuple(results))
+
+    name = "binary_code_reward" if is_binary else "code_reward"
+    return reward_programs(name, CODE_ROWS, judge, completions, **settings_and_columns)
 
 
 def binary_code_reward(completions: Sequence[Completion], **settings_and_columns: Any) -> list[float | None]:
@@ -523,72 +330,81 @@ def binary_code_reward(completions: Sequence[Completion], **settings_and_columns
     return code_reward(completions, is_binary=True, **settings_and_columns)
 
 
-def settings_of(
-    num_parallel: int | None, provider_type: str | None, e2b_router_url: str | None, morph_router_url: str | None
-) -> SandboxSettings:
-    """Return the settings that the arguments of a function mean."""
-    urls = {"e2b": e2b_router_url, "morph": morph_router_url}
-    provider = provider_type or next((name for name, url in urls.items() if url is not None), "local")
-    return SandboxSettings(provider, num_parallel, router_url=urls.get(provider))
-
-
 def ioi_code_reward(
-    completions: Sequence[Completion],
-    *,
-    test_batch_size: int = 1,
-    num_parallel: int | None = None,
-    provider_type: str = "local",
-    **columns: Any,
+    completions: Sequence[Completion], *, test_batch_size: int = 1, **settings_and_columns: Any
 ) -> list[float | None]:
-    """Return the score of each program in its subtask, as `IoiCodeReward`.
+    """Return the score of each C++ program in the row's subtask: the lowest of its tests.
+
+    The program gets the includes that the task needs; a completion without one gets 0.0. Range [0, 1]. None where the
+    row has no `test_names`, or is unusable; `UNSCORABLE` where the sandbox failed.
+    Source: Open R1; the scores are the rules of the IOI.
 
     Args:
         completions: What the model wrote.
         test_batch_size: Tests in a batch, of which one with a score of 0 is the last; below 1: all at once.
-        num_parallel: Programs that are judged at a time; None: as of `SandboxSettings`.
-        provider_type: As of `sandbox.providers`.
-        **columns: Those of open-r1/ioi (`IOI_COLUMNS`, and `year` or `test_cases`), `log_extra` and `log_metric` as of
-            TRL; others aren't read.
+        **settings_and_columns: As of `reward_programs`; columns of open-r1/ioi (`IOI_COLUMNS`, `year`).
 
     Raises:
         ValueError: The provider can't be built, or lacks C++.
     """
-    reward = IoiCodeReward(settings=SandboxSettings(provider_type, num_parallel), batch_size=test_batch_size)
-    return reward(completions, **columns)
+
+    async def judge(program: str, problem: Subtask, sandbox: Sandbox) -> Result:
+        code = add_includes(program, problem.problem_id, has_header=problem.has_header)
+        return await judge_subtask(code, problem, sandbox, batch_size=test_batch_size)
+
+    return reward_programs("ioi_code_reward", IOI_ROWS, judge, completions, **settings_and_columns)
 
 
 def cf_code_reward(
     completions: Sequence[Completion],
     *,
     test_batch_size: int = 1,
-    patch_code: bool = False,
     scoring_mode: str = "weighted_sum",
-    num_parallel: int | None = None,
-    provider_type: str = "local",
-    **columns: Any,
+    max_tests: int | None = None,
+    budget: Budget = DEFAULT_BUDGET,
+    **settings_and_columns: Any,
 ) -> list[float | None]:
-    """Return what each program earns at its problem, as `CfCodeReward`.
+    """Return what each program earns at its Codeforces problem, by official and generated tests.
+
+    Range: `pass_fail` {0, 1}, `partial` [0, 1], `weighted_sum` [0, 1.1]; -0.1 where the compiler refuses the program,
+    -1 for a completion without one. None where the row is of other data, or has no usable tests; `UNSCORABLE` where
+    the sandbox failed. Source: Open R1.
 
     Args:
         completions: What the model wrote.
         test_batch_size: Tests in a batch; `pass_fail` ends with one that has a failure. Below 1: all at once.
-        patch_code: Mend what today's Python and compilers no longer take.
-        scoring_mode: `pass_fail`, `partial` or `weighted_sum`.
-        num_parallel: Programs that are judged at a time; None: as of `SandboxSettings`.
-        provider_type: As of `sandbox.providers`.
-        **columns: Those of open-r1/codeforces (`CF_COLUMNS`, `generated_checker`, `input_mode`,
-            `official_tests_complete`), `log_extra` and `log_metric` as of TRL; others aren't read.
+        scoring_mode: `pass_fail`: all tests; `partial`: the share of tests; `weighted_sum`: the first plus a tenth of
+            the second.
+        max_tests: Of a problem with more tests so many are drawn, the same ones each time; None: all are run.
+        budget: Of all tests of a submission; those that it doesn't pay count as not passed.
+        **settings_and_columns: As of `reward_programs`; columns of open-r1/codeforces (`CF_COLUMNS`,
+            `generated_checker`, `input_mode`, `official_tests_complete`).
 
     Raises:
         ValueError: The provider can't be built, or hasn't the language of a row; the scoring mode is unknown.
     """
-    reward = CfCodeReward(
-        settings=SandboxSettings(provider_type, num_parallel),
-        batch_size=test_batch_size,
-        scoring_mode=scoring_mode,
-        patch_code=patch_code,
+    if scoring_mode not in SCORING_MODES:
+        raise ValueError(f"scoring_mode is one of {', '.join(SCORING_MODES)}, got {scoring_mode!r}.")
+    judge = partial(
+        judge_submission, scoring_mode=scoring_mode, batch_size=test_batch_size, max_tests=max_tests, budget=budget
     )
-    return reward(completions, **columns)
+    nothing = NO_SUBMISSION_REWARD
+    return reward_programs(
+        "cf_code_reward", CF_ROWS, judge, completions, without_program=nothing, **settings_and_columns
+    )
+
+
+def sandbox_of(script_args: RewardArguments, provider: str) -> SandboxSettings:
+    """Return the settings of a provider that the script arguments mean."""
+    url = _router_urls(script_args).get(provider)
+    return SandboxSettings(
+        provider=provider,
+        num_parallel=_at_least_1("parallel_code_exec_per_proc", script_args.parallel_code_exec_per_proc),
+        router_url=url,
+        router_token_env=script_args.sandbox_router_token_env if url is not None else None,
+        patience_s=script_args.sandbox_patience_s,
+        python=script_args.sandbox_python if provider == "local" else None,
+    )
 
 
 def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
@@ -600,42 +416,21 @@ def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
     contests = (script_args.ioi_provider, script_args.cf_provider) if script_args.code_provider else ()
     urls = {owner: url for owner, url in _router_urls(script_args).items() if url and owner not in contests}
     provider = script_args.code_provider or next(iter(urls), "local")
-    for owner, url in urls.items():
-        if owner != provider:
-            since = "" if script_args.code_provider else f", since there is {_URL_SETTINGS[provider]} too"
-            raise ValueError(
-                f"Programs can't run in two places: {_URL_SETTINGS[owner]} is {url!r}, and code_provider is "
-                f"{provider!r}{since}. Leave one out, or set `code_provider: {owner}`."
-            )
+    if others := urls.keys() - {provider}:
+        names = [f"{'sandbox' if owner == 'router' else owner}_router_url" for owner in sorted(others)]
+        raise ValueError(
+            f"Programs can't run in two places: code_provider is {provider!r}, and {', '.join(names)} of another one "
+            "is set, too. Leave one out."
+        )
     return sandbox_of(script_args, provider)
-
-
-_URL_SETTINGS = {"router": "sandbox_router_url", "e2b": "e2b_router_url", "morph": "morph_router_url"}
 
 
 def _router_urls(script_args: RewardArguments) -> dict[str, str | None]:
     return {
-        "router": script_args.sandbox_router_url,
-        "e2b": script_args.e2b_router_url,
-        "morph": script_args.morph_router_url,
+        "router": script_args.sandbox_router_url or None,
+        "e2b": script_args.e2b_router_url or None,
+        "morph": script_args.morph_router_url or None,
     }
-
-
-def sandbox_of(script_args: RewardArguments, provider: str) -> SandboxSettings:
-    router_url = _router_urls(script_args).get(provider)
-    num_parallel = _at_least_1("parallel_code_exec_per_proc", script_args.parallel_code_exec_per_proc)
-    if not (math.isfinite(script_args.sandbox_patience_s) and script_args.sandbox_patience_s > 0):
-        raise ValueError(f"sandbox_patience_s must be positive, got {script_args.sandbox_patience_s}.")
-    if provider == "router" and not router_url:
-        raise ValueError("The provider router needs `sandbox_router_url`: host:port or URL of the router.")
-    return SandboxSettings(
-        provider=provider,
-        num_parallel=num_parallel,
-        router_url=router_url or None,
-        router_token_env=script_args.sandbox_router_token_env if router_url is not None else None,
-        patience_s=script_args.sandbox_patience_s,
-        python=script_args.sandbox_python if provider == "local" else None,
-    )
 
 
 def _at_least_1(name: str, value: int | None) -> int | None:
@@ -653,60 +448,79 @@ def _budget(script_args: RewardArguments) -> Budget:
     return Budget(max_timeouts or None, extra_s or None)
 
 
-def build_code(script_args: RewardArguments, context: RewardContext, *, is_binary: bool) -> ProgramReward:
+def build_code(script_args: RewardArguments, context: RewardContext, *, reward: Reward = code_reward) -> Reward:
+    """Return `code_reward` or `binary_code_reward` with the settings in the script arguments.
+
+    Raises:
+        ValueError: One is out of range, or `code_sandbox` raises it.
+    """
     timeout_s, memory_mb = script_args.code_test_timeout_s, script_args.code_memory_mb
-    if not 0 < timeout_s <= MOST_TIMEOUT_S:
-        raise ValueError(f"code_test_timeout_s must be positive and at most {MOST_TIMEOUT_S} s, got {timeout_s}.")
-    if not 1 <= memory_mb <= MOST_MEMORY_MB:
-        raise ValueError(f"code_memory_mb must be at least 1 and at most {MOST_MEMORY_MB} MiB, got {memory_mb}.")
-    return CodeReward(
-        is_binary=is_binary,
-        settings=code_sandbox(script_args),
+    if not (0 < timeout_s <= MOST_TIMEOUT_S and 1 <= memory_mb <= MOST_MEMORY_MB):
+        raise ValueError(
+            f"code_test_timeout_s is {timeout_s} and code_memory_mb {memory_mb}: they must be positive, at most "
+            f"{MOST_TIMEOUT_S} s and {MOST_MEMORY_MB} MiB."
+        )
+    return bind(
+        reward,
+        sandbox=code_sandbox(script_args),
         limits=Limits(cpu_s=timeout_s, memory_mb=memory_mb),
         batch_size=script_args.code_eval_test_batch_size,
+        max_tests=_at_least_1("code_max_tests", script_args.code_max_tests),
+        budget=_budget(script_args),
         enforce_same_language=script_args.enforce_same_language,
         patch_code=script_args.patch_code,
         context=context,
+    )
+
+
+def build_ioi_code(script_args: RewardArguments, context: RewardContext) -> Reward:
+    """Return `ioi_code_reward` with the settings in the script arguments."""
+    sandbox = sandbox_of(script_args, script_args.ioi_provider)
+    batch_size = script_args.code_eval_test_batch_size
+    return bind(ioi_code_reward, sandbox=sandbox, test_batch_size=batch_size, context=context)
+
+
+def build_cf_code(script_args: RewardArguments, context: RewardContext) -> Reward:
+    """Return `cf_code_reward` with the settings in the script arguments."""
+    return bind(
+        cf_code_reward,
+        sandbox=sandbox_of(script_args, script_args.cf_provider),
+        test_batch_size=script_args.code_eval_test_batch_size,
+        scoring_mode=script_args.code_eval_scoring_mode,
         max_tests=_at_least_1("code_max_tests", script_args.code_max_tests),
         budget=_budget(script_args),
-    )
-
-
-def build_ioi_code(script_args: RewardArguments, context: RewardContext) -> ProgramReward:
-    return IoiCodeReward(
-        settings=sandbox_of(script_args, script_args.ioi_provider),
-        batch_size=script_args.code_eval_test_batch_size,
-        context=context,
-    )
-
-
-def build_cf_code(script_args: RewardArguments, context: RewardContext) -> ProgramReward:
-    return CfCodeReward(
-        settings=sandbox_of(script_args, script_args.cf_provider),
-        batch_size=script_args.code_eval_test_batch_size,
-        scoring_mode=script_args.code_eval_scoring_mode,
         patch_code=script_args.patch_code,
         context=context,
-        max_tests=_at_least_1("code_max_tests", script_args.code_max_tests),
-        budget=_budget(script_args),
     )
 
 
-def language_of_row(row: Mapping[str, object]) -> str | None:
+def language_of_row(row: Mapping[str, Any]) -> str | None:
     """Return the language of a row's programs as its tests (also as text) or its column have it, or None."""
     info = row.get("verification_info")
-    found = (info.get("language") if isinstance(info, Mapping) else _language_of_text(info), row.get("language"))
-    return next((language for language in found if isinstance(language, str) and language), None)
+    with suppress(ValueError):
+        info = value_of(info, "")
+    found = info.get("language") if isinstance(info, Mapping) else None
+    return found or row.get("language") or None
 
 
-def _language_of_text(info: object) -> str | None:
-    if not isinstance(info, str):
-        return None
-    try:
-        return read_verification_info(info, language="").language
-    except ValueError:  # the row is unusable: no language is asked for it
-        return None
-
-
-def best_of_codeforces(script_args: RewardArguments) -> float:
-    return 1.1 if script_args.code_eval_scoring_mode == "weighted_sum" else 1.0
+CODE_ROWS = ProgramRows(
+    columns=(*TEST_COLUMNS, "metadata", "language"),
+    needed=TEST_COLUMNS,
+    read=read_row,
+    sandbox=code_sandbox,
+    language=language_of_row,
+)
+IOI_ROWS = ProgramRows(
+    columns=(*IOI_COLUMNS, "year", "test_cases"),
+    needed=("test_names",),
+    read=Subtask.from_row,
+    sandbox=lambda script_args: sandbox_of(script_args, script_args.ioi_provider),
+    language=lambda row: "cpp",
+)
+CF_ROWS = ProgramRows(
+    columns=(*CF_COLUMNS, "generated_checker", "input_mode", "official_tests_complete"),
+    needed=("official_tests", "input_mode"),
+    read=CodeforcesProblem.from_row,
+    sandbox=lambda script_args: sandbox_of(script_args, script_args.cf_provider),
+    language=language_of_row,
+)

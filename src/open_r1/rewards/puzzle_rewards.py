@@ -17,6 +17,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from open_r1.rewards.base import (
     ANSWER_CLOSE,
@@ -41,23 +42,8 @@ COUNTDOWN_MODES = ("tinyzero", "mini_r1")
 MAX_ANSWER_CHARS = 2_000
 
 _BOX_OPEN = r"\boxed{"
-_SIGNS = {
-    "×": "*",
-    "·": "*",
-    "÷": "/",
-    "−": "-",
-    "–": "-",
-    "[": "(",
-    "]": ")",
-    "（": "(",
-    "）": ")",
-    "$": "",
-    r"\times": "*",
-    r"\cdot": "*",
-    r"\div": "/",
-    r"\left": "",
-    r"\right": "",
-}
+_SIGNS = str.maketrans("×·÷−–[]（）", "**/--()()", "$")
+_COMMANDS = {r"\times": "*", r"\cdot": "*", r"\div": "/", r"\left": "", r"\right": ""}
 # As published: to the letter, with no further think tag.
 _MINI_R1_LAYOUT = re.compile(r"<think>[^<]*+(?:<(?!/?think>)[^<]*+)*+</think>\n<answer>.*</answer>\n?", re.DOTALL)
 _PERSON = re.compile(r"\b([A-Za-z]+)\b.*?\b(knight|knave)\b", re.IGNORECASE)
@@ -79,8 +65,11 @@ def log_outcomes(
     name: str,
     kinds: Sequence[str],
     outcomes: Sequence[str | None],
-    log_extra: LogExtra | None,
-    log_metric: LogMetric | None,
+    /,
+    *,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **columns: object,
 ) -> None:
     """Log the outcome of every row, and of the rows judged the share of each kind."""
     if log_extra is not None:
@@ -116,8 +105,9 @@ def _is_solution(answer: str, nums: Sequence[int], target: int, *, strict: bool)
     if len(answer) > MAX_ANSWER_CHARS:
         return False
     if not strict:
-        for sign, plain in _SIGNS.items():
-            answer = answer.replace(sign, plain)
+        answer = answer.translate(_SIGNS)
+        for command, sign in _COMMANDS.items():
+            answer = answer.replace(command, sign)
         expression, equals, value = answer.partition("=")
         if equals and value.strip() != str(target):
             return False
@@ -166,9 +156,7 @@ class CountdownReward:
         *,
         target: Sequence[int | None] | None = None,
         nums: Sequence[Sequence[int] | None] | None = None,
-        log_extra: LogExtra | None = None,
-        log_metric: LogMetric | None = None,
-        **kwargs: object,
+        **columns: Any,
     ) -> list[float | None]:
         texts = texts_from_think_tag(completions, self.context)
         targets = [None] * len(texts) if target is None else target
@@ -177,7 +165,7 @@ class CountdownReward:
             None if goal is None or given is None else self._judge(text, given, goal)
             for text, given, goal in zip(texts, numbers, targets, strict=True)
         ]
-        log_outcomes(self.__name__, ("right", "wrong", "no_answer"), outcomes, log_extra, log_metric)
+        log_outcomes(self.__name__, ("right", "wrong", "no_answer"), outcomes, **columns)
         return [
             None if outcome is None else self._reward(outcome, text)
             for outcome, text in zip(outcomes, texts, strict=True)
@@ -204,9 +192,7 @@ def knights_knaves_reward(
     *,
     solution_text_format: Sequence[str | None] | None = None,
     context: RewardContext = DEFAULT_CONTEXT,
-    log_extra: LogExtra | None = None,
-    log_metric: LogMetric | None = None,
-    **kwargs: object,
+    **columns: Any,
 ) -> list[float | None]:
     r"""Return the reward of Logic-RL for knights and knaves: format plus answer.
 
@@ -236,7 +222,7 @@ def knights_knaves_reward(
         kinds = read_kinds(gold) if gold else {}
         outcomes.append(_judge_kinds(text, kinds) if kinds else None)
     rewards = {"right": 3.0, "wrong": -0.5, "unreadable": -1.0, "bad_format": -3.0}
-    log_outcomes("knights_knaves_reward", tuple(rewards), outcomes, log_extra, log_metric)
+    log_outcomes("knights_knaves_reward", tuple(rewards), outcomes, **columns)
     return [None if outcome is None else rewards[outcome] for outcome in outcomes]
 
 
@@ -272,9 +258,7 @@ def reasoning_gym_reward(
     *,
     reasoning_gym_entry: Sequence[str | None] | None = None,
     context: RewardContext = DEFAULT_CONTEXT,
-    log_extra: LogExtra | None = None,
-    log_metric: LogMetric | None = None,
-    **kwargs: object,
+    **columns: Any,
 ) -> list[float | None]:
     r"""Return the score that the reasoning-gym library gives the answer to a row of `tasks/reasoning_gym/<name>`.
 
@@ -291,26 +275,21 @@ def reasoning_gym_reward(
     """
     texts = completion_texts(completions, context)
     entries = [None] * len(texts) if reasoning_gym_entry is None else reasoning_gym_entry
-    outcomes: list[str | None] = []
-    rewards: list[float | None] = []
-    for text, entry in zip(texts, entries, strict=True):
-        outcome, reward = _score_entry(text, entry) if entry else (None, None)
-        outcomes.append(outcome)
-        rewards.append(reward)
-    log_outcomes("reasoning_gym_reward", ("scored", "no_answer", "scorer_failed"), outcomes, log_extra, log_metric)
+    judged = [_score_entry(text, entry) if entry else (None, None) for text, entry in zip(texts, entries, strict=True)]
+    outcomes, rewards = [outcome for outcome, _ in judged], [reward for _, reward in judged]
+    log_outcomes("reasoning_gym_reward", ("scored", "no_answer", "scorer_failed"), outcomes, **columns)
     return rewards
 
 
 def _score_entry(text: str, entry: str) -> tuple[str, float]:
     require_library()
     task, _, _ = read_entry(entry)
-    answer = find_answer(text)
-    if answer is None:
+    if (answer := find_answer(text)) is None:
         return "no_answer", 0.0
     try:
         score = score_answer(entry, answer)
     except Exception as error:  # noqa: BLE001 - the scorers raise what they like on answers they did not expect
-        logger.info("The scorer of reasoning_gym/%s failed on %r: %r", task, answer[:80], error)
+        logger.info("The scorer of reasoning_gym/%s failed on %.80r: %r", task, answer, error)
         return "scorer_failed", 0.0
     # A NaN would stand for a failure of ours; `min` and `max` pass it on.
     return ("scored", min(1.0, max(0.0, score))) if score == score else ("scorer_failed", 0.0)

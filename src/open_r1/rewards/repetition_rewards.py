@@ -5,7 +5,8 @@ Different from arXiv 2502.03373: its penalty for every repeated token (the dense
 which gives a completion one number. This is its sparse form.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+import importlib.util
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, RewardContext, completion_texts
@@ -66,12 +67,16 @@ class RepetitionPenaltyReward:
 
     def __post_init__(self) -> None:
         check_repetition_options(self.ngram_size, self.max_penalty, "repetition_")
-        _word_splitter(self.language)
+        if self.language not in REPETITION_LANGUAGES:
+            raise ValueError(
+                f"repetition_language is {self.language!r}: it must be {' or '.join(REPETITION_LANGUAGES)}."
+            )
+        if self.language == "zh" and importlib.util.find_spec("jieba") is None:
+            raise ValueError("Chinese text is segmented by jieba: make install EXTRAS=zh.")
 
     def __call__(self, completions: Sequence[Completion], **kwargs: object) -> list[float | None]:
-        split = _word_splitter(self.language)
-        shares = [repeated_share(split(text), self.ngram_size) for text in completion_texts(completions, self.context)]
-        return [share * self.max_penalty if share else 0.0 for share in shares]
+        texts = completion_texts(completions, self.context)
+        return [repeated_share(_words_of(text, self.language), self.ngram_size) * self.max_penalty for text in texts]
 
 
 @dataclass(frozen=True)
@@ -95,29 +100,12 @@ class TokenRepetitionReward:
         check_repetition_options(self.ngram_size, self.max_penalty, "token_repetition_")
 
     def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
-        shares = [repeated_share(ids, self.ngram_size) for ids in completion_ids]
-        return [share * self.max_penalty if share else 0.0 for share in shares]
+        return [repeated_share(ids, self.ngram_size) * self.max_penalty for ids in completion_ids]
 
 
-def _word_splitter(language: str) -> Callable[[str], list[str]]:
+def _words_of(text: str, language: str) -> list[str]:
     if language == "en":
-        return _split_english
-    if language != "zh":
-        raise ValueError(
-            f"The language {language!r} is not supported; choose one of {', '.join(REPETITION_LANGUAGES)}."
-        )
-    try:
-        import jieba  # noqa: F401
-    except ImportError as error:
-        raise ValueError("Chinese text is segmented by jieba: make install EXTRAS=zh.") from error
-    return _split_chinese
-
-
-def _split_english(text: str) -> list[str]:
-    return text.lower().split()
-
-
-def _split_chinese(text: str) -> list[str]:
+        return text.lower().split()
     import jieba
 
     return [word for word in jieba.cut(text) if word.strip()]

@@ -82,7 +82,7 @@ def drop_unjudgeable_rows(
     Raises:
         ValueError: A column is missing, or no row is left.
     """
-    names, domains = script_args.reward_funcs, reward_domains_of(script_args)
+    names = script_args.reward_funcs
     where = f"split {split!r}, needed by the rewards {names} (`dataset_solution_column` names the gold answers)"
     require_columns(rows, list(needed_columns(names)), where)
     for name in names:
@@ -92,13 +92,12 @@ def drop_unjudgeable_rows(
                 f"The reward {name!r} needs one of the columns {list(wanted)}; split {split!r} has "
                 f"{rows.column_names}."
             )
-    of_every_row = needed_columns(names_for_domain(script_args, None), in_every_row=True)
-    rows = drop_null_rows(rows, list(of_every_row), split)
-    if not domains:
-        return rows
-    where = f"split {split!r}: `reward_domains` chooses rewards by it; in a mixture, `domain: <name>` sets it"
-    require_columns(rows, [DOMAIN_COLUMN], where)
-    for domain in listed_domains(script_args):
+    rows = drop_null_rows(rows, list(needed_columns(names_for_domain(script_args, None), in_every_row=True)), split)
+    domains = listed_domains(script_args)
+    if domains:
+        where = f"split {split!r}: `reward_domains` chooses rewards by it; in a mixture, `domain: <name>` sets it"
+        require_columns(rows, [DOMAIN_COLUMN], where)
+    for domain in domains:
         members = {number for number, found in enumerate(rows[DOMAIN_COLUMN]) if found == domain}
         needed = needed_columns(names_for_domain(script_args, domain), in_every_row=True)
         rows = drop_null_rows(rows, list(needed), split, members)
@@ -119,22 +118,17 @@ def check_domains(
     Raises:
         ValueError: There are such rows: their completions would all be worth nothing. Or there are such rewards.
     """
-    domains = reward_domains_of(script_args)
-    if not domains:
+    known = listed_domains(script_args)
+    if not known:
         return
-    known, counts = listed_domains(script_args), Counter(rows[DOMAIN_COLUMN])
-    missing = [domain for domain in known if domain not in counts]
-    unknown = [domain for domain in counts if domain not in known]
+    counts = Counter(rows[DOMAIN_COLUMN])
+    missing, unknown = [name for name in known if name not in counts], [name for name in counts if name not in known]
+    idle = [name for name, own in reward_domains_of(script_args).items() if not counts.keys() & set(own)]
+    hints = [did_you_mean(name, filter(None, counts)) for name in missing]
+    found = f"`reward_domains` has {known}, and the rows of split {split!r} are of {dict(counts)}.{''.join(hints)}"
     general = names_for_domain(script_args, None)
-    found = f"`reward_domains` has {known}, and the rows of split {split!r} are of {dict(counts)}."
-    domains_of_data = [domain for domain in counts if isinstance(domain, str)]
-    found += next(filter(None, (did_you_mean(name, domains_of_data) for name in missing)), "")
     if unknown and not general:
-        raise ValueError(
-            f"No reward judges the rows of {unknown}: {found} Add these domains, drop the rows, or take a reward out "
-            "of `reward_domains`."
-        )
-    idle = [name for name, listed in domains.items() if not counts.keys() & set(listed)]
+        raise ValueError(f"No reward judges the rows of {unknown}: {found} Add these domains, or drop the rows.")
     if idle and is_training:
         raise ValueError(
             f"The rewards {idle} judge no row: {found} Correct the names, or take the rewards out. In a mixture, "

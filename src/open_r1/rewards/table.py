@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of rewards, and from the names in `reward_funcs` to rewards.
+r"""The table of rewards, and from the names in `reward_funcs` to rewards.
 
 | name in a recipe                            | what it is                                                 |
 |---------------------------------------------|------------------------------------------------------------|
@@ -8,21 +8,22 @@
 | `org/model`, `org/model@revision`, `./folder` | a reward model, which the training scripts load          |
 | `summary_only(<any of these>)`              | the same, judging only what follows the reasoning          |
 
-Rewards that `reward_domains` lists judge the rows of their domains alone (`wrappers`).
+Rewards that `reward_domains` lists judge the rows of their domains alone (`wrappers`). Beside its builder a row says
+what a perfect reply earns: the preflight scores one, such as `<think>\n...\n</think>\n<answer>\n\boxed{4}\n</answer>`,
+since a template and rewards that contradict each other are the commonest reason for a run that learns nothing.
 """
 
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from functools import partial, update_wrapper
-from typing import TypeVar
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
 
 from open_r1.configs.rewards import RewardArguments
 from open_r1.data.user_code import is_user_place
-from open_r1.grading.batch import SandboxSettings
-from open_r1.rewards.base import DEFAULT_CONTEXT, Reward, RewardContext, did_you_mean
+from open_r1.grading.programs import find_program
+from open_r1.rewards.base import DEFAULT_CONTEXT, Reward, RewardContext, bind, did_you_mean
 from open_r1.rewards.format_rewards import (
     CodeFormatReward,
     format_reward,
@@ -43,55 +44,44 @@ from open_r1.rewards.length_rewards import (
 from open_r1.rewards.math_rewards import accuracy_reward
 from open_r1.rewards.program_rewards import (
     CF_COLUMNS,
+    CF_ROWS,
+    CODE_ROWS,
     IOI_COLUMNS,
+    IOI_ROWS,
     TEST_COLUMNS,
-    CfCodeReward,
-    CodeReward,
-    IoiCodeReward,
-    best_of_codeforces,
+    ProgramRows,
+    binary_code_reward,
     build_cf_code,
     build_code,
     build_ioi_code,
-    code_sandbox,
-    language_of_row,
-    sandbox_of,
 )
 from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward, reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
 from open_r1.rewards.user import load_user_function, load_user_reward, reads_tokens, required_columns
-from open_r1.rewards.wrappers import domains_by_reward, only_domains, renamed, summary_only
+from open_r1.rewards.verifier.extract import extract_gold
+from open_r1.rewards.verifier.normalize import strip_delimiters
+from open_r1.rewards.wrappers import DOMAIN_COLUMN, domains_by_reward, only_domains, renamed, summary_only
 from open_r1.tasks.reasoning_gym_items import require_library
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+Build = Callable[[RewardArguments, RewardContext], Reward]
 
-
-class Layout(StrEnum):
-    """How the answer may stand behind the reasoning; rewards that accept none in common can't both be earned."""
-
-    TAGS_ON_LINES = "answer tags on lines of their own"
-    TAGS_IN_LINE = "answer tags on the line of the answer"
-    NO_TAGS = "no answer tags"
-
-
-ANY_LAYOUT = tuple(Layout)
-ANY_TAGS = (Layout.TAGS_ON_LINES, Layout.TAGS_IN_LINE)
-
-
-@dataclass(frozen=True)
-class ProgramSpec:
-    """What the table knows of a reward that runs programs; its answers stand in a fence.
-
-    Attributes:
-        sandbox: Where they run, from the script arguments.
-        language: The language of a row's program, by any of its names; None where the row doesn't say.
-        unusable: Says why no judge can use the tests of a row, "" where it has none, None where they're fine.
-    """
-
-    sandbox: Callable[[RewardArguments], SandboxSettings]
-    language: Callable[[Mapping[str, object]], str | None]
-    unusable: Callable[[Mapping[str, object]], str | None]
+# Perfect replies, by how the answer may stand behind the reasoning. Rewards that accept none in common can't all be
+# earned.
+_REASONING = """<think>
+First, I restate what the problem asks.
+Second, I work through every given quantity.
+Finally, this leads to one result.
+</think>
+"""
+LAYOUTS = {
+    "answer tags on lines of their own": _REASONING + "<answer>\n{answer}\n</answer>",
+    "answer tags on the line of the answer": _REASONING + "<answer> {answer} </answer>",
+    "no answer tags": _REASONING + "{answer}",
+}
+# A row's own right program, fenced or not.
+GOLD_COLUMN = "gold_standard_solution"
 
 
 @dataclass(frozen=True)
@@ -100,76 +90,66 @@ class RewardSpec:
 
     Attributes:
         build: Makes the reward from the script arguments and the context.
-        ideal: The least it must give the ideal completion. None where that proves nothing: it compares completions of
-            a group, depends on length or wording alone, which no template can put out of reach, or is external.
-        ideal_reason: Why.
+        perfect: The least that a perfect reply earns, from the script arguments. None where that proves nothing: the
+            reward compares completions of a group, depends on length or wording alone, which no template can put out
+            of reach, or comes from outside the table.
         columns: Dataset columns it can't do without.
         any_column: Dataset columns of which it needs one.
         skips_empty: Whether it gives None for a row in which these are empty, so that such rows may stay.
         needs_whole_group: Whether it compares the rows of a group, which must then be in one call.
         reads_tokens: Whether it judges `completion_ids`, which `summary_only` can't cut.
-        layouts: What it accepts, from the script arguments.
-        answer_columns: Columns of which the first one there holds a right answer, for a reward that judges answers.
-        wants_plain_answer: Whether the answer must stand in its block without a box.
+        answer_column: Holds a right answer, for a reward that judges answers.
+        is_boxed: Whether the answer stands in a box.
         programs: For a reward that runs programs.
         no_effect: Says which setting does nothing in this run and why, or None; the log warns of it.
         is_external: Whether its code or weights come from outside the table: nothing is known of its values.
     """
 
-    build: Callable[[RewardArguments, RewardContext], Reward]
-    ideal: Callable[[RewardArguments], float | None] = lambda script_args: None
-    ideal_reason: str = "the ideal completion proves nothing"
+    build: Build
+    perfect: Callable[[RewardArguments], float | None] | float | None = None
     columns: tuple[str, ...] = ()
     any_column: tuple[str, ...] = ()
     skips_empty: bool = False
     needs_whole_group: bool = False
     reads_tokens: bool = False
-    layouts: Callable[[RewardArguments], tuple[Layout, ...]] = lambda script_args: ANY_LAYOUT
-    answer_columns: tuple[str, ...] = ()
-    wants_plain_answer: bool = False
-    programs: ProgramSpec | None = None
+    answer_column: str | None = None
+    is_boxed: bool = True
+    programs: ProgramRows | None = None
     no_effect: Callable[[RewardArguments, RewardContext], str | None] = lambda script_args, context: None
     is_external: bool = False
 
+    def least(self, script_args: RewardArguments) -> float | None:
+        """Return the least that a perfect reply earns with these arguments."""
+        return self.perfect(script_args) if callable(self.perfect) else self.perfect
 
-def _with_verifier(script_args: RewardArguments, context: RewardContext) -> RewardContext:
-    return replace(context, verifier=script_args.verifier)
-
-
-def _with_context(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
-    """Return a builder that binds the context with the verifier of the run; `__name__`, the metric key, stays."""
-    return lambda script_args, context: update_wrapper(
-        partial(reward, context=_with_verifier(script_args, context)), reward
-    )
+    def answer_of(self, row: Mapping[str, Any]) -> Any:
+        """Return the right answer that a row holds, or None."""
+        answer = None if self.answer_column is None else row.get(self.answer_column)
+        return None if answer == "" else answer
 
 
-def _constant(value: T) -> Callable[[RewardArguments], T]:
-    return lambda script_args: value
+def _function(reward: Reward) -> Build:
+    """Return a builder that binds the context, with the verifier of the run."""
+    return lambda script_args, context: bind(reward, context=replace(context, verifier=script_args.verifier))
 
 
-def _build_cosine(script_args: RewardArguments, context: RewardContext) -> Reward:
-    return CosineScaledReward(
-        min_value_wrong=script_args.cosine_min_value_wrong,
-        max_value_wrong=script_args.cosine_max_value_wrong,
-        min_value_correct=script_args.cosine_min_value_correct,
-        max_value_correct=script_args.cosine_max_value_correct,
-        max_len=script_args.cosine_max_len,
-        context=_with_verifier(script_args, context),
-    )
+def _from_keys(kind: Any, prefix: str = "", **keys: str) -> Build:
+    """Return a builder that reads the fields of a reward's class from keys of a recipe: a prefix before their names.
 
+    Args:
+        kind: The class.
+        prefix: Such as `cosine_` for `cosine_max_len`.
+        **keys: Whole keys of fields whose keys have other names.
+    """
 
-def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext) -> DemystifyCosineReward:
-    return DemystifyCosineReward(
-        correct_at_zero=script_args.demystify_correct_at_zero,
-        correct_at_max_len=script_args.demystify_correct_at_max_len,
-        wrong_at_zero=script_args.demystify_wrong_at_zero,
-        wrong_at_max_len=script_args.demystify_wrong_at_max_len,
-        exceed_length=script_args.demystify_exceed_length,
-        max_len=script_args.demystify_max_len,
-        ngram_size=script_args.demystify_n_grams,
-        max_penalty=script_args.demystify_max_penalty,
-        context=_with_verifier(script_args, context),
-    )
+    def build(script_args: RewardArguments, context: RewardContext) -> Reward:
+        names = [entry.name for entry in fields(kind)]
+        given = {name: getattr(script_args, keys.get(name, prefix + name)) for name in names if name != "context"}
+        if "context" in names:
+            given["context"] = replace(context, verifier=script_args.verifier)
+        return kind(**given)
+
+    return build
 
 
 def _no_exceed_length(script_args: RewardArguments, context: RewardContext) -> str | None:
@@ -197,167 +177,69 @@ def _build_reasoning_gym(script_args: RewardArguments, context: RewardContext) -
         require_library()
     except ModuleNotFoundError as error:
         raise ValueError(f"The reward 'reasoning_gym' can't be built: {error}") from error
-    return _with_context(reasoning_gym_reward)(script_args, context)
+    return _function(reasoning_gym_reward)(script_args, context)
 
 
-def _countdown_maximum(script_args: RewardArguments) -> float:
-    return 2.0 if script_args.countdown_mode == "mini_r1" else 1.0
-
-
-# Rewards that judge the answer by the column `solution`.
-_answer_row = partial(RewardSpec, columns=("solution",), answer_columns=("solution",))
-_always_one = _constant(1.0)
-
-
-def _layout_row(
-    build: Callable[[RewardArguments, RewardContext], Reward],
-    *layouts: Layout,
-    reason: str = "the layout is the one asked for",
-) -> RewardSpec:
-    return RewardSpec(build, _always_one, reason, layouts=_constant(layouts))
-
-
-# A row's own right program, fenced or not.
-GOLD_COLUMNS = ("gold_standard_solution",)
-
-
-_program_row = partial(
-    RewardSpec,
-    ideal=_always_one,
-    ideal_reason="the program is the solution of the row",
-    skips_empty=True,
-    answer_columns=GOLD_COLUMNS,
-)
-
+# Rewards that judge the answer in the column `solution`, and those that run programs.
+_answer_row = partial(RewardSpec, columns=("solution",), answer_column="solution")
+_puzzle_row = partial(RewardSpec, skips_empty=True, is_boxed=False)
+_program_row = partial(RewardSpec, skips_empty=True, answer_column=GOLD_COLUMN)
 
 REWARDS: dict[str, RewardSpec] = {
-    "accuracy": _answer_row(
-        build=_with_context(accuracy_reward),
-        ideal=_always_one,
-        ideal_reason="the answer is the solution itself",
-    ),
-    "format": _layout_row(_with_context(format_reward), Layout.TAGS_ON_LINES),
-    "tag_count": _layout_row(_with_context(tag_count_reward), Layout.TAGS_ON_LINES),
-    "reasoning_steps": RewardSpec(
-        build=_with_context(reasoning_steps_reward),
-        ideal=_always_one,
-        ideal_reason="the reasoning has three marked steps",
-    ),
-    "length": _answer_row(
-        build=_with_context(len_reward),
-        needs_whole_group=True,
-        reads_tokens=True,
-    ),
+    "accuracy": _answer_row(_function(accuracy_reward), 1.0),
+    "format": RewardSpec(_function(format_reward), 1.0),
+    "tag_count": RewardSpec(_function(tag_count_reward), 1.0),
+    "reasoning_steps": RewardSpec(_function(reasoning_steps_reward), 1.0),
+    "length": _answer_row(_function(len_reward), needs_whole_group=True, reads_tokens=True),
     "cosine": _answer_row(
-        build=_build_cosine,
-        ideal=lambda script_args: script_args.cosine_min_value_correct,
-        ideal_reason="the answer is right, whatever its length",
+        _from_keys(CosineScaledReward, "cosine_"),
+        lambda script_args: script_args.cosine_min_value_correct,
         reads_tokens=True,
     ),
     "demystify_cosine": _answer_row(
-        build=_build_demystify_cosine,
-        ideal=lambda script_args: min(script_args.demystify_correct_at_zero, script_args.demystify_correct_at_max_len),
-        ideal_reason="the answer is right, whatever its length",
+        _from_keys(DemystifyCosineReward, "demystify_", ngram_size="demystify_n_grams"),
+        lambda script_args: min(script_args.demystify_correct_at_zero, script_args.demystify_correct_at_max_len),
         reads_tokens=True,
         no_effect=_no_exceed_length,
     ),
     "repetition_penalty": RewardSpec(
-        build=lambda script_args, context: RepetitionPenaltyReward(
-            ngram_size=script_args.repetition_n_grams,
-            max_penalty=script_args.repetition_max_penalty,
-            language=script_args.repetition_language,
-            context=context,
-        ),
+        _from_keys(RepetitionPenaltyReward, "repetition_", ngram_size="repetition_n_grams")
     ),
-    "code_format": _layout_row(
-        lambda script_args, context: CodeFormatReward(script_args.code_language, context),
-        Layout.TAGS_ON_LINES,
-        reason="the layout is the one asked for, with a program in the answer",
-    ),
+    "code_format": RewardSpec(_from_keys(CodeFormatReward, "code_"), 1.0),
     "soft_overlong_punishment": RewardSpec(
-        build=lambda script_args, context: SoftOverlongPunishmentReward(
-            max_completion_len=script_args.max_completion_len, soft_punish_cache=script_args.soft_punish_cache
-        ),
-        reads_tokens=True,
-        no_effect=_no_overlong_punishment,
+        _from_keys(SoftOverlongPunishmentReward), reads_tokens=True, no_effect=_no_overlong_punishment
     ),
-    "soft_format": _layout_row(_with_context(soft_format_reward), *ANY_TAGS),
-    "think_format": _layout_row(_with_context(think_format_reward), Layout.NO_TAGS),
+    "soft_format": RewardSpec(_function(soft_format_reward), 1.0),
+    "think_format": RewardSpec(_function(think_format_reward), 1.0),
     "token_repetition": RewardSpec(
-        build=lambda script_args, context: TokenRepetitionReward(
-            ngram_size=script_args.token_repetition_n_grams,
-            max_penalty=script_args.token_repetition_max_penalty,
-        ),
+        _from_keys(TokenRepetitionReward, "token_repetition_", ngram_size="token_repetition_n_grams"),
         reads_tokens=True,
     ),
-    "language_consistency": RewardSpec(
-        build=lambda script_args, context: LanguageConsistencyReward(script_args.target_language, context),
-    ),
-    "readability": RewardSpec(
-        build=lambda script_args, context: ReadabilityReward(script_args.max_paragraph_chars, context),
-    ),
-    "truncated": RewardSpec(
-        build=lambda script_args, context: TruncatedReward(script_args.truncated_penalty, context),
-        reads_tokens=True,
-    ),
-    "countdown": RewardSpec(
-        build=lambda script_args, context: CountdownReward(
-            script_args.countdown_mode, strict=script_args.countdown_strict, context=context
-        ),
-        ideal=_countdown_maximum,
-        ideal_reason="the expression is the solution of the row",
+    "language_consistency": RewardSpec(_from_keys(LanguageConsistencyReward)),
+    "readability": RewardSpec(_from_keys(ReadabilityReward)),
+    "truncated": RewardSpec(_from_keys(TruncatedReward, "truncated_"), reads_tokens=True),
+    "countdown": _puzzle_row(
+        _from_keys(CountdownReward, "countdown_"),
+        lambda script_args: 2.0 if script_args.countdown_mode == "mini_r1" else 1.0,
         columns=("nums", "target"),
-        skips_empty=True,
-        layouts=lambda script_args: (Layout.TAGS_IN_LINE,) if script_args.countdown_strict else ANY_TAGS,
-        answer_columns=("solution",),
-        wants_plain_answer=True,
+        answer_column="solution",
     ),
-    "knights_knaves": RewardSpec(
-        build=_with_context(knights_knaves_reward),
-        ideal=_constant(3.0),
-        ideal_reason="everybody is what the solution says",
-        columns=("solution_text_format",),
-        skips_empty=True,
-        layouts=_constant(ANY_TAGS),
-        answer_columns=("solution_text_format",),
-        wants_plain_answer=True,
+    "knights_knaves": _puzzle_row(
+        _function(knights_knaves_reward), 3.0, columns=("solution_text_format",), answer_column="solution_text_format"
     ),
-    "reasoning_gym": RewardSpec(
-        build=_build_reasoning_gym,
-        ideal=_always_one,
-        ideal_reason="the answer is the solution of the row",
-        columns=("reasoning_gym_entry",),
-        skips_empty=True,
-        layouts=_constant(ANY_TAGS),
-        answer_columns=("solution",),
-        wants_plain_answer=True,
+    "reasoning_gym": _puzzle_row(
+        _build_reasoning_gym, 1.0, columns=("reasoning_gym_entry",), answer_column="solution"
     ),
-    **{
-        name: _program_row(
-            build=partial(build_code, is_binary=name == "binary_code"),
-            programs=ProgramSpec(code_sandbox, language_of_row, CodeReward.unusable),
-            any_column=TEST_COLUMNS,
-        )
-        for name in ("code", "binary_code")
-    },
-    "ioi_code": _program_row(
-        build=build_ioi_code,
-        programs=ProgramSpec(
-            lambda script_args: sandbox_of(script_args, script_args.ioi_provider),
-            lambda row: "cpp",
-            IoiCodeReward.unusable,
-        ),
-        columns=IOI_COLUMNS,
+    "code": _program_row(build_code, 1.0, any_column=TEST_COLUMNS, programs=CODE_ROWS),
+    "binary_code": _program_row(
+        partial(build_code, reward=binary_code_reward), 1.0, any_column=TEST_COLUMNS, programs=CODE_ROWS
     ),
+    "ioi_code": _program_row(build_ioi_code, 1.0, columns=IOI_COLUMNS, programs=IOI_ROWS),
     "cf_code": _program_row(
-        build=build_cf_code,
-        programs=ProgramSpec(
-            lambda script_args: sandbox_of(script_args, script_args.cf_provider),
-            language_of_row,
-            CfCodeReward.unusable,
-        ),
-        ideal=best_of_codeforces,
+        build_cf_code,
+        lambda script_args: 1.1 if script_args.code_eval_scoring_mode == "weighted_sum" else 1.0,
         columns=CF_COLUMNS,
+        programs=CF_ROWS,
     ),
 }
 
@@ -379,14 +261,29 @@ def get_reward_spec(name: str, load_reward_model: LoadRewardModel | None = None)
     """
     if name in REWARDS:
         return REWARDS[name]
-    match = _SUMMARY_ONLY.fullmatch(name)
-    if match:
+    if match := _SUMMARY_ONLY.fullmatch(name):
         return _spec_of_summary(match[1].strip(), load_reward_model)
     if is_user_place(name):
-        return _spec_of_user(name)
-    if "/" in name:
-        return _spec_of_model(name, load_reward_model)
-    raise ValueError(_unknown(name))
+        function, place = load_user_function(name)
+        return RewardSpec(
+            lambda script_args, context: load_user_reward(place, script_args.reward_timeout_s),
+            columns=required_columns(function),
+            reads_tokens=reads_tokens(function),
+            is_external=True,
+        )
+    if "/" not in name:
+        raise ValueError(
+            f"Unknown reward {name!r} in reward_funcs.{did_you_mean(name, REWARDS)} Available: "
+            f"{', '.join(sorted(REWARDS))}; summary_only(<reward>); a function (path/to/file.py:function); a reward "
+            "model (org/model, ./folder)."
+        )
+
+    def load(script_args: RewardArguments, context: RewardContext) -> Reward:
+        if load_reward_model is None:
+            raise ValueError(f"{name!r} in reward_funcs is a reward model: pass load_reward_model, as grpo.py does.")
+        return load_reward_model(name)
+
+    return RewardSpec(load, is_external=True)
 
 
 def is_user_function(name: str) -> bool:
@@ -395,44 +292,12 @@ def is_user_function(name: str) -> bool:
     return is_user_place(match[1].strip() if match else name)
 
 
-def _unknown(name: str) -> str:
-    return (
-        f"Unknown reward {name!r} in reward_funcs.{did_you_mean(name, REWARDS)} Available: "
-        f"{', '.join(sorted(REWARDS))}; summary_only(<reward>); a function of your own (path/to/file.py:function); a "
-        "reward model (org/model, ./folder)."
-    )
-
-
-def _spec_of_model(name: str, load_reward_model: LoadRewardModel | None) -> RewardSpec:
-    def build(script_args: RewardArguments, context: RewardContext) -> Reward:
-        if load_reward_model is None:
-            raise ValueError(
-                f"{name!r} in reward_funcs is a reward model, and nothing was given to load it with "
-                "(get_reward_funcs(..., load_reward_model=...), as grpo.py and sft.py do)."
-            )
-        return load_reward_model(name)
-
-    return RewardSpec(build=build, is_external=True)
-
-
-def _spec_of_user(place: str) -> RewardSpec:
-    function, place = load_user_function(place)
-    return RewardSpec(
-        build=lambda script_args, context: load_user_reward(place, script_args.reward_timeout_s),
-        columns=required_columns(function),
-        reads_tokens=reads_tokens(function),
-        is_external=True,
-    )
-
-
 def _spec_of_summary(inner: str, load_reward_model: LoadRewardModel | None) -> RewardSpec:
+    spec = get_reward_spec(inner, load_reward_model)
     if _SUMMARY_ONLY.fullmatch(inner):
         raise ValueError(f"summary_only({inner}) cuts the reasoning off twice: write {inner}.")
-    spec = get_reward_spec(inner, load_reward_model)
     if spec.reads_tokens:
-        raise ValueError(
-            f"summary_only({inner}) can't work: {inner} judges the tokens of the whole completion, reasoning included."
-        )
+        raise ValueError(f"summary_only({inner}): {inner} judges tokens of the whole completion, reasoning included.")
 
     def build(script_args: RewardArguments, context: RewardContext) -> Reward:
         # In a summary the prompt has opened nothing.
@@ -476,30 +341,59 @@ def get_reward_funcs(
             loaded, or there is a reward model and nothing to load it with.
     """
     names: Sequence[str] = script_args.reward_funcs
-    specs = [get_reward_spec(name, load_reward_model) for name in names]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+    context = context or DEFAULT_CONTEXT
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"reward_funcs lists {', '.join(repeated)} more than once; raise its reward weight instead.")
     domains = reward_domains_of(script_args)
     rewards: list[Reward] = []
-    for name, spec in zip(names, specs, strict=True):
-        reward = spec.build(script_args, context or DEFAULT_CONTEXT)
-        warning = spec.no_effect(script_args, context or DEFAULT_CONTEXT)
-        if warning is not None:
+    for name in names:
+        spec = get_reward_spec(name, load_reward_model)
+        reward = spec.build(script_args, context)
+        if warning := spec.no_effect(script_args, context):
             logger.warning(warning)
-        rewards.append(only_domains(reward, domains[name]) if name in domains else reward)
-    return _with_distinct_names(rewards)
-
-
-def _with_distinct_names(rewards: Sequence[Reward]) -> list[Reward]:
-    """Number the metric keys that several rewards would share: `brevity`, `brevity_2`."""
-    distinct: list[Reward] = []
-    taken: set[str] = set()
-    for reward in rewards:
-        name, number = reward.__name__, 1
-        while name in taken:
+        reward = only_domains(reward, domains[name]) if name in domains else reward
+        # Metric keys that several rewards would share are numbered: `brevity`, `brevity_2`.
+        taken, key, number = {other.__name__ for other in rewards}, reward.__name__, 1
+        while key in taken:
             number += 1
-            name = f"{reward.__name__}_{number}"
-        taken.add(name)
-        distinct.append(reward if number == 1 else renamed(reward, name))
-    return distinct
+            key = f"{reward.__name__}_{number}"
+        rewards.append(reward if number == 1 else renamed(reward, key))
+    return rewards
+
+
+def perfect_reply(
+    script_args: RewardArguments,
+    row: Mapping[str, Any],
+    context: RewardContext | None = None,
+    layout: str = next(iter(LAYOUTS.values())),
+) -> str:
+    """Return the text that a perfect model would add to the prompt of a row, for the rewards that judge it.
+
+    Reasoning in three marked steps, then the row's right answer, in a box unless a reward reads it without, and its
+    right program in a fence. What the generation prompt has already opened (`context.completion_prefix`) is left out.
+
+    >>> perfect_reply(RewardArguments(reward_funcs=["accuracy"]), {"solution": "4"}).splitlines()[-3:]
+    ['<answer>', '\\boxed{4}', '</answer>']
+    """
+    names = names_for_domain(script_args, row.get(DOMAIN_COLUMN))
+    specs = [get_reward_spec(name) for name in names]
+    golds = [(spec.answer_of(row), spec.programs.language(row)) for spec in specs if spec.programs is not None]
+    program, language = next(((gold, language) for gold, language in golds if gold is not None), (None, None))
+    answers = [spec.answer_of(row) for spec in specs if spec.programs is None]
+    answer = next((answer for answer in answers if answer is not None), row.get("solution"))
+    lines = [] if program is not None and answer is None else [str(answer)]
+    if lines and all(spec.is_boxed for spec in specs):
+        lines = [rf"\boxed{{{strip_delimiters(extract_gold(lines[0])) if answer is not None else ''}}}"]
+    if program is not None or "code_format" in names:
+        fence = str(language or row.get("language") or script_args.code_language)
+        # Many data sets put a fence around the gold program.
+        code = "pass" if program is None else find_program(str(program), fence) or str(program)
+        lines += [f"```{fence}", code.rstrip("\n"), "```"]
+    joint = "\n" if "\n{answer}" in layout else " "
+    text = layout.replace("{answer}", joint.join(lines))
+    prefix = (context or DEFAULT_CONTEXT).completion_prefix
+    # The prompt may open more than the tag ("Let me think.\n<think>\n"): only what it shares with the reply goes.
+    shared = next(
+        size for size in range(min(len(prefix), len(text)), -1, -1) if text.startswith(prefix[len(prefix) - size :])
+    )
+    return text[shared:]

@@ -115,13 +115,13 @@ def summary_of(completion: Completion, context: RewardContext = DEFAULT_CONTEXT)
 
     if isinstance(completion, str):
         return cut(completion_text(completion, context))
-    messages = []
-    for message in completion:
-        if message.get("role", "assistant") == "assistant":
-            kept = {key: value for key, value in message.items() if key not in ("reasoning_content", "thinking")}
-            message = {**kept, "content": cut(completion_text([message], context))}
-        messages.append(message)
-    return messages
+    return [
+        {key: value for key, value in message.items() if key not in ("reasoning_content", "thinking")}
+        | {"content": cut(completion_text([message], context))}
+        if message.get("role", "assistant") == "assistant"
+        else message
+        for message in completion
+    ]
 
 
 def summary_only(reward: Reward, context: RewardContext = DEFAULT_CONTEXT) -> Reward:
@@ -176,10 +176,8 @@ def only_domains(reward: Reward, domains: Sequence[str]) -> Reward:
         rows = [row for row, name in enumerate(domain) if name in domains]
 
         def scatter(values: Sequence) -> list:
-            scattered: list = [None] * num_rows
-            for row, value in zip(rows, values, strict=True):
-                scattered[row] = value
-            return scattered
+            by_row = dict(zip(rows, values, strict=True))
+            return [by_row.get(row) for row in range(num_rows)]
 
         logged_here: dict[str, list] = {}
         values: list[float | None] = []

@@ -8,7 +8,7 @@ together. Shapes: P prompts of a generation, G completions of a prompt, B rows o
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from datasets import Dataset
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments
 from open_r1.configs.stages import Stage
-from open_r1.rewards import RewardContext
+from open_r1.rewards import Reward
 from open_r1.training.prompts import PromptStream
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ class PreparedStage:
         script_args: Data and rewards as they are in it.
         args: The other settings as they are in it.
         rows: Its prompts; the object of the stage before, where the data are the same.
-        context: What its rewards know of the run.
+        rewards: Its rewards, in the order of the trainer's.
     """
 
     stage: Stage
     script_args: GRPOScriptArguments
     args: GRPOConfig
     rows: Dataset
-    context: RewardContext
+    rewards: Sequence[Reward]
 
 
 class Curriculum:
@@ -50,16 +50,15 @@ class Curriculum:
 
     Args:
         stages: In their order.
-        rewards: Of each stage its rewards, in the order of the trainer's.
 
     Attributes:
         number: Of the present stage, from 1.
         stream: Its prompts.
     """
 
-    def __init__(self, stages: Sequence[PreparedStage], rewards: Sequence[Sequence[Callable]]) -> None:
+    def __init__(self, stages: Sequence[PreparedStage]) -> None:
         self.number = 1
-        self._stages, self._rewards = stages, rewards
+        self._stages = stages
         self._first_step = 0
         self._window: deque[tuple[float, float]] = deque()  # truncated share and accuracy of generation batches
         self.stream = self._open_stream()
@@ -85,7 +84,7 @@ class Curriculum:
             trainer.vllm_generation.max_completion_length = length  # pyrefly: ignore[bad-assignment]
         else:
             trainer.generation_config.max_new_tokens = trainer.generation_kwargs["max_new_tokens"] = length
-        trainer.replace_rewards(self._rewards[number - 1])
+        trainer.replace_rewards(present.rewards)
         logger.info(
             "Stage %d of %d from step %d on: %s", number, len(self._stages), self._first_step + 1, present.stage
         )
