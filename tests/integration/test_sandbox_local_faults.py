@@ -127,7 +127,7 @@ ONLY_IN_GROUPS_BEFORE = {
 
 @pytest.mark.parametrize("program", ONLY_IN_GROUPS_BEFORE)
 def test_a_verdict_does_not_depend_on_the_right_to_make_control_groups(program, monkeypatch):
-    monkeypatch.setattr(module_of_boxes, "make_group", lambda memory_mb, processes: None)
+    monkeypatch.setattr(module_of_boxes, "find_place", lambda: None)
     sandbox = LocalSandbox(mechanism="bwrap")
     (result,) = run_all([request_of(ONLY_IN_GROUPS_BEFORE[program])], sandbox)
     assert result.tests[0].outcome is Outcome.OK, result.tests[0].stderr
@@ -292,7 +292,7 @@ def test_a_machine_that_can_not_isolate_programs_is_not_tried_for_each_row(tmp_p
 
 
 def test_programs_may_start_others_without_a_pause(sandbox, monkeypatch):
-    monkeypatch.setattr(module_of_boxes, "make_group", lambda memory_mb, processes: None)
+    monkeypatch.setattr(module_of_boxes, "find_place", lambda: None)
     code = """
 import subprocess, time
 held, ends = bytearray(b"x") * (330 << 20), time.monotonic() + 1.5

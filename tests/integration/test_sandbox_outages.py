@@ -101,9 +101,7 @@ def own_group():
 @pytest.mark.parametrize("has_groups", [True, False])
 def test_memory_that_the_trainer_has_used_up_is_no_memory_limit(sandbox, own_group, tmp_path, has_groups):
     script = tmp_path / "script.py"
-    script.write_text(
-        "" if has_groups else "from open_r1.sandbox.local import box\nbox.make_group = lambda *_: None\n"
-    )
+    script.write_text("" if has_groups else "from open_r1.sandbox.local import box\nbox.find_place = lambda: None\n")
     script.write_text(script.read_text() + FULL_GROUP)
     enter = "".join(f"echo $$ > {folder}/cgroup.procs; " for folder in own_group)
     command = ["bash", "-c", f'{enter} exec "$@"', "bash", sys.executable, str(script), str(own_group[0])]

@@ -88,7 +88,7 @@ def open_rank():
         return None
 
 
-def confine_program(settings, most_tasks):
+def confine_program(settings, shared_rules, most_tasks):
     """Confine this process, which is about to become a program."""
     # The kernel counts all that a user runs: this only keeps a bomb from taking the machine between two looks.
     limit(resource.RLIMIT_NPROC, most_tasks)
@@ -101,15 +101,8 @@ def confine_program(settings, most_tasks):
     rules += [("/proc/self/" + name, READ | LIST) for name in OF_ITSELF]
     # Nothing that it makes itself can be started: a program that may not be read hides what it has open.
     rules += [(file.path, EXECUTE | READ) for file in os.scandir(root + "/work") if os.access(file.path, os.X_OK)]
-    restrict(settings["version"], rules + shared_rules(settings))
+    restrict(settings["version"], rules + shared_rules)
     filter_calls(settings["program_filter"])
-
-
-def shared_rules(settings):
-    """Return the rules for driver and programs."""
-    return [("/dev/" + name, allowed) for name, allowed in DEVICES.items()] + [
-        (path, READABLE) for path in settings["readable"]
-    ]
 
 
 def serve(control, settings):
@@ -134,7 +127,9 @@ def serve(control, settings):
     call("prctl", SUBREAPER, 1, 0, 0, 0)
     call("prctl", DUMPABLE, 0, 0, 0, 0)
     most_tasks = int(words_of("/proc/loadavg")[3].partition(b"/")[2]) + MORE_TASKS
-    rules = [(root, WRITABLE | EXECUTE), ("/proc", READ | LIST), *shared_rules(settings)]
+    shared = [("/dev/" + name, allowed) for name, allowed in DEVICES.items()]
+    shared += [(path, READABLE) for path in settings["readable"]]
+    rules = [(root, WRITABLE | EXECUTE), ("/proc", READ | LIST), *shared]
     restrict(settings["version"], rules)
     filter_calls(settings["filter"])
     child = os.fork()
@@ -148,7 +143,7 @@ def serve(control, settings):
     driver.serve(
         control,
         rank=rank,
-        confine=lambda: confine_program(settings, most_tasks),
+        confine=lambda: confine_program(settings, shared, most_tasks),
         disk_bytes=settings["disk_bytes"],
         is_alone=settings["is_alone"],
     )

@@ -81,6 +81,10 @@ class Socket:
         for part in parts.values():
             self.socket.sendall(part)
 
+    def answer_run(self, process, binary=b""):
+        """Answer what a program did."""
+        self.answer(process.result(), stdout=process.output, stderr=process.errors, binary=binary)
+
 
 def serve(fd, **options):
     """Do what comes on the socket of this number until it closes.
@@ -99,7 +103,7 @@ def serve(fd, **options):
         if job["compile"] is not None:
             compiled = program.compile(box, job["compile"], job["compile_limits"])
             is_kept = job["keeps_binary"] and BINARY in program.files
-            answer(way, compiled, read(program.files[BINARY][0]) if is_kept else b"")
+            way.answer_run(compiled, read(program.files[BINARY][0]) if is_kept else b"")
         while True:
             run_next(way, box, program)
     except (OSError, ValueError) as error:
@@ -125,13 +129,8 @@ def run_next(way, box, program):
     watch(box, process)
     if given["output_file"] is not None:
         take_output(box, process, given["output_file"])
-    answer(way, process)
+    way.answer_run(process)
     box.clear()
-
-
-def answer(way, process, binary=b""):
-    """Answer what a program did."""
-    way.answer(process.result(), stdout=process.output, stderr=process.errors, binary=binary)
 
 
 def harden():

@@ -54,17 +54,15 @@ class Process:
         self.cpu_s = self.wall_s = self.sampled_s = 0.0
         self.peak_bytes = 0
         self.output, self.errors = bytearray(), bytearray()
-        reader, errors = os.pipe()
-        self.pipes = {reader: self.errors}
-        writers = [errors]
-        if stdout is None:
-            reader, stdout = os.pipe()
-            self.pipes[reader] = self.output
-            writers.append(stdout)
-        for fd in self.pipes:
-            os.set_blocking(fd, False)
+        self.pipes, stdio, writers = {}, [stdin, stdout, None], []
+        for number, kept in ((1, self.output), (2, self.errors)):
+            if stdio[number] is None:
+                reader, stdio[number] = os.pipe()
+                os.set_blocking(reader, False)
+                self.pipes[reader] = kept
+                writers.append(stdio[number])
         self.started = self.busy_at = time.monotonic()
-        self.pid = start(box, argv, limits, (stdin, stdout, errors), passed)
+        self.pid = start(box, argv, limits, stdio, passed)
         for fd in writers:
             os.close(fd)
         self.pidfd = os.pidfd_open(self.pid)

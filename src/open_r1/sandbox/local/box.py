@@ -39,7 +39,7 @@ from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.harness.processes import MOST_WAITING
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.local.bwrap import Bubblewrap
-from open_r1.sandbox.local.cgroups import machine_oom_kills, make_group
+from open_r1.sandbox.local.cgroups import Group, find_place
 from open_r1.sandbox.local.interpreter import BOX_USER, NUM_USERS, Interpreter
 from open_r1.sandbox.local.landlock import Landlock, check_folder
 from open_r1.sandbox.wire import program_to_json
@@ -258,19 +258,23 @@ class LocalBox:
             self._writer.transport.set_write_buffer_limits(0)
             await self._answer(START_S)
             await asyncio.shield(self._entering)
-            self._kills = self._count_kills()
-            job |= {"root": self._root, "watches": self._group is None, "keeps_binary": self.request.keeps_binary}
+            job |= {
+                "root": self._root,
+                "watches": not self._group.limits_memory,
+                "keeps_binary": self.request.keeps_binary,
+            }
             await self._send({**job, "files": _sizes(files, job["executable"])}, files.values())
             if job["compile"] is not None:
                 self._has_run = True
                 self.compiled = await self._run(first)
-                self._lower_limits(*of_runs)
+                self._group.set_limits(*of_runs)
 
     def _start(self, disk_bytes: int, memory_mb: int, processes: int) -> None:
         """Start the processes; what is made for them is held until they have ended."""
         setup, held = self.setup, self._held
-        self._group = make_group(memory_mb, processes)
+        self._group = Group(find_place())
         held.push_async_callback(self._remove_group)
+        self._group.set_limits(memory_mb, processes)
         self._folder = setup.mechanism.new_folder(disk_bytes)
         held.callback(self._remove_folder)
         self._log = os.memfd_create("open_r1_box")
@@ -301,23 +305,9 @@ class LocalBox:
                 held.push_async_callback(self._end_processes)
             finally:
                 held.callback(self._way.close)  # the driver ends everything when nobody is there any more
-        # It may take the kernel some milliseconds.
-        self._entering = asyncio.ensure_future(asyncio.to_thread(self._enter_group))
+        # It may take the kernel some milliseconds to move all processes.
+        self._entering = asyncio.ensure_future(asyncio.to_thread(self._group.add, self._process.pid))
         held.push_async_callback(asyncio.gather, self._entering, return_exceptions=True)
-
-    def _lower_limits(self, memory_mb: int, processes: int) -> None:
-        try:
-            if self._group is not None:
-                self._group.set_limits(memory_mb, processes)
-        except OSError as error:
-            if error.errno != errno.EBUSY:  # the compiler's files are still in memory
-                raise
-
-    def _enter_group(self) -> None:
-        """Move all processes of the box into its control group."""
-        if self._group is not None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
-                self._group.add(self._process.pid)
 
     async def run_batch(
         self, inputs: Sequence[ProgramInput], runs: list[ProgramRun], interactor: "LocalBox | None" = None
@@ -381,7 +371,7 @@ class LocalBox:
         try:
             record, (stdout, stderr, binary) = await self._answer(MOST_WAITING * limits.backstop_s + ANSWER_S)
         except BoxLostError as loss:
-            own, elsewhere = self._new_kills()
+            own, elsewhere = self._group.new_kills()
             if own:
                 loss.run = ProgramRun(Outcome.MEMORY_LIMIT, stderr=f"The program ended its box. {loss}")
             elif elsewhere:
@@ -392,27 +382,17 @@ class LocalBox:
         run = ProgramRun(Outcome(record.pop("outcome")), **texts, **record)
         self.binary = self.binary or binary or None
         # Asked after each run, also after one that ended well: a kill is never charged to a later one.
-        own, elsewhere = self._new_kills()
+        own, elsewhere = self._group.new_kills()
         if own:
             return replace(run, outcome=Outcome.MEMORY_LIMIT)
         if run.outcome is Outcome.RUNTIME_ERROR and not was_ended:
             self._require_own_failure(run, elsewhere)
         return run
 
-    def _count_kills(self) -> int:
-        """Return how many processes the kernel has killed for want of memory, in the box if it can be told."""
-        return machine_oom_kills() if self._group is None else self._group.oom_kills()
-
-    def _new_kills(self) -> tuple[bool, bool]:
-        """Return whether it has killed since this was last asked: for the box's limit, for want elsewhere."""
-        known, self._kills = self._kills, self._count_kills()
-        own = self._kills > known and self._group is not None and self._group.has_met_limit()
-        return own, self._kills > known and not own
-
     def _require_own_failure(self, run: ProgramRun, was_memory_elsewhere: bool) -> None:
         """Raise BoxLostError for a failure that others may have caused."""
         is_killed = signal.SIGKILL in (run.signal, (run.exit_code or 0) - 128) or GCC_KILLED in run.stderr
-        if was_memory_elsewhere and (is_killed or self._group is not None):
+        if was_memory_elsewhere and (is_killed or self._group.limits_memory):
             raise BoxLostError("The machine, or the trainer's own group, has no memory left.")
         if not self.accepts and (is_killed or any(word in run.stderr for word in DENIED)):
             raise BoxLostError("A program was killed, and not by its box, or denied a process.", run)
@@ -484,7 +464,7 @@ class LocalBox:
 
     async def _remove_group(self) -> None:
         for _ in range(200):  # the kernel needs a moment for the last processes
-            if self._group is None or self._group.remove():
+            if self._group.remove():
                 return
             await asyncio.sleep(0.01)
         logger.error("The control group of a local box can't be removed.")

@@ -93,7 +93,7 @@ def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, *, as_roo
         user = ("--cap-drop", "ALL", *(word for name in TO_BECOME_USER for word in ("--cap-add", name)))
     elif os.geteuid() == 0 and not has_other_users():
         user += ("--uid", str(BOX_USER), "--gid", str(BOX_USER))
-    folders = outermost(folder for folder in folders if not is_below(folder, "/usr"))
+    folders = sorted({folder for folder in folders if not is_below(folder, "/usr")})
     tmp = () if any(is_below(folder, "/tmp") for folder in folders) else ("--symlink", f"{ROOT}/tmp", "/tmp")
     return [
         bwrap,
@@ -118,15 +118,6 @@ def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, *, as_roo
         *("--chdir", "/"),
         "--",
     ]
-
-
-def outermost(folders: Iterable[str]) -> list[str]:
-    """Return the folders that lie in no other of them."""
-    found: list[str] = []
-    for folder in sorted(set(folders)):
-        if not any(is_below(folder, other) for other in found):
-            found.append(folder)
-    return found
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 MOUNT = Path("/sys/fs/cgroup")
 _CONTROLLERS = ("memory", "pids")
-_HIGHEST = "memory.max_usage_in_bytes"
+_HIGHEST, _LIMIT = "memory.max_usage_in_bytes", "memory.limit_in_bytes"  # of version 1
 _NEAR_LIMIT = 1 << 20  # the kernel counts in portions of some pages
 
 
@@ -42,69 +42,75 @@ class Place(NamedTuple):
 
 
 class Group:
-    """A control group of one box."""
+    """A control group of one box; where this process can't make any, a count of the machine's kills for memory.
 
-    def __init__(self, place: Place) -> None:
+    Attributes:
+        limits_memory: Whether it is one.
+    """
+
+    def __init__(self, place: Place | None) -> None:
         name = f"open_r1_box_{os.getpid()}_{secrets.token_hex(8)}"
-        self._memory, self._pids = place.memory / name, place.pids / name
-        self._folders = {self._memory, self._pids}
-        self._num_met = 0
+        self.limits_memory = place is not None
+        self._folders = [folder / name for folder in dict.fromkeys(place or ())]  # the first one counts memory
         for folder in self._folders:
             folder.mkdir()
+        self._num_kills, self._num_met = self._count_kills(), 0
 
     def set_limits(self, memory_mb: int, processes: int) -> None:
         """Set what the whole group may use from now on, no more than before.
 
         Args:
-            memory_mb: Memory in MiB, files in memory included; swap is not added to it.
+            memory_mb: Memory in MiB, files in memory included; swap is not added to it. If more is in use that can't
+                be freed, the limit stays.
             processes: Processes and threads, those of the box itself included.
-
-        Raises:
-            OSError: Refused; also (EBUSY) when more memory is in use than that and can't be freed.
         """
         size = memory_mb << 20
-        (self._pids / "pids.max").write_text(str(processes))
-        for name, value in (
-            *(("memory.max", size), ("memory.swap.max", 0)),
-            *((_HIGHEST, 0), ("memory.limit_in_bytes", size)),
-            *(("memory.memsw.limit_in_bytes", size), ("memory.swappiness", 0)),
-        ):
-            if (self._memory / name).exists():
-                (self._memory / name).write_text(str(value))
+        values = {"pids.max": processes, "memory.max": size, "memory.swap.max": 0, _HIGHEST: 0, _LIMIT: size}
+        values |= {"memory.memsw.limit_in_bytes": size, "memory.swappiness": 0}
+        for file in (folder / name for name in values for folder in self._folders):
+            try:
+                if file.exists():
+                    file.write_text(str(values[file.name]))
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
 
     def add(self, pid: int) -> None:
-        """Move a process and all that it has started into the group.
+        """Move a process, if it's there, and all that it has started into the group."""
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            for folder in self._folders:
+                (folder / "cgroup.procs").write_text(str(pid))
+            for thread in Path(f"/proc/{pid}/task").iterdir() if self._folders else ():
+                for child in (thread / "children").read_text().split():
+                    self.add(int(child))
 
-        Raises:
-            OSError: Refused; ESRCH when the process has ended.
+    def new_kills(self) -> tuple[bool, bool]:
+        """Return whether the kernel has killed since this was last asked: for the group's limit, for want elsewhere.
+
+        Without a group, the machine's kills are those elsewhere.
         """
-        for folder in self._folders:
-            (folder / "cgroup.procs").write_text(str(pid))
-        children: list[str] = []
-        for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                children += thread.read_text().split()
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                self.add(int(child))
+        known, self._num_kills = self._num_kills, self._count_kills()
+        is_own = self._num_kills > known and self.limits_memory and self._has_met_limit()
+        return is_own, self._num_kills > known and not is_own
 
-    def oom_kills(self) -> int:
-        """Return how many processes were killed for want of memory: of this group, one above or the machine."""
-        return sum(_field(self._memory / name, "oom_kill") for name in ("memory.events", "memory.oom_control"))
+    def _count_kills(self) -> int:
+        names = ("memory.events", "memory.oom_control")
+        files = [self._folders[0] / name for name in names] if self._folders else [Path("/proc/vmstat")]
+        return sum(_field(file, "oom_kill") for file in files)
 
-    def has_met_limit(self) -> bool:
+    def _has_met_limit(self) -> bool:
         """Return whether this group's own limit had no memory left since this was last asked."""
-        highest = self._memory / _HIGHEST
+        highest = self._folders[0] / _HIGHEST
         if not highest.exists():
-            known, self._num_met = self._num_met, _field(self._memory / "memory.events", "oom")
+            known, self._num_met = self._num_met, _field(self._folders[0] / "memory.events", "oom")
             return self._num_met > known
-        is_met = int(highest.read_text()) > int((self._memory / "memory.limit_in_bytes").read_text()) - _NEAR_LIMIT
+        is_met = int(highest.read_text()) > int((self._folders[0] / _LIMIT).read_text()) - _NEAR_LIMIT
         highest.write_text("0")  # what it was, not what it is, is forgotten
         return is_met
 
     def pids(self) -> list[int]:
         """Return the processes in the group."""
-        return [int(line) for line in (self._pids / "cgroup.procs").read_text().split()]
+        return [int(line) for line in (self._folders[-1] / "cgroup.procs").read_text().split()]
 
     def remove(self) -> bool:
         """Kill what is in the group and remove it; return whether it's gone.
@@ -122,28 +128,6 @@ class Group:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(pid), signal.SIGKILL)
         return not self._folders
-
-
-def make_group(memory_mb: int, processes: int) -> Group | None:
-    """Return a new group with these limits, or None where this process can't make one.
-
-    Args:
-        memory_mb: As of `Group.set_limits`.
-        processes: As of `Group.set_limits`.
-
-    Raises:
-        OSError: It could be made a moment ago and can't be now.
-    """
-    place = find_place()
-    if place is None:
-        return None
-    group = Group(place)
-    try:
-        group.set_limits(memory_mb, processes)
-    except OSError:
-        group.remove()
-        raise
-    return group
 
 
 def find_place() -> Place | None:
@@ -207,8 +191,3 @@ def _field(file: Path, name: str) -> int:
     """Return a number of a file with names and numbers; 0 where it's missing."""
     lines = file.read_text().splitlines() if file.exists() else ()
     return next((int(line.split()[1]) for line in lines if line.split()[0] == name), 0)
-
-
-def machine_oom_kills() -> int:
-    """Return how many processes of this machine were killed for want of memory; 0 where it doesn't say."""
-    return _field(Path("/proc/vmstat"), "oom_kill")
