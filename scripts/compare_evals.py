@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from open_r1.data.flags import STOPPED, FlagParser, respelled
-from open_r1.data.places import refuse_file
+from open_r1.data.folder import refuse_file
 
 
 def build_parser() -> argparse.ArgumentParser:

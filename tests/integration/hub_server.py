@@ -18,8 +18,6 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
-from open_r1.data import push
-
 FIRST_COMMIT, SECOND_COMMIT = "1" * 40, "2" * 40
 ERROR_CODES = {
     "Repository not found": "RepoNotFound",
@@ -238,5 +236,4 @@ def use_hub(server: Hub, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + FILE_URL)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(push, "_FIRST_WAIT_S", 0.01)
     monkeypatch.setenv("HF_TOKEN", "hf_write")

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from open_r1.configs import SFTScriptArguments
-from open_r1.data.card import DataCard, read_card
-from open_r1.data.contamination import FATE, REMOVED
+from open_r1.data.card import FATE, REMOVED, DataCard, read_card
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.sources import open_source
 from open_r1.data.training_rows import get_dataset

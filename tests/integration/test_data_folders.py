@@ -10,7 +10,7 @@ from datasets import Dataset
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
 from open_r1.data.card import DataCard, Parent
 from open_r1.data.folder import DatasetFolder
-from open_r1.data.layout_table import LAYOUTS, MESSAGES
+from open_r1.data.layouts import LAYOUTS, MESSAGES
 from open_r1.data.sources import open_source
 from open_r1.data.training_rows import get_dataset
 from tests.rows.layout_items import MATH

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict
 
 from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.layout_mapping import RowMapper
-from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.layouts import LAYOUTS, MESSAGES, PROBLEM
 from open_r1.data.training_rows import drop_null_rows, get_dataset, to_conversations
 from open_r1.rewards import code_reward
 from open_r1.rewards.verifier import Verdict, verify
@@ -226,8 +226,7 @@ def test_rows_that_cannot_be_mapped_are_counted_by_reason(data, caplog):
         rows = load(SFTScriptArguments, data("medical_o1", [good[0], *bad, *good[1:]]), "medical_o1")["train"]
     assert rows["Question"][:] == [row["Question"] for row in good]
     assert rows[MESSAGES][:] == [case.messages for case in CASES["medical_o1"]]
-    assert "Layout medical_o1 dropped 3 of 6 rows" in caplog.text
-    assert "'Complex_CoT' is null or empty: 2 (first: row 1); 'Response' is blank: 1 (first: row 2)" in caplog.text
+    assert "(train)  2 'Complex_CoT' is null or empty, 1 'Response' is blank" in caplog.text
 
 
 def test_data_without_a_row_left_are_refused_with_the_reasons(data):
@@ -256,7 +255,7 @@ def test_each_script_drops_the_rows_that_it_cannot_use(data):
 def test_programs_without_tests_are_dropped(name, data, caplog):
     path = data(name, more=[rows_of(name)[0] | {"verification_info": None}])
     assert len(load(GRPOScriptArguments, path, name)["train"]) == 3
-    assert "'verification_info' is null or empty: 1 (first: row 3)" in caplog.text
+    assert "1 'verification_info' holds no tests" in caplog.text
 
 
 # Splits

@@ -56,6 +56,39 @@ def test_weight_is_the_share_of_its_own_data_set(source, weight, num_rows):
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.parametrize(
+    ("share", "num_rows"), [({"fraction": 0.25}, 25), ({"num_rows": 7}, 7), ({"num_rows": 100}, 100)]
+)
+def test_fraction_and_number_of_rows_are_drawn_like_a_weight(source, share, num_rows, caplog):
+    path = source("a", 100)
+    with caplog.at_level(logging.INFO, logger="open_r1"):
+        found = texts(mix({"id": path, **share}, {"id": source("b", 10)}, seed=3))
+    expected = Dataset.from_parquet(path).shuffle(seed=3).select(range(num_rows))["text"][:]
+    assert {text for text in found if text.startswith("a")} == set(expected)
+    table = [line.split() for line in caplog.text.splitlines() if "(train)" in line]
+    assert [line[:3] for line in table] == [
+        ["100", str(num_rows), path],
+        ["10", "10", path.replace("a.parquet", "b.parquet")],
+    ]
+    assert table[0][4:] == ([str(100 - num_rows), "not", "drawn"] if num_rows < 100 else [])
+
+
+@pytest.mark.parametrize(
+    ("share", "named"),
+    [
+        ({"fraction": 0.5, "num_rows": 3}, "fraction"),
+        ({"weight": 0.5, "fraction": 0.5}, "weight"),
+        ({"fraction": 1.5}, "fraction"),
+        ({"num_rows": 0}, "num_rows"),
+        ({"num_rows": 2.0}, "num_rows"),
+        ({"num_rows": 101}, "num_rows"),
+    ],
+)
+def test_share_that_cannot_be_is_refused(source, share, named):
+    with pytest.raises(ValueError, match=f"`{named}`"):
+        mix({"id": source("a", 100), **share})
+
+
 def test_share_is_drawn_after_a_seeded_shuffle_of_its_own_data_set(source):
     path = source("a", 100)
     expected = Dataset.from_parquet(path).shuffle(seed=3).select(range(30))["text"][:]
@@ -220,7 +253,7 @@ def test_unknown_layout_of_an_entry_is_refused_before_anything_is_loaded():
 
 
 def test_layout_that_does_not_fit_an_entry_is_refused_by_name(laid_out, source):
-    with pytest.raises(ValueError, match="'s1k' does not fit"):
+    with pytest.raises(ValueError, match=r"'s1k'.*thinking_trajectories"):
         mix({"id": source("b", 2), "layout": "s1k"})
 
 
@@ -239,5 +272,5 @@ def test_folder_of_ours_is_part_of_a_mixture(source, tmp_path):
 
 @pytest.mark.parametrize("test_split_size", [0.001, 0.999])
 def test_test_split_that_leaves_one_side_empty_is_refused(source, test_split_size):
-    with pytest.raises(ValueError, match="of 1 row leaves no row"):
+    with pytest.raises(ValueError, match="empty"):
         mix({"id": source("a", 1)}, test_split_size=test_split_size)

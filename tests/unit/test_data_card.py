@@ -7,13 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import DatasetCard
 
-from open_r1.data.card import DataCard, Parent, Step, inherited_licence, read_card
-from open_r1.data.licences import declared_licence, header_licence, read_header, without_header
-from open_r1.data.readme import render_readme
+from open_r1.data.card import (
+    DataCard,
+    Parent,
+    Step,
+    declared_licence,
+    header_licence,
+    inherited_licence,
+    read_card,
+)
 from open_r1.secret_names import command_line, hide_secrets, is_secret_name, note_secrets, shell_line
 
-FILES = {"default": {"train": ["data/train-*.parquet"]}}
+FILES = {"default": {"train": "data/train-*.parquet"}}
 TOKEN = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF2g"
 HOSTILE = "a\n---\nlicense: mit\n---\n| b | `c` <script>x</script> ![i](http://x) é \r\n# d"
 
@@ -108,7 +115,7 @@ def test_secret_names(name, is_secret):
 def test_secrets_reach_neither_card_nor_readme(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["s.py", "--api-key", "verysecret"])
     card = DataCard("x", {"api_key": "verysecret", "model": "m"}, teacher={"url": "http://u:verysecret@host"})
-    assert "verysecret" not in card.to_json() + render_readme(card, FILES)
+    assert "verysecret" not in card.to_json() + card.readme(FILES)
     assert card.fingerprint() == DataCard("x", {"api_key": "another", "model": "m"}).fingerprint()
 
 
@@ -255,13 +262,13 @@ def test_hostile_text_breaks_neither_header_nor_tables():
         {"train": 1},
         [HOSTILE],
     )
-    text = render_readme(card, FILES)
-    header = read_header(text)
+    text = card.readme(FILES)
+    found = DatasetCard(text)
+    header, body = found.data.to_dict(), found.text
     assert header["configs"] == [
-        {"config_name": "default", "data_files": [{"split": "train", "path": ["data/train-*.parquet"]}]}
+        {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}
     ]
     assert header["license"] == "other"
-    body = without_header(text)
     assert "<script" not in body
     assert "![" not in body
     assert [line for line in body.splitlines() if line == "---"] == []
@@ -275,7 +282,7 @@ def test_readme_names_the_ancestors_and_what_was_found_in_them():
     oldest = Parent("org/oldest", fingerprint="f0", licence="mit")
     parent_card = DataCard("clean", {}, [oldest], contamination={"rows": 3}).summary()
     card = DataCard("x", {}, [Parent("data/clean", fingerprint="f1", card=parent_card)])
-    text = render_readme(card, FILES)
+    text = card.readme(FILES)
     assert text.index("data/clean") < text.index("&emsp;org/oldest") < text.index("Not checked here")
     assert "| data/clean | rows: 3 |" in text
-    assert "Not checked.\n" in render_readme(DataCard("x", {}), FILES)
+    assert "Not checked.\n" in DataCard("x", {}).readme(FILES)

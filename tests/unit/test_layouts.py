@@ -4,7 +4,7 @@
 import pytest
 
 from open_r1.data.layout_mapping import RowMapper
-from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.layouts import LAYOUTS, MESSAGES, PROBLEM
 from open_r1.grading.cases import read_row
 from open_r1.rewards import CountdownReward, think_format_reward
 from open_r1.rewards.verifier import Verdict, verify

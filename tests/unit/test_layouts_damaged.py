@@ -3,12 +3,11 @@ r"""Rows that are whole in one column and damaged, empty or odd in another: what
 
 import json
 
-import pyarrow as pa
 import pytest
 
 from open_r1.data.layout_mapping import RowMapper
-from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM
-from open_r1.data.program_tests import has_tests, lacks_tests
+from open_r1.data.layout_readers import has_tests
+from open_r1.data.layouts import LAYOUTS, MESSAGES, PROBLEM
 from tests.rows.layout_items import CODE, MATH
 from tests.rows.layouts import CASES, MARKERS, MARKERS_PROMPT, THINK, chat, openr1_row, write
 
@@ -37,8 +36,8 @@ def reply_of(name: str, row: dict) -> str:
 @pytest.mark.parametrize("word", ["proof", "notfound", "nan", "Proof.", "", None, "\x0crac{1}{2}"])
 @pytest.mark.parametrize("name", ["numina_qwq", "limo"])
 def test_word_for_no_answer_is_not_put_into_a_box(name, word):
-    layout = BY_NAME[name]
-    row = changed(name, **{layout.messages.trace: "A trace.", layout.messages.gold: word})
+    reader = BY_NAME[name].messages
+    row = changed(name, **{reader.needs[1][0]: "A trace.", reader.options["answer"]: word})
     assert map_row(name, row) == ({}, "a trace without a final answer")
     assert map_row(name, row, PROBLEM)[0] == {}
 
@@ -77,7 +76,7 @@ def test_earlier_box_is_no_answer_where_the_last_is_spelled_otherwise(later):
 
 @pytest.mark.parametrize("name", ["thought_turns", "r1_distill_v1"])
 def test_last_reply_without_thoughts_is_dropped_where_all_have_them(name):
-    column = BY_NAME[name].messages.columns[0]
+    column = BY_NAME[name].messages.needs[0][0]
     assert map_row(name, changed(name, **{column: chat(ITEM, "An untagged reply.")})) == ({}, "no thought tags")
 
 
@@ -181,15 +180,6 @@ def test_long_cell_without_tests_has_none(value):
     assert has_tests(value) is False
 
 
-def test_columns_of_structs_and_lists_are_judged_alike():
-    structs = pa.chunked_array(
-        [pa.array([{"test_cases": [{"input": "1"}]}, {"test_cases": []}, {"test_cases": None}, None])]
-    )
-    assert lacks_tests(structs) == [False, True, True, True]
-    assert lacks_tests(pa.chunked_array([pa.array([["1-01"], [], None])])) == [False, True, True]
-    assert lacks_tests(pa.chunked_array([pa.array(["{}", TESTS[0], None])])) == [True, False, True]
-
-
 @pytest.mark.parametrize("tests", ["{}", "[]", "null", "  ", '{"inputs": [], "outputs": []}'])
 def test_openthoughts_gold_stays_where_the_tests_are_none(tests):
     row = changed("openthoughts", test_cases=tests)
@@ -203,16 +193,3 @@ def test_openthoughts_gold_stays_where_the_tests_are_none(tests):
 def test_program_of_synthetic_1_without_tests_is_dropped(info):
     row = next(case.row for case in CASES["synthetic_1"] if case.item.tests) | {"verification_info": info}
     assert map_row("synthetic_1", row, PROBLEM) == ({}, "'verification_info' holds no tests")
-
-
-# Problems that repeat
-
-
-def test_problem_that_repeats_with_another_answer_is_counted_apart():
-    mapper = RowMapper(BY_NAME["dapo_processed"], [PROBLEM])
-    found = mapper({"prompt": ["What is 1+1?"] * 3, "solution": ["2", "3", "2"]})
-    assert found["no_problem_because"] == [
-        None,
-        "a problem that stands in an earlier row, with another answer there",
-        "a problem that stands in an earlier row",
-    ]

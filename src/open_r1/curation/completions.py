@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from open_r1.data.layout_table import PROBLEM, Layout
-from open_r1.data.layouts import find_layout
+from open_r1.data.layouts import PROBLEM, Layout, find_layout
 from open_r1.data.sources import RowSource
 from open_r1.data.thoughts import UnmappableError
 from open_r1.rewards.base import THINK_CLOSE, THINK_OPEN

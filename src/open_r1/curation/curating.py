@@ -37,8 +37,7 @@ from open_r1.curation.rule_score import measure_care
 from open_r1.curation.selection import Kept, best_of_all, best_of_each, in_one_unit
 from open_r1.curation.settings import CurateSettings
 from open_r1.curation.verdicts import Judge, VerdictJournal
-from open_r1.data.card import DataCard, Parent, inherited_licence, read_card
-from open_r1.data.contamination import FATE, REMOVED
+from open_r1.data.card import FATE, REMOVED, DataCard, Parent, inherited_licence, read_card
 from open_r1.data.folder import DatasetFolder
 from open_r1.rewards.prose import reasoning_of
 from open_r1.rewards.verifier import fingerprint_verifier

@@ -31,8 +31,7 @@ from open_r1.curation.near import near_duplicates
 from open_r1.curation.ngrams import Hit, Index, make_rule, pc
 from open_r1.curation.parts import finished_parts, part_folder, rows_of_part
 from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
-from open_r1.data.card import DataCard, Step
-from open_r1.data.contamination import FATE, FLAG_PREFIX, MARKED, REMOVED
+from open_r1.data.card import FATE, FLAG_PREFIX, MARKED, REMOVED, DataCard, Step
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.sources import RowSource, open_source
 

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 from open_r1.curation.completions import Columns, Problem, find_columns, read_problem
 from open_r1.curation.quality import close_prefilled_think
 from open_r1.curation.settings import USUAL_KEPT, CurateSettings
-from open_r1.data.contamination import flag_columns
-from open_r1.data.shards import unify
+from open_r1.data.card import flag_columns
+from open_r1.data.folder import unify
 from open_r1.data.sources import RowSource, open_source
 
 _BATCH_ROWS = 64  # 32 generations of 100 kB a row are then 200 MB

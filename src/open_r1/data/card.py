@@ -1,30 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The card of a data set: where its rows come from, what was done to them, and how many were left at each step.
+"""Cards of data sets: sources of the rows, steps with counts, teacher, licence, marks of contamination.
 
-A card is two files: `card.json` for programs, `README.md` for people and for the loader of `datasets`, which finds in
-its first lines where the rows are.
+    {"name": "clean", "settings": {"script": "decontaminate", ...}, "parents": [{"name": "GAIR/LIMO", ...}],
+     "steps": [{"name": "decontamination", "rows_before": 817, "rows_after": 812, ...}], "licence": "apache-2.0", ...}
+
+`card.json` is for programs, `README.md` for people, the hub and `datasets`, which finds the files by its header.
+Neither holds a secret.
 """
 
 import contextlib
 import hashlib
 import json
-import logging
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from open_r1.data.licences import SEPARATOR, UNKNOWN_LICENCE
-from open_r1.secret_names import command_line, hide_secrets, without_named_secrets
+import pyarrow as pa
+import yaml
 
-logger = logging.getLogger(__name__)
+from open_r1.secret_names import command_line, hide_secrets, without_named_secrets
 
 CARD_NAME = "card.json"
 README_NAME = "README.md"
+UNKNOWN_LICENCE = "unknown"
+SEPARATOR = " AND "
+# Rows that share text with a benchmark: their boolean columns, and what became of them by `contamination`.
+FLAG_PREFIX = "contaminated_"
+FATE = "flagged_rows_are"
+REMOVED = "removed"
+MARKED = f"kept, and marked in columns {FLAG_PREFIX}<benchmark>"
+# Names that the hub knows; it refuses a README with another one, which is `other` there.
+_HUB_LICENCES = """
+    afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc
+    cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0
+    cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0
+    cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 gfdl gpl
+    gpl-2.0 gpl-3.0 isc lgpl lgpl-3.0 mit mpl-2.0 ms-pl ncsa odbl odc-by openrail osl-3.0 other pddl postgresql
+    unlicense wtfpl zlib
+"""
 _PACKAGES = ("open-r1", "datasets", "pyarrow", "numpy", "transformers", "trl", "vllm", "distilabel", "math-verify")
 
 
@@ -117,8 +136,7 @@ class DataCard:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def __post_init__(self) -> None:
-        if not (self.licence or "").strip():
-            self.licence = inherited_licence(self.parents)
+        self.licence = (self.licence or "").strip() or inherited_licence(self.parents)
         self._recorded_fingerprint: str | None = None
 
     def fingerprint(self) -> str:
@@ -133,10 +151,82 @@ class DataCard:
         text = json.dumps([settings, [parent.identity() for parent in self.parents]], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
+    def readme(self, patterns: Mapping[str, Mapping[str, str]]) -> str:
+        """Return the text of `README.md`.
+
+        Args:
+            patterns: Patterns of the files by configuration and split, relative to the folder.
+        """
+        configs: list[dict[str, Any]] = [
+            {"config_name": config, "data_files": [{"split": split, "path": path} for split, path in splits.items()]}
+            for config, splits in patterns.items()
+        ]
+        if len(configs) > 1:
+            configs[0]["default"] = True
+        header = {"configs": configs, **header_licence(self.licence or UNKNOWN_LICENCE)}
+        card = plain_json(asdict(self))
+        facts = {
+            "rows": ", ".join(f"{split} {number}" for split, number in card["counts"].items()),
+            "command": f"`{card['command']}`",
+            "licence": card["licence"],
+            "made": card["created"],
+            "commit": card["commit"],
+            "files beside the data": ", ".join(card["reports"]),
+        }
+        ancestors = [
+            {"data set": "&emsp;" * depth + _cell(parent["name"])}
+            | {name: parent.get(name) for name in ("config", "split", "revision")}
+            | {"rows": parent.get("num_rows")}
+            | {name: parent.get(name) for name in ("fingerprint", "licence")}
+            for depth, parent in _ancestors(card["parents"])
+        ]
+        steps = [
+            {
+                "step": step["name"],
+                "rows before": step["rows_before"],
+                "rows after": step["rows_after"],
+                "removed": step["rows_before"] - step["rows_after"],
+                "detail": _pairs(step["detail"]),
+            }
+            for step in card["steps"]
+        ]
+        checked = [
+            {"data set": parent["name"], "result": _pairs(found)}
+            for _, parent in _ancestors(card["parents"])
+            if (found := (parent.get("card") or {}).get("contamination"))
+        ]
+        parts = [
+            f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
+            f"# {_plain(card['name'])}",
+            *map(_plain, card["notes"]),
+            _table([{"what": name, "value": value} for name, value in facts.items() if value]),
+            *_section("Made from", ancestors),
+            *_section("Steps", steps),
+            "## Contamination",
+            _facts(card["contamination"]) or ("Not checked here." if checked else "Not checked."),
+            *(("Of what it was made from:", _table(checked)) if checked else ()),
+        ]
+        for title in ("teacher", "sampling", "settings", "versions"):
+            if card[title]:
+                parts += [f"## {title.capitalize()}", _facts(card[title])]
+        return "\n\n".join(parts) + "\n"
+
     def summary(self) -> dict[str, Any]:
         """Return what the card of a data set made from this one repeats: how it was made, and from what."""
         values = plain_json(asdict(self)) | {"fingerprint": self.fingerprint()}
         return {name: value for name, value in values.items() if name not in ("versions", "reports", "parts")}
+
+    def differences(self, wanted: "DataCard") -> str:
+        """Say which settings or parents of another card differ, the value here first."""
+        pairs = []
+        before, now = plain_json(self.settings), plain_json(wanted.settings)
+        for name in sorted(set(before) | set(now)):
+            if before.get(name) != now.get(name):
+                pairs.append(f"{name} {before.get(name)!r} -> {now.get(name)!r}")
+        old, new = ([f"{parent.name} {parent.identity()}" for parent in card.parents] for card in (self, wanted))
+        if old != new:
+            pairs.append(f"source {', '.join(old)} -> {', '.join(new)}")
+        return "; ".join(pairs) or "by a value that looks like a secret and is not shown"
 
     def to_json(self) -> str:
         """Return the text of `card.json`; it is ASCII, whatever the values are."""
@@ -190,6 +280,94 @@ def inherited_licence(parents: list[Parent]) -> str:
     """Return the licence that all parents name; several stand side by side, `unknown` among them."""
     found = {name for parent in parents for name in (parent.licence or UNKNOWN_LICENCE).split(SEPARATOR)}
     return SEPARATOR.join(sorted(found)) if found else UNKNOWN_LICENCE
+
+
+def header_licence(licence: str) -> dict[str, Any]:
+    """Return the entries of a README's header for a licence; none where it is unknown."""
+    names = [name.strip().lower() for name in licence.split(SEPARATOR.strip())]
+    if UNKNOWN_LICENCE in names:
+        return {}
+    if not set(names) <= set(_HUB_LICENCES.split()):
+        return {"license": "other", "license_name": licence}
+    return {"license": names[0] if len(names) == 1 else names}
+
+
+def declared_licence(name: str, revision: str | None) -> str | None:
+    """Return the licence in the header of a data set's README, or None: nothing is asked over the network.
+
+    Args:
+        name: A local file or folder, or a name on the hub whose README lies in the cache since it was loaded.
+        revision: Its revision on the hub.
+    """
+    from huggingface_hub import metadata_load, try_to_load_from_cache  # slow to import
+
+    readme: Any = Path(name).expanduser() / README_NAME
+    if not readme.parent.exists() and re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", name):
+        readme = try_to_load_from_cache(name, README_NAME, revision=revision, repo_type="dataset")
+    if not isinstance(readme, str | Path) or not Path(readme).is_file():
+        return None
+    try:
+        header = metadata_load(readme) or {}
+    except (ValueError, yaml.YAMLError):
+        return None  # somebody else's README: a header that cannot be read declares nothing
+    value = header.get("license")
+    if value == "other":
+        value = header.get("license_name", value)
+    return SEPARATOR.join(map(str, value)) if isinstance(value, list) else value
+
+
+def flag_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns by which rows are marked: `contaminated_<benchmark>`, boolean."""
+    return [field.name for field in schema if field.name.startswith(FLAG_PREFIX) and pa.types.is_boolean(field.type)]
+
+
+def count_flagged(card: Mapping[str, Any]) -> int:
+    """Return how many flagged rows a data set was left with, by its card, else by those of what it was made from.
+
+    Args:
+        card: A card as a dictionary (`DataCard.summary`).
+    """
+    found = card.get("contamination")
+    if found:
+        return found.get("flagged_rows", 0) if found.get(FATE) == MARKED else 0
+    return sum(count_flagged(parent.get("card") or {}) for parent in card.get("parents", []))
+
+
+def _ancestors(parents: list[dict[str, Any]], depth: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the parents, each followed by what it was made from, with the number of steps back."""
+    for parent in parents:
+        yield depth, parent
+        yield from _ancestors((parent.get("card") or {}).get("parents", []), depth + 1)
+
+
+def _section(title: str, rows: list[dict[str, Any]]) -> list[str]:
+    return [f"## {title}", _table(rows)] if rows else []
+
+
+def _facts(values: dict[str, Any] | None) -> str:
+    return _table([{"what": name, "value": value} for name, value in values.items()]) if values else ""
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _plain(text).replace("\\|", "|").replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """Return text on one line, without tags and images of a web page."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("![", "!\\[")
+
+
+def _pairs(detail: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in detail.items()
+    )
 
 
 def package_versions() -> dict[str, str]:

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder with a data set of ours: parquet shards, report files, and the card, which is written last.
+"""Data folders: parquet files, reports and a card, finished when `card.json` is there.
 
-A folder counts as finished when `card.json` is there. Until then everything is below `.partial` in it; what a killed
-run left there is removed by the next one. `datasets.load_dataset(folder)` and `get_dataset` read a finished folder.
+    out/
+        .open_r1.lock                       stays: one process writes, and the folder is no stranger's
+        .partial/                           while it is written
+        data/train-00000-of-00001.parquet   configuration `default`; <config>/<split>-*.parquet for others
+        contamination_report.json           a report
+        README.md
+        card.json                           written last
+
+A killed run leaves `.partial`, which the next one removes. `datasets.load_dataset("out")` reads a finished folder.
 """
 
 import logging
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +24,37 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from open_r1.data.card import (
-    CARD_NAME,
-    README_NAME,
-    DataCard,
-    plain_json,
-    read_card,
-)
-from open_r1.data.places import is_claimed, refuse_data_of_others, refuse_place, remove_if_nothing_came
-from open_r1.data.published import (
-    DEFAULT_CONFIG,
-    LOCK_NAME,
-    STAGING_NAME,
-    data_folder_name,
-    published_files,
-    splits_by_config,
-)
-from open_r1.data.readme import render_readme
-from open_r1.data.shards import ShardWriter
+from open_r1.data.card import CARD_NAME, README_NAME, DataCard, read_card
+from open_r1.data.manifest import write_whole
 
 logger = logging.getLogger(__name__)
 
-_REPLACED = "replaced"  # in the staging folder: data of before
+STAGING_NAME = ".partial"
+LOCK_NAME = ".open_r1.lock"
+DEFAULT_CONFIG = "default"
+_NAME = re.compile(r"[\w\-][\w.\- ]*")
+_SHARD = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as `datasets` demands
-_FILE_NAME = re.compile(r"[\w\-][\w.\- ]*")
-_TAKEN_NAMES = {CARD_NAME, README_NAME, "data", _REPLACED}
+_REPORTS = ("contamination_report.json", "contamination_report.md")
+_JOURNALS = ("generations.jsonl", "scores.jsonl")
+_SHARD_BYTES = 500 * 2**20  # of Arrow data: about the size that the hub advises for a file
+_BUFFER_ROWS = 10_000
+_BUFFER_BYTES = 64 * 2**20
 
 
 class DatasetFolder:
-    """A folder that is being written; use it as a context manager, after `is_done` said no.
+    """A data folder that is being written; use it as a context manager, after `is_done` said no.
 
     Args:
-        path: Where the data set shall be. The folder may exist and hold other files; `data` in it must be ours.
+        path: Where the data set shall be. The folder may hold other files, none where ours go.
         card: What is known so far; steps and results may be filled in until the block ends.
-        overwrite: Replace a finished data set that was made with other settings, or the same ones.
-        licence: What the user asked for, if anything: it goes into the card of a finished folder too. That of `card`
-            may be inherited, and replaces none.
-        schema: Columns of the default configuration, where the first rows may lack some; else those of the first rows.
+        overwrite: Replace a finished data set.
+        licence: Licence that the user asked for; that of `card` may be inherited.
+        schema: Columns of the default configuration; else those of its first 10,000 rows.
 
     Raises:
-        ValueError: The folder holds something else where ours would be (data, README.md, card.json, reports), another
-            process writes it, or no row was written.
+        ValueError: The folder holds files of somebody else where these would go, another process writes it, or no row
+            was written.
     """
 
     def __init__(
@@ -71,67 +69,56 @@ class DatasetFolder:
         self.path = Path(path).expanduser()
         self.card = card
         self.overwrite = overwrite
-        self.licence = licence if licence and licence.strip() else None
-        self._writers: dict[tuple[str, str], ShardWriter] = {}
-        self._schemas = {} if schema is None else {DEFAULT_CONFIG: schema}
-        self._reports: list[str] = []
-        self._lock: FileLock | None = None
-        self._foreign: set[str] = set()
+        self.licence = licence
+        self.staging = self.path / STAGING_NAME
+        self._splits: dict[tuple[str, str], _SplitWriter] = {}
+        self._schemas = {} if schema is None else {DEFAULT_CONFIG: _writable(schema)}
+        self._lock = FileLock(self.path / LOCK_NAME)
+        self._strangers: set[str] = set()
         self._is_new = False
 
-    @property
-    def staging(self) -> Path:
-        """Folder in which everything is until it is whole."""
-        return self.path / STAGING_NAME
-
     def is_done(self) -> bool:
-        """Whether the folder was finished earlier with these settings and parents, and need not be made again.
+        """Whether the folder was finished earlier with these settings and parents.
 
         Raises:
             ValueError: It was finished with others, and `overwrite` is not set, or it holds files of somebody else.
         """
-        refuse_place(self.path, self.card.parents)
+        self._refuse_place()
         found = None if self.overwrite else read_card(self.path)
         if found is None:
             return False
         if found.fingerprint() != self.card.fingerprint():
             raise ValueError(
-                f"{self.path} holds a finished data set that was made otherwise: {_differences(found, self.card)}. "
+                f"{self.path} holds a finished data set that was made otherwise: {found.differences(self.card)}. "
                 "Name another output folder, or replace it with --overwrite."
             )
         for config in splits_by_config(found):
             published_files(self.path, found, config)
-        self._remove_leftovers()
-        if self.licence is not None and found.licence != self.licence:
-            self._take_licence(found, self.licence)
+        if self.licence and self.licence != found.licence:
+            logger.warning("The licence of %s was %r and is now %r.", self.path, found.licence, self.licence)
+            found.licence = self.licence
+            readme = found.readme(patterns_by_config(found))
+            (self.path / README_NAME).write_text(readme, encoding="utf-8", errors="backslashreplace")
+            write_whole(self.path / CARD_NAME, found.to_json())
         return True
 
-    def _take_licence(self, found: DataCard, licence: str) -> None:
-        """Write the licence that was asked for into the card of a finished folder."""
-        logger.warning("The licence of %s was %r and is now %r; its rows stay.", self.path, found.licence, licence)
-        found.licence = licence
-        files = {
-            config: {split: [f"{data_folder_name(config)}/{split}-*.parquet"] for split in splits}
-            for config, splits in splits_by_config(found).items()
-        }
-        lock = self._locked()
-        try:
-            for name, text in ((README_NAME, render_readme(found, files)), (CARD_NAME, found.to_json())):
-                written = self.path / f".{name}.new"
-                written.write_text(text, encoding="utf-8", errors="backslashreplace")
-                written.replace(self.path / name)
-        finally:
-            lock.release()
+    def _refuse_place(self) -> None:
+        refuse_file(self.path)
+        for parent in self.card.parents:
+            source = Path(parent.name).expanduser()
+            if source.exists() and self.path.exists() and source.samefile(self.path):
+                raise ValueError(f"{self.path} is the data set that is read; name another output folder.")
+        names = () if is_claimed(self.path) else (README_NAME, CARD_NAME, STAGING_NAME, *_REPORTS)
+        strangers = [name for name in ("data", *names) if self._is_strange(name, is_claimed(self.path))]
+        if strangers:
+            raise ValueError(f"{self.path} has {strangers} of somebody else; name another output folder.")
 
-    def _remove_leftovers(self) -> None:
-        """Remove what a run left that was killed behind its last step; not what another process is writing."""
-        lock = FileLock(self.path / LOCK_NAME)
-        if self.staging.exists():
-            try:
-                with lock.acquire(blocking=False):
-                    shutil.rmtree(self.staging)
-            except Timeout:
-                logger.info("Another process is writing %s anew.", self.path)
+    def _is_strange(self, name: str, is_own: bool) -> bool:
+        """Whether there is a file or folder that no run of these scripts has written."""
+        path = self.path / name
+        if is_own and path.is_dir():
+            return not all(_SHARD.fullmatch(entry.name) for entry in path.iterdir())
+        return path.exists() and not is_own
 
     def write(
         self,
@@ -144,30 +131,34 @@ class DatasetFolder:
         Raises:
             ValueError: A column has another type than in earlier rows, or a name that cannot be one of a split.
         """
-        key = (config, split)
-        if key not in self._writers:
-            self._require_entered()
-            folder = self.staging / self._checked_folder_name(config, split)
-            self._writers[key] = ShardWriter(folder, split, self._schemas, config)
-        self._writers[key].write(rows)
+        if (config, split) not in self._splits:
+            name = data_folder_name(config)
+            if not _SPLIT.fullmatch(split) or (config != DEFAULT_CONFIG and not self._is_free(name)):
+                raise ValueError(f"{self.path} can't take a config {config!r} with a split {split!r}.")
+            self._splits[config, split] = _SplitWriter(self.staging / name, split, self._schemas, config)
+        self._splits[config, split].write(rows)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a report file beside the data."""
-        self._require_entered()
-        if not _FILE_NAME.fullmatch(name) or name in _TAKEN_NAMES:
-            raise ValueError(f"{name!r} cannot be the name of a report file.")
-        if name in self._foreign:
-            raise ValueError(f"{self.path / name} exists and is not ours: name another output folder.")
+        if not self._is_free(name):
+            raise ValueError(f"{self.path} can't take a report {name!r}.")
         (self.staging / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-        if name not in self._reports:
-            self._reports.append(name)
+        if name not in self.card.reports:
+            self.card.reports.append(name)
+
+    def _is_free(self, name: str) -> bool:
+        return bool(_NAME.fullmatch(name)) and name not in {CARD_NAME, README_NAME, "data", *self._strangers}
 
     def __enter__(self) -> "DatasetFolder":
-        refuse_place(self.path, self.card.parents)
+        self._refuse_place()
         self._is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._foreign = set() if is_claimed(self.path) else {entry.name for entry in self.path.iterdir()}
-        self._lock = self._locked()
+        is_own = is_claimed(self.path)
+        self._strangers = {entry.name for entry in self.path.iterdir() if self._is_strange(entry.name, is_own)}
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(f"Another process is writing {self.path}: wait for it, or name another folder.") from None
         try:
             if self.is_done():
                 raise ValueError(f"{self.path} was finished by another process meanwhile.")
@@ -180,25 +171,15 @@ class DatasetFolder:
             raise
         return self
 
-    def _locked(self) -> FileLock:
-        """Return the lock of the folder, taken. It stays behind: beside unfinished data it says that they are ours."""
-        lock = FileLock(self.path / LOCK_NAME)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise ValueError(f"Another process is writing {self.path}: wait for it, or name another folder.") from None
-        return lock
-
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        assert self._lock is not None
         try:
             if kind is None:
                 self._publish()
         finally:
-            for writer in self._writers.values():
-                writer.abandon()
+            for writer in self._splits.values():
+                writer.close()
             if kind is not None:
-                shutil.rmtree(self.staging, ignore_errors=True)  # the next run removes what could not be removed
+                shutil.rmtree(self.staging, ignore_errors=True)
             self._lock.release()
             if kind is not None and self._is_new:
                 remove_if_nothing_came(self.path)
@@ -206,89 +187,215 @@ class DatasetFolder:
     def _publish(self) -> None:
         self.card.counts = {
             split if config == DEFAULT_CONFIG else f"{config}/{split}": writer.num_rows
-            for (config, split), writer in self._writers.items()
+            for (config, split), writer in self._splits.items()
         }
-        self.card.reports = self._reports
-        if not sum(self.card.counts.values()):
-            raise ValueError(
-                f"No row is left for {self.path}. {_describe_steps(self.card)} Reports, if any, are in {self.staging}."
-            )
-        files: dict[str, dict[str, list[str]]] = {}
-        for (config, split), writer in self._writers.items():
-            if not writer.num_rows:
-                continue  # the reader of `datasets` stops at a split without rows; the card counts it
+        if not any(self.card.counts.values()):
+            steps = [f"{step.name}: {step.rows_before} -> {step.rows_after}" for step in self.card.steps]
+            raise ValueError(f"No row is left for {self.path} ({'; '.join(steps)}). Reports are in {self.staging}.")
+        for writer in self._splits.values():
             writer.finish()
-            files.setdefault(config, {})[split] = [f"{writer.folder.name}/{split}-*.parquet"]
-        (self.staging / README_NAME).write_text(
-            render_readme(self.card, files), encoding="utf-8", errors="backslashreplace"
-        )
+        readme = self.card.readme(patterns_by_config(self.card))
+        (self.staging / README_NAME).write_text(readme, encoding="utf-8", errors="backslashreplace")
         (self.staging / CARD_NAME).write_text(self.card.to_json(), encoding="utf-8")
         self._replace()
 
     def _replace(self) -> None:
-        """Put everything in its place; without a card from the first line to the last but one."""
-        old = self._read_old_card()
-        (self.path / CARD_NAME).unlink(missing_ok=True)
-        replaced = self.staging / _REPLACED
-        replaced.mkdir()
-        folders = {writer.folder.name for writer in self._writers.values() if writer.num_rows}
-        outdated = {data_folder_name(config) for config in splits_by_config(old)} if old is not None else set()
-        for name in folders | outdated | set(old.reports if old is not None else ()):
-            if (self.path / name).exists():
-                (self.path / name).rename(replaced / name)
-        for name in [*sorted(folders), *self._reports, README_NAME, CARD_NAME]:
-            (self.staging / name).replace(self.path / name)
-        shutil.rmtree(self.staging)
-
-    def _read_old_card(self) -> DataCard | None:
+        """Put everything in its place; the folder has no card from the first line to the last but one."""
         try:
-            return read_card(self.path)
+            old = read_card(self.path)
         except ValueError as error:
             if not self.overwrite:
                 raise
+            old = None
             logger.warning("%s It is replaced; what else it may have named stays.", error)
-            return None
+        (self.path / CARD_NAME).unlink(missing_ok=True)
+        replaced = self.staging / "replaced"
+        replaced.mkdir()
+        folders = [data_folder_name(config) for config in splits_by_config(self.card)]
+        outdated = [] if old is None else [*map(data_folder_name, splits_by_config(old)), *old.reports]
+        for name in {*folders, *outdated}:
+            if (self.path / name).exists():
+                (self.path / name).rename(replaced / name)
+        for name in [*folders, *self.card.reports, README_NAME, CARD_NAME]:
+            (self.staging / name).replace(self.path / name)
+        shutil.rmtree(self.staging)
 
-    def _checked_folder_name(self, config: str, split: str) -> str:
-        name = data_folder_name(config)
-        if not _SPLIT.fullmatch(split):
-            raise ValueError(f"{split!r} cannot be the name of a split: letters, digits, _ and . inside.")
-        if config != DEFAULT_CONFIG and (not _FILE_NAME.fullmatch(name) or name in _TAKEN_NAMES):
-            raise ValueError(f"{config!r} cannot be the name of a configuration: letters, digits, _ - and . inside.")
-        refuse_data_of_others(self.path, name)
-        return name
 
-    def _require_entered(self) -> None:
-        if self._lock is None or not self._lock.is_locked:
-            raise RuntimeError("A DatasetFolder is written inside of its `with` block.")
+class _SplitWriter:
+    """Rows of a split in parquet files of a bounded size, all with the columns of the configuration's first rows."""
+
+    def __init__(self, folder: Path, split: str, schemas: dict[str, pa.Schema], config: str) -> None:
+        self.folder, self.split, self.num_rows = folder, split, 0
+        self._schemas, self._config = schemas, config
+        self._files: list[Path] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._buffer: list[pa.Table] = []
+        self._written_bytes = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, rows: pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]]) -> None:
+        if isinstance(rows, pa.RecordBatch):
+            rows = pa.Table.from_batches([rows])
+        elif not isinstance(rows, pa.Table):  # `from_pylist` alone takes the columns of the first row
+            names = dict.fromkeys(name for row in rows for name in row)
+            rows = pa.table({name: [row.get(name) for row in rows] for name in names})
+        if rows.num_rows:
+            self._buffer.append(rows)
+            self.num_rows += rows.num_rows
+        if sum(map(len, self._buffer)) >= _BUFFER_ROWS or sum(part.nbytes for part in self._buffer) >= _BUFFER_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        schema = self._schemas.setdefault(self._config, unify(part.schema for part in self._buffer))
+        parts = [part.cast(kind) if (kind := _writable(part.schema)) != part.schema else part for part in self._buffer]
+        self._buffer = []
+        try:
+            table = pa.concat_tables([schema.empty_table(), *parts], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise ValueError(f"Rows of {self.split!r} do not fit the rows before: {error}") from error
+        if not table.schema.equals(schema):
+            raise ValueError(f"Rows of {self.split!r} do not fit the rows before: {table.schema}, not {schema}")
+        if self._writer is None:
+            self._files.append(self.folder / f"{self.split}-{len(self._files):05d}.unfinished")
+            self._writer = pq.ParquetWriter(self._files[-1], schema)
+        self._writer.write_table(table)
+        self._written_bytes += table.nbytes
+        if self._written_bytes >= _SHARD_BYTES:
+            self.close()
+
+    def finish(self) -> None:
+        """Write what is buffered, and give all files the names that say how many there are."""
+        if self._buffer:
+            self._flush()
+        self.close()
+        for number, path in enumerate(self._files):
+            path.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self._files):05d}.parquet")
+
+    def close(self) -> None:
+        writer, self._writer, self._written_bytes = self._writer, None, 0
+        if writer is not None:
+            writer.close()
+
+
+def unify(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Return one schema for all rows, of types that parquet can hold.
+
+    Raises:
+        ValueError: A column has types that don't go together.
+    """
+    try:
+        return pa.unify_schemas([_writable(schema) for schema in schemas], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"Rows do not fit together: {error}.") from error
+
+
+def _writable(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([(field.name, _writable_type(field.type)) for field in schema])
+
+
+def _writable_type(kind: pa.DataType) -> pa.DataType:
+    """Return a type with a field in each struct: parquet has no empty ones."""
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _writable_type(field.type)) for field in kind] or [("_", pa.null())])
+    return pa.list_(_writable_type(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
+def data_folder_name(config: str) -> str:
+    """Return the name of the folder with the files of a configuration."""
+    return "data" if config == DEFAULT_CONFIG else config
+
+
+def splits_by_config(card: DataCard) -> dict[str, list[str]]:
+    """Return the splits of each configuration that a card counts rows of; those without rows have no files."""
+    found: dict[str, list[str]] = {}
+    for key, num_rows in card.counts.items():
+        config, _, split = key.rpartition("/")
+        if num_rows:
+            found.setdefault(config or DEFAULT_CONFIG, []).append(split)
+    return found
+
+
+def patterns_by_config(card: DataCard) -> dict[str, dict[str, str]]:
+    """Return the pattern of the files of each split of each configuration."""
+    return {
+        config: {split: f"{data_folder_name(config)}/{split}-*.parquet" for split in splits}
+        for config, splits in splits_by_config(card).items()
+    }
+
+
+def published_files(folder: Path, card: DataCard, config: str | None) -> dict[str, list[Path]]:
+    """Return the files of each split of a configuration; None: the default one, or the only one.
+
+    Raises:
+        ValueError: There is no such configuration, or its files are damaged or missing.
+    """
+    configs = patterns_by_config(card)
+    if config is None:
+        config = DEFAULT_CONFIG if DEFAULT_CONFIG in configs or len(configs) != 1 else next(iter(configs))
+    if config not in configs:
+        raise ValueError(f"{folder} has no configuration {config!r}; it has {sorted(configs)}.")
+    found = {}
+    for split in configs[config]:
+        files = sorted((folder / data_folder_name(config)).glob(f"{split}-?????-of-?????.parquet"))
+        expected = card.counts[split if config == DEFAULT_CONFIG else f"{config}/{split}"]
+        try:
+            num_rows = sum(pq.read_metadata(file).num_rows for file in files)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{folder} is damaged ({error}): make it again with --overwrite.") from None
+        if num_rows != expected:
+            raise ValueError(
+                f"{folder} is damaged: {split!r} has {num_rows} rows, not {expected}. Make it again with --overwrite."
+            )
+        found[split] = files
+    return found
 
 
 def load_columns(folder: Path, columns: Iterable[str], config: str | None = None, split: str = "train") -> pa.Table:
     """Return some columns of a finished folder."""
     card = read_card(folder)
-    if card is None:
-        raise ValueError(f"{folder} is no finished data folder: it has no {CARD_NAME}.")
-    files = published_files(folder, card, config)
+    files = {} if card is None else published_files(folder, card, config)
     if split not in files:
-        raise ValueError(f"{folder} has no split {split!r}; it has {sorted(files)}.")
+        raise ValueError(f"{folder} is no finished data folder with a split {split!r}; it has {sorted(files)}.")
     return pa.concat_tables(pq.read_table(file, columns=list(columns)) for file in files[split])
 
 
-def _describe_steps(card: DataCard) -> str:
-    steps = [f"{step.name}: {step.rows_before} -> {step.rows_after}." for step in card.steps]
-    return " ".join(steps) or "No row was written."
+def is_claimed(path: Path) -> bool:
+    """Whether these scripts have written in a folder before: it has their lock, or a card."""
+    try:
+        return (path / LOCK_NAME).exists() or read_card(path) is not None
+    except ValueError:
+        return False  # a card.json that cannot be read says nothing of whose it is
 
 
-def _differences(found: DataCard, wanted: DataCard) -> str:
-    """Say which settings or parents differ, the old value first."""
-    pairs = []
-    before, now = plain_json(found.settings), plain_json(wanted.settings)
-    for name in sorted(set(before) | set(now)):
-        if before.get(name) != now.get(name):
-            pairs.append(f"{name} {before.get(name)!r} -> {now.get(name)!r}")
-    if [parent.identity() for parent in found.parents] != [parent.identity() for parent in wanted.parents]:
-        old_parents, new_parents = (
-            [f"{p.name} ({p.split}, {p.fingerprint})" for p in card.parents] for card in (found, wanted)
-        )
-        pairs.append(f"source {', '.join(old_parents)} -> {', '.join(new_parents)}")
-    return "; ".join(pairs) or "by a value that looks like a secret and is not shown"
+def refuse_file(path: Path) -> None:
+    """Raise a ValueError where a folder can't be made, since it, or a folder above it, is a file."""
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{place} is a file; name another output folder.")
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise a ValueError for a folder without a card that a run has not finished, or that holds unmerged parts.
+
+    `datasets` would read the parquet files that are there.
+    """
+    for pattern in (LOCK_NAME, STAGING_NAME, f"*/{CARD_NAME}", f"*/*/{CARD_NAME}", *_JOURNALS):
+        for found in folder.glob(pattern):
+            with found.open("rb") if pattern in _JOURNALS else nullcontext() as file:
+                is_ours = file is None or file.read(12) == b'{"journal": '
+            if is_ours:
+                raise ValueError(
+                    f"{folder} is not finished, or not merged (it has {found.relative_to(folder)}): run the command "
+                    "that makes it again, or name one part."
+                )
+
+
+def remove_if_nothing_came(folder: Path) -> None:
+    """Remove a folder that was made for a start that failed: it has locks and journals without a line at most."""
+    found = list(folder.iterdir()) if folder.is_dir() else []
+    if folder.is_dir() and all(
+        entry.name.endswith((".lock", ".jsonl")) and not entry.stat().st_size for entry in found
+    ):
+        for entry in found:
+            entry.unlink()
+        folder.rmdir()

@@ -1,43 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a layout is declared with: readers that take one value out of a row, and conditions on rows.
+"""Readers: functions that take one value, a text or a conversation, out of a row of a public data set.
 
-A reader has `needs`, columns of which it must find one each, and `may_read`, others that it looks at. `read(row)`
-returns the value, or raises `UnmappableError` with a reason.
+>>> row = {"problem": "1+1?", "deepseek_reasoning": "One and one.", "deepseek_solution": "2"}
+>>> Reader(question_and_reply, "problem", "deepseek_reasoning", "deepseek_solution").read(row)[1]["content"]
+'<think>\nOne and one.\n</think>\n\n2'
+
+Each is given the row and the names of its columns, and raises `UnmappableError` with a reason.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from open_r1.data.program_tests import has_tests
-from open_r1.data.thoughts import UnmappableError, last_box
+from open_r1.data.thoughts import (
+    THOUGHT_OPEN,
+    UnmappableError,
+    is_tagged,
+    last_box,
+    reply,
+    tagged_reply,
+    trace_reply,
+)
 from open_r1.literals import value_of_text
 from open_r1.tasks import countdown
 
 Row = Mapping[str, Any]
+Messages = list[dict[str, Any]]
 # What stands in gold columns for "there is none" (NuminaMath-1.5 and its children).
 NO_ANSWERS = {"", "proof", "notfound", "not found", "none", "null", "nan"}
 # What JSON makes of LaTeX whose backslashes are not doubled: a form feed of \\frac, a tab of \\text.
 _MISREAD_LATEX = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|\t(?=ext\{|frac\{|imes\b|heta\b)")
+_OTHER_BOX = re.compile(r"\\boxed(?!\s{0,9}\{)|\\fbox")
+_DAPO_HEAD = re.compile(r"\s*Solve the following math problem step by step\.[^\n]{0,400}\n\s*")
+_DAPO_TAIL = re.compile(r"\s*Remember to put your answer [^\n]{0,200}\s*")
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_KNOWN_ROLES = {"system", "developer", "user", "assistant", "tool"}
+# Why a server or a data set stopped before the end of a reply.
+_UNFINISHED = {"length", "error", "abort", "content_filter", "max_tokens", "timeout"}
+_TEST_LISTS = ("test_cases", "inputs")
+# Reading a Python literal takes 0.1 ms per kB, and tests of one problem can be megabytes: a list that begins will do.
+_LONG = 512
+_LIST_BEGINS = re.compile(r"""["'](?:test_cases|inputs)["']\s{0,9}:\s{0,9}\[\s{0,9}[^\]\s]""")
 
 
-class Reader(Protocol):
-    """Takes one value out of a row."""
+class Reader:
+    """A function of a row with the columns it reads.
 
-    @property
-    def needs(self) -> tuple[tuple[str, ...], ...]:
-        """Columns that must be there: one of each inner tuple."""
-        ...
+    Args:
+        function: Called with the row, the names of the columns, and the options.
+        columns: Columns that must be there: a name each, or alternatives, of which the first found is read.
+        options: Keywords for the function; texts and tuples of texts name columns that may be missing.
+    """
 
-    @property
-    def may_read(self) -> tuple[str, ...]:
-        """Columns that are read where they are there."""
-        ...
+    def __init__(self, function: Callable[..., Any], *columns: str | tuple[str, ...], **options: Any) -> None:
+        self.function = function
+        self.needs = tuple((column,) if isinstance(column, str) else column for column in columns)
+        self.options = options
 
     def read(self, row: Row) -> Any:
         """Return the value of a row, or raise `UnmappableError`."""
-        ...
+        names = [next(name for name in names if name in row) for names in self.needs]
+        return self.function(row, *names, **self.options)
+
+    def columns(self) -> set[str]:
+        """Return all columns that it may look at."""
+        texts = [(value,) if isinstance(value, str) else value for value in self.options.values()]
+        return {name for names in (*self.needs, *texts) if isinstance(names, tuple) for name in names}
+
+
+@dataclass(frozen=True)
+class Only:
+    """A condition: a row is mapped only where a column has this value.
+
+    Attributes:
+        column: The column. Data without it pass, so that early revisions of a data set do.
+        value: What it must hold; text is compared without case, and a truth value may be text.
+        reason: Why other rows are left out.
+        is_wanted: Whether the value lets rows in; False: it keeps them out.
+    """
+
+    column: str
+    value: object
+    reason: str
+    is_wanted: bool = True
+
+    def check(self, row: Row) -> None:
+        """Raise `UnmappableError` where the row does not pass."""
+        found = row.get(self.column, self.value if self.is_wanted else None)
+        if isinstance(found, str) and isinstance(self.value, str | bool):
+            is_met = found.strip().lower() == str(self.value).lower()
+        else:
+            is_met = found == self.value
+        if is_met is not self.is_wanted:
+            raise UnmappableError(self.reason)
 
 
 def text_of(value: object, column: str) -> str:
@@ -58,206 +114,46 @@ def text_of(value: object, column: str) -> str:
         raise UnmappableError(f"{column!r} is no text but a {type(value).__name__}")
     if not value.strip():
         raise UnmappableError(f"{column!r} is blank")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # half of a pair, which JSON can escape and no file can hold
-        raise UnmappableError(f"{column!r} is no valid Unicode") from error
+    if not value.isascii() and value != value.encode(errors="replace").decode():
+        raise UnmappableError(f"{column!r} is no valid Unicode")  # half of a pair, which JSON can escape
     return value
 
 
-@dataclass(frozen=True, init=False)
-class Text:
-    """The text of the first of these columns that is there."""
-
-    columns: tuple[str, ...]
-
-    def __init__(self, *columns: str) -> None:
-        object.__setattr__(self, "columns", columns)
-
-    @property
-    def needs(self) -> tuple[tuple[str, ...], ...]:
-        return (self.columns,)
-
-    @property
-    def may_read(self) -> tuple[str, ...]:
-        return ()
-
-    def read(self, row: Row) -> str:
-        name = next(column for column in self.columns if column in row)
-        return text_of(row[name], name)
+def text(row: Row, column: str) -> str:
+    """Return the text of a column."""
+    return text_of(row[column], column)
 
 
-class Gold(Text):
-    """A gold answer: text that is none of the words for "there is none"."""
-
-    def read(self, row: Row) -> str:
-        text = super().read(row)
-        answer = text.strip()
-        if is_no_answer(answer):
-            raise UnmappableError(f"no gold answer but {answer!r}")
-        if _MISREAD_LATEX.search(text):
-            raise UnmappableError("a gold answer with control characters")
-        return answer
+def gold(row: Row, column: str) -> str:
+    """Return a gold answer: text that is none of the words for "there is none"."""
+    found = text(row, column)
+    answer = found.strip()
+    if is_no_answer(answer):
+        raise UnmappableError(f"no gold answer but {answer!r}")
+    if _MISREAD_LATEX.search(found):
+        raise UnmappableError("a gold answer with control characters")
+    return answer
 
 
-def is_no_answer(text: str) -> bool:
+def is_no_answer(answer: str) -> bool:
     """Return whether a text in a gold column stands for "there is none"."""
-    return text.strip().rstrip(".").lower() in NO_ANSWERS
+    return answer.strip().rstrip(".").lower() in NO_ANSWERS
 
 
-class LastBox(Text):
-    """The last box of a worked solution; none where a box in another spelling comes later."""
-
-    _OTHER = re.compile(r"\\boxed(?!\s{0,9}\{)|\\fbox")
-
-    def read(self, row: Row) -> str:
-        text = super().read(row)
-        answer = last_box(text)
-        if answer is None or is_no_answer(answer):
-            raise UnmappableError("no box in the solution")
-        if self._OTHER.search(text, text.rindex(r"\boxed{")):
-            raise UnmappableError("the last box of the solution is not written \\boxed{...}")
-        return answer
+def gold_in_box(row: Row, column: str) -> str:
+    """Return the last box of a worked solution; none where a box in another spelling comes later."""
+    solution = text(row, column)
+    answer = last_box(solution)
+    if answer is None or is_no_answer(answer):
+        raise UnmappableError("no box in the solution")
+    if _OTHER_BOX.search(solution, solution.rindex(r"\boxed{")):
+        raise UnmappableError("the last box of the solution is not written \\boxed{...}")
+    return answer
 
 
-@dataclass(frozen=True)
-class GoldWithin:
-    """A gold answer within a struct, or within a text of JSON or of a Python literal."""
-
-    column: str
-    key: str
-
-    @property
-    def needs(self) -> tuple[tuple[str, ...], ...]:
-        return ((self.column,),)
-
-    @property
-    def may_read(self) -> tuple[str, ...]:
-        return ()
-
-    def read(self, row: Row) -> str:
-        return Gold(self.key).read({self.key: mapping_of(row[self.column], self.column).get(self.key)})
-
-
-@dataclass(frozen=True)
-class GoldUnlessTests:
-    """A gold answer; None where the row has tests, by which a program is judged."""
-
-    column: str
-    tests: str
-
-    @property
-    def needs(self) -> tuple[tuple[str, ...], ...]:
-        return ((self.column,),)
-
-    @property
-    def may_read(self) -> tuple[str, ...]:
-        return (self.tests,)
-
-    def read(self, row: Row) -> str | None:
-        return None if has_tests(row.get(self.tests)) else Gold(self.column).read(row)
-
-
-class Unwrapped(Text):
-    """A DAPO problem without the two sentences around it that ask for an `Answer:` line."""
-
-    _HEAD = re.compile(r"\s*Solve the following math problem step by step\.[^\n]{0,400}\n\s*")
-    _TAIL = re.compile(r"\s*Remember to put your answer [^\n]{0,200}\s*")
-
-    def read(self, row: Row) -> str:
-        text = super().read(row)
-        head = self._HEAD.match(text)
-        text = text[head.end() :] if head else text
-        position = text.rfind("Remember to put your answer ")
-        if position >= 0 and self._TAIL.fullmatch(text, position):
-            text = text[:position]
-        if not text.strip():
-            raise UnmappableError("a wrapper without a problem")
-        return text.strip()
-
-
-@dataclass(frozen=True)
-class CountdownProblem:
-    """The Countdown task in words, from `nums` and `target`."""
-
-    needs: tuple[tuple[str, ...], ...] = (("nums",), ("target",))
-    may_read: tuple[str, ...] = ()
-
-    def read(self, row: Row) -> str:
-        nums, target = row["nums"], row["target"]
-        is_whole = isinstance(nums, list) and all(type(number) is int for number in [*nums, target])
-        if not is_whole or len(nums) < 2:
-            raise UnmappableError("'nums' and 'target' are no whole numbers")
-        return countdown.TASK.format(nums=nums, target=target)
-
-
-@dataclass(frozen=True)
-class SyntheticGold:
-    """The gold of a SYNTHETIC-1 row: an answer for mathematics, None for programs, which are judged by tests."""
-
-    needs: tuple[tuple[str, ...], ...] = (("task_type",), ("verification_info",))
-    may_read: tuple[str, ...] = ()
-
-    def read(self, row: Row) -> str | None:
-        kind = row["task_type"]
-        if kind == "verifiable_code":
-            if not has_tests(row["verification_info"]):
-                raise UnmappableError("'verification_info' holds no tests")
-            return None
-        if kind == "verifiable_math":
-            return GoldWithin("verification_info", "ground_truth").read(row)
-        raise UnmappableError(f"task type {str(kind)[:50]!r} has no answer that a verifier could judge")
-
-
-@dataclass(frozen=True)
-class Only:
-    """A condition: a row is mapped only where a column has this value.
-
-    Attributes:
-        column: The column. Data without it pass, so that early revisions of a data set do.
-        value: What it must hold; text is compared without case, and a truth value may be text.
-        reason: Why other rows are left out.
-    """
-
-    column: str
-    value: object
-    reason: str
-
-    def check(self, row: Row) -> None:
-        """Raise `UnmappableError` where the row does not pass."""
-        found = row.get(self.column, self.value)
-        if isinstance(found, str) and isinstance(self.value, str | bool):
-            is_met = found.strip().lower() == str(self.value).lower()
-        else:
-            is_met = found == self.value
-        if not is_met:
-            raise UnmappableError(self.reason)
-
-
-@dataclass(frozen=True)
-class Without(Only):
-    """A condition: a row is mapped unless a column has this value."""
-
-    def check(self, row: Row) -> None:
-        """Raise `UnmappableError` where the row does not pass."""
-        if row.get(self.column) == self.value:
-            raise UnmappableError(self.reason)
-
-
-def columns_of(readers: Sequence[Reader], conditions: Sequence[Only]) -> set[str]:
-    """Return all columns that these readers and conditions may look at."""
-    names = {condition.column for condition in conditions}
-    for reader in readers:
-        names |= {name for options in reader.needs for name in options} | set(reader.may_read)
-    return names
-
-
-def mapping_of(value: object, column: str) -> Mapping[str, Any]:
-    """Return the mapping that a value is, or that its text stands for.
-
-    Raises:
-        UnmappableError: It is no mapping, or can't be read.
-    """
+def gold_within(row: Row, column: str, key: str) -> str:
+    """Return a gold answer within a struct, or within a text of JSON or of a Python literal."""
+    value = row[column]
     if isinstance(value, str):
         try:
             value = value_of_text(value)
@@ -265,4 +161,307 @@ def mapping_of(value: object, column: str) -> Mapping[str, Any]:
             raise UnmappableError(f"{column!r} is {error}") from error
     if not isinstance(value, Mapping):
         raise UnmappableError(f"{column!r} is no mapping")
-    return value
+    return gold({key: value.get(key)}, key)
+
+
+def gold_unless_tests(row: Row, column: str, tests: str) -> str | None:
+    """Return a gold answer; None where the row has tests, by which a program is judged."""
+    return None if has_tests(row.get(tests)) else gold(row, column)
+
+
+def synthetic_gold(row: Row, task_type: str, verification_info: str) -> str | None:
+    """Return the gold of a SYNTHETIC-1 row: an answer for mathematics, None for programs that have tests."""
+    kind = row[task_type]
+    if kind == "verifiable_math":
+        return gold_within(row, verification_info, "ground_truth")
+    if kind != "verifiable_code":
+        raise UnmappableError(f"task type {str(kind)[:50]!r} has no answer that a verifier could judge")
+    if not has_tests(row[verification_info]):
+        raise UnmappableError(f"{verification_info!r} holds no tests")
+    return None
+
+
+def unwrapped(row: Row, column: str) -> str:
+    """Return a DAPO problem without the two sentences around it that ask for an `Answer:` line."""
+    problem = text(row, column)
+    problem = _DAPO_HEAD.sub("", problem, count=1) if _DAPO_HEAD.match(problem) else problem
+    position = problem.rfind("Remember to put your answer ")
+    if position >= 0 and _DAPO_TAIL.fullmatch(problem, position):
+        problem = problem[:position]
+    if not problem.strip():
+        raise UnmappableError("a wrapper without a problem")
+    return problem.strip()
+
+
+def countdown_problem(row: Row, nums: str, target: str) -> str:
+    """Return the Countdown task in words."""
+    numbers = row[nums]
+    if not isinstance(numbers, list) or not all(type(number) is int for number in [*numbers, row[target]]):
+        raise UnmappableError(f"{nums!r} and {target!r} are no whole numbers")
+    if len(numbers) < 2:
+        raise UnmappableError(f"{nums!r} has fewer than two numbers")
+    return countdown.TASK.format(nums=numbers, target=row[target])
+
+
+def prompt(row: Row, column: str) -> str:
+    """Return the prompt of a row; of a conversation, whose turns all stay, the user's last turn."""
+    is_chat = isinstance(row[column], list)
+    return chat_of(row, column)[-1]["content"] if is_chat else text(row, column)
+
+
+def chat_of(row: Row, column: str) -> Messages:
+    """Return the prompt in a column as messages: text, or turns up to the last of the user.
+
+    Raises:
+        UnmappableError: There is none.
+    """
+    value = row[column]
+    if isinstance(value, list) and len(value) > 1:  # a conversation; what follows answers its last user turn
+        messages = [_message(turn) for turn in value]
+        last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+        if last >= 0:
+            return messages[: last + 1]
+    return [{"role": "user", "content": text(row, column).strip()}]
+
+
+def as_they_are(row: Row, column: str) -> Messages:
+    """Return messages that are in the right form already; checked, not changed."""
+    messages = row[column]
+    if not isinstance(messages, list) or not messages:
+        raise UnmappableError(f"{column!r} holds no messages")
+    for message in messages:
+        role = message.get("role") if isinstance(message, Mapping) else None
+        if role not in _KNOWN_ROLES:
+            raise UnmappableError(f"a turn of the role {str(role)[:30]!r}")
+        if message.get("content") is None and not message.get("tool_calls"):
+            raise UnmappableError("a turn without content")
+    last = messages[-1]
+    is_blank = isinstance(last.get("content"), str) and not last["content"].strip()
+    if last["role"] != "assistant" or (is_blank and not last.get("tool_calls")):
+        raise UnmappableError("no reply at the end")
+    if not any(message["role"] == "user" for message in messages):
+        raise UnmappableError("no user turn")
+    return messages
+
+
+def turns(row: Row, column: str, has_thoughts: bool = True) -> Messages:
+    """Return from/value or role/content turns as messages; thought markers and tags become think tags.
+
+    A system turn that asks for thought markers is left out, and so is the column `system`, which does.
+
+    Args:
+        row: The row.
+        column: Its turns.
+        has_thoughts: Whether every last reply has thoughts: one without them is damaged then.
+    """
+    found = row[column]
+    if isinstance(found, Mapping) and len({len(values or ()) for values in found.values()}) == 1:
+        # How `datasets` reads a sequence of structs of its older format.
+        found = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+    if not isinstance(found, list) or not found:
+        raise UnmappableError(f"{column!r} holds no turns")
+    messages = [_message(turn) for turn in found]
+    for message in messages:
+        is_last = has_thoughts and message is messages[-1]
+        if message["role"] == "assistant" and (is_last or is_tagged(message["content"])):
+            message["content"] = tagged_reply(message["content"])
+    if messages[0]["role"] == "system" and THOUGHT_OPEN in messages[0]["content"]:
+        del messages[0]
+    roles = [message["role"] for message in messages]
+    roles = roles[1:] if roles[:1] == ["system"] else roles
+    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+        raise UnmappableError("turns that are not user and assistant by turns")
+    return messages
+
+
+def _message(turn: object) -> dict[str, str]:
+    if not isinstance(turn, Mapping):
+        raise UnmappableError("a turn that is no mapping")
+    # Where files of both kinds were joined, a turn has all four keys, two of them null.
+    name = turn.get("role") if turn.get("from") is None else turn["from"]
+    role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    if role is None:
+        raise UnmappableError(f"a turn of the role {str(name)[:30]!r}")
+    return {
+        "role": role,
+        "content": text_of(turn.get("content") if turn.get("value") is None else turn["value"], "a turn"),
+    }
+
+
+def prompt_and_reply(row: Row, messages: str, reasoning: str, answer: str) -> Messages:
+    """Return a prompt of messages with the reply whose reasoning and answer are in columns beside it (dolphin-r1)."""
+    if not isinstance(row[messages], list) or not row[messages]:
+        raise UnmappableError(f"{messages!r} holds no messages")
+    found = [_message(turn) for turn in row[messages]]
+    if found[-1]["role"] == "assistant":
+        if row[reasoning] is None and row[answer] is None:  # a chat without thoughts, whole as it is
+            return found
+        raise UnmappableError("a prompt that ends with a reply")
+    if len(found) == 1:  # some rows have the instruction in a system turn, and nothing else
+        found[0]["role"] = "user"
+    if found[-1]["role"] != "user":
+        raise UnmappableError("a prompt that does not end with the user's turn")
+    return [*found, {"role": "assistant", "content": reply(text(row, reasoning), text(row, answer))}]
+
+
+def question_and_reply(row: Row, question: str, reasoning: str, answer: str) -> Messages:
+    """Return the conversation of a question, reasoning and an answer in three columns."""
+    asked = text(row, question)
+    return _conversation(asked, reply(text(row, reasoning), text(row, answer)))
+
+
+def question_and_trace(
+    row: Row, question: str, trace: str, is_always_tagged: bool = True, answer: str | None = None
+) -> Messages:
+    """Return the conversation of a question and one text of reasoning and answer.
+
+    Args:
+        row: The row.
+        question: Column of the question.
+        trace: Column of the text.
+        is_always_tagged: Whether it always has think tags: a text without them is damaged then.
+        answer: Column of the gold answer, for traces that end without one.
+    """
+    asked, found = text(row, question), text(row, trace)
+    if is_always_tagged:
+        return _conversation(asked, tagged_reply(found))
+    try:
+        known = gold(row, answer) if answer in row else None
+    except UnmappableError:  # "proof", null: the trace may do without
+        known = None
+    return _conversation(asked, trace_reply(found, known))
+
+
+def _conversation(question: str, answer: str) -> Messages:
+    return [{"role": "user", "content": question.strip()}, {"role": "assistant", "content": answer}]
+
+
+def chosen(
+    row: Row,
+    question: str,
+    generations: str,
+    *_: str,
+    finish_reasons: str,
+    verdicts: tuple[str, ...] = (),
+    complete: str = "",
+    published: str = "",
+    conversations: str = "",
+) -> Messages:
+    """Return the conversation of one of several generations, by this rule.
+
+    1. Generations that are null, blank, unfinished (`complete` says so, or `finish_reasons` length or error) or
+       damaged (thought tags that do not match) are out.
+    2. `verdicts` are asked in order: of those left, the first that the first column calls right; if it calls none
+       right, by the second column; and so on. Without `verdicts` the first one left is taken.
+    3. A turn in `published` wins if no verdict rejects it, and where there is nothing that it can be compared with.
+    4. Where a column has not one verdict for each generation, it counts as if nobody had judged.
+
+    Args:
+        row: The row.
+        question: Column of the question.
+        generations: Column with the list of texts.
+        finish_reasons: Column with a list that tells why they ended.
+        verdicts: Columns with lists of verdicts, true or false, or rewards of which 1 is right; null where nobody
+            judged.
+        complete: Column with a list that tells which have ended.
+        published: Column with messages that the data set's authors chose.
+        conversations: Column with a whole conversation for each generation, where they have several turns.
+    """
+    texts = row[generations] if isinstance(row[generations], list) else []
+    judged = [_aligned(row, name, texts, is_strict=False) for name in verdicts]
+
+    def accepted() -> list[int]:
+        """Return the places of finished generations that are right, best verdicts first."""
+        reasons, ended = _aligned(row, finish_reasons, texts), _aligned(row, complete, texts)
+        finished = [
+            place
+            for place, found in enumerate(texts)
+            if isinstance(found, str) and found.strip()
+            if reasons[place] not in _UNFINISHED and ended[place] is not False
+        ]
+        if not verdicts:
+            return finished
+        return [place for values in judged for place in finished if _is_right(values[place])]
+
+    own = _published(row, published)
+    if own is not None:
+        try:
+            right = accepted()
+        except UnmappableError:
+            return own
+        same = _places_of(row[published][-1]["content"], texts)
+        is_unjudged = any(all(values[place] is None for values in judged) for place in same)
+        if not same or is_unjudged or set(same) & set(right):
+            return own
+    if not any(isinstance(found, str) and found.strip() for found in texts):
+        raise UnmappableError("no generations")
+    asked = chat_of(row, question)
+    whole = _aligned(row, conversations, texts)
+    for place in accepted():
+        try:
+            if whole[place]:
+                return turns({"turns": whole[place]}, "turns", has_thoughts=False)
+            found = texts[place]
+            answer = tagged_reply(found) if verdicts or is_tagged(found) else found
+        except UnmappableError:
+            continue  # damaged: the next one may do
+        return [*asked, {"role": "assistant", "content": answer}]
+    for name in verdicts:
+        _aligned(row, name, texts)  # the better reason
+    raise UnmappableError("no accepted generation")
+
+
+def _aligned(row: Row, column: str, texts: Sequence[Any], is_strict: bool = True) -> list[Any]:
+    """Return a value for each generation; null throughout where there is no such column."""
+    values = row.get(column)
+    if values is not None and (not isinstance(values, list) or len(values) != len(texts)):
+        if is_strict:
+            raise UnmappableError(f"{column!r} has not one value for each generation")
+        values = None
+    return [None] * len(texts) if values is None else values
+
+
+def _published(row: Row, column: str) -> Messages | None:
+    """Return the messages that the authors chose, or None where one of the generations must do."""
+    if row.get(column) is None:
+        return None
+    try:
+        messages = [_message(turn) for turn in as_they_are(row, column)]
+        messages[-1]["content"] = tagged_reply(messages[-1]["content"])
+    except UnmappableError:
+        return None
+    return messages
+
+
+def _is_right(verdict: object) -> bool:
+    """Return whether a verdict is true, as text too, or the reward 1."""
+    return verdict == 1 or (isinstance(verdict, str) and verdict.strip().lower() == "true")
+
+
+def _places_of(wanted: str, texts: list[Any]) -> list[int]:
+    """Return where a text stands among others; white space counts only if it stands there as it is."""
+    same = [place for place, other in enumerate(texts) if other == wanted]
+    words = wanted.split()
+    return same or [place for place, other in enumerate(texts) if isinstance(other, str) and other.split() == words]
+
+
+def has_tests(value: object) -> bool:
+    """Return whether a value is, or holds, a list with tests: under `test_cases` or `inputs` in a struct or its text.
+
+    Tests whose fields are all null are none. Of a text above 512 characters the beginning of the list will do.
+    """
+    if isinstance(value, str):
+        if len(value) > _LONG and _LIST_BEGINS.search(value):
+            return True
+        try:
+            value = value_of_text(value)
+        except ValueError:
+            return False
+    if isinstance(value, Mapping):
+        return any(has_tests(value.get(name)) for name in _TEST_LISTS)
+    if not isinstance(value, list):
+        return False
+    return any(
+        any(v is not None for v in entry.values()) if isinstance(entry, Mapping) else entry is not None
+        for entry in value
+    )

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import xxhash
 
-from open_r1.data.card import Parent, read_card
-from open_r1.data.licences import declared_licence
-from open_r1.data.published import published_files, refuse_unfinished
+from open_r1.data.card import Parent, declared_licence, read_card
+from open_r1.data.folder import published_files, refuse_unfinished
 from open_r1.tasks import load_task
 
 if TYPE_CHECKING:  # half a second of import: not for `--help`

@@ -1,24 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From arguments to rows: one data set or a mixture; then to conversations.
+"""Rows of a training by its arguments: one data set or a mixture, mapped by layouts; then conversations.
 
 A row of the training split, before and after `to_conversations` (SFT rows are left as they are):
 
     {"problem": "Compute 7+9-8", "solution": "8"}
     {"prompt": [{"role": "user", "content": "Compute 7+9-8"}], "problem": ..., "solution": "8"}
+
+The log counts rows, and so does `--check_only`:
+
+    found   taken  data set                    dropped
+      817     812  GAIR/LIMO (train)           5 'answer' is null or empty
+    40315   10000  agentica-org/... (train)    30309 not drawn (num_rows: 10000), 6 'answer' is null or empty
+
+Data sets of a mixture get common columns: long and short strings or lists are one type, structs get the fields of all.
+Beside messages, prompts that are text become a user turn; beside text, gold answers that are whole numbers become
+text, and structs of `verification_info` JSON text, which the graders read too.
 """
 
+import json
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset, DatasetDict, ReadInstruction, concatenate_datasets
+import pyarrow as pa
+from datasets import Dataset, DatasetDict, Features, List, ReadInstruction, Value, concatenate_datasets
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig
-from open_r1.data.alignment import align_columns, differing_columns
 from open_r1.data.layout_mapping import NothingMappedError, apply_layout
-from open_r1.data.layout_table import Layout
-from open_r1.data.layouts import check_name, find_layout, fitting_names
+from open_r1.data.layouts import Layout, check_name, find_layout, fitting_names
 from open_r1.data.sources import load_source, require_columns, take_split
 
 if TYPE_CHECKING:
@@ -40,10 +51,24 @@ _RESERVED_COLUMNS = {
     "log_metric",
 }
 _DOMAIN_COLUMN = "domain"  # `rewards.DOMAIN_COLUMN`, which this room can't import
+_TESTS = "verification_info"
+_CHAT = List({"role": Value("string"), "content": Value("string")})
+_MAX_REASONS = 8
+
+
+@dataclass
+class _Taken:
+    """How many rows of a split were found and taken, and why others were dropped."""
+
+    name: str
+    split: str
+    num_found: int
+    num_taken: int
+    dropped: Counter[str] = field(default_factory=Counter)
 
 
 def get_dataset(args: "ScriptArguments") -> DatasetDict:
-    """Load the data set or the mixture that the arguments name, all its splits.
+    """Load the data set or the mixture that the arguments name, all its splits, and log how many rows were taken.
 
     Rows are mapped as their layout says (`open_r1.data.layouts`).
 
@@ -61,33 +86,26 @@ def get_dataset(args: "ScriptArguments") -> DatasetDict:
     if args.dataset_name is None:
         raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
     check_name(args.dataset_layout, "`dataset_layout`")
-    source = args.dataset_name
+    source, train = args.dataset_name, args.dataset_train_split
     dataset = load_source(source, args.dataset_config, args.dataset_seed, args.dataset_revision)
-    wanted = (args.dataset_train_split, args.dataset_test_split)
-    layout = _layout_of(dataset, wanted[0], source, args.dataset_layout, args)
-    splits = [*dataset, *(split for split in wanted if "[" in split)]
+    layout = _layout_of(dataset, train, source, args.dataset_layout, args)
+    sliced = [split for split in (train, args.dataset_test_split) if "[" in split]
+    splits = [*dataset, *sliced]
     if layout is not None:  # which takes time: not for all rows where only a slice of them is wanted
-        splits = [split for split in splits if split in wanted or not _is_sliced(split, wanted)]
-    return _map_splits(dataset, splits, source, layout, args)
-
-
-def _map_splits(
-    dataset: DatasetDict, splits: list[str], source: str, layout: Layout | None, args: "ScriptArguments"
-) -> DatasetDict:
-    """Return these splits as the layout maps them; only the training split must have a row that it can map."""
-    mapped = DatasetDict()
+        bases = {split.partition("[")[0] for split in sliced} - {train, args.dataset_test_split}
+        splits = [split for split in splits if split not in bases]
+    mapped, taken = DatasetDict(), []
     for split in splits:
         try:
-            mapped[split] = _take_mapped(dataset, split, source, layout, args)
+            mapped[split], counts = _take_mapped(dataset, split, source, layout, args)
         except NothingMappedError as error:
-            if split == args.dataset_train_split or len(splits) == 1:
+            if split == train or len(splits) == 1:
                 raise
             logger.warning("Split %r is left out. %s", split, error)
+        else:
+            taken.append(counts)
+    _log_taken(taken)
     return mapped
-
-
-def _is_sliced(split: str, wanted: Collection[str]) -> bool:
-    return any(name.startswith(f"{split}[") for name in wanted)
 
 
 def _layout_of(
@@ -96,86 +114,81 @@ def _layout_of(
     """Return the layout of a source by the columns of one split (of another where there is no such split)."""
     split = split.partition("[")[0]
     columns = dataset[split if split in dataset else next(iter(dataset))].column_names
-    layout = find_layout(source, name, columns, args.required_target)
-    if layout is None and name is None:
-        _hint_at_layouts(columns, source, args)
+    target = args.required_target
+    layout = find_layout(source, name, columns, target)
+    if layout is None and name is None and target is not None:
+        ready = [["messages"], ["prompt", "completion"], ["text"]]
+        ready = ready if target == "messages" else [[args.dataset_prompt_column]]
+        fitting = fitting_names(columns, target)
+        if fitting and not any(set(names) <= set(columns) for names in ready):
+            logger.warning(
+                "The columns of %s (%s) look like the layout %s: if they are, set `dataset_layout` (in a mixture, "
+                "`layout`).",
+                source,
+                ", ".join(columns),
+                " or ".join(fitting),
+            )
     return layout
 
 
 def _take_mapped(
     dataset: DatasetDict, split: str, source: str, layout: Layout | None, args: "ScriptArguments"
-) -> Dataset:
+) -> tuple[Dataset, _Taken]:
     """Return a split or a slice of one as its layout maps it."""
-    if layout is None:
-        return take_split(dataset, split, source)
-    is_distinct = layout.is_distinct and "problem" in args.layout_targets
+    is_distinct = layout is not None and layout.is_distinct and "problem" in args.layout_targets
     base = split.partition("[")[0] if is_distinct else split
     # Where problems repeat, a slice is one of those that are left: slices for training and for tests share none then.
     rows = take_split(dataset, base, source)
-    named = _named_columns(args) & set(rows.column_names)
-    rows = apply_layout(
-        rows,
-        _without_solution(layout, named, args),
-        targets=args.layout_targets,
-        required=args.required_target,
-        keep=named,
-        where=f"{source!r}, split {base!r}",
-    )
-    return rows if base == split else take_split(DatasetDict({base: rows}), split, source)
-
-
-def _named_columns(args: "ScriptArguments") -> set[str]:
-    """Return the columns that the user named, which no layout may replace; the defaults may be anything's."""
-    defaults = {field.name: field.default for field in fields(args)}
-    names = {name: vars(args)[name] for name in ("dataset_prompt_column", "dataset_solution_column")}
-    return {column for name, column in names.items() if column != defaults[name]}
-
-
-def _without_solution(layout: Layout, named: Collection[str], args: "ScriptArguments") -> Layout:
-    """Return a layout that asks for no gold answer of its own where the user named a column with one."""
-    column = args.dataset_solution_column
-    needs = layout.solution.needs if layout.solution is not None else ()
-    is_own = column in named and not any(column in options for options in needs)
-    return replace(layout, solution=None) if is_own else layout
-
-
-def _hint_at_layouts(columns: list[str], source: str, args: "ScriptArguments") -> None:
-    """Warn when rows lack what the script needs and look like those of a layout."""
-    if args.required_target == "messages":
-        is_ready = any(set(names) <= set(columns) for names in (["messages"], ["prompt", "completion"], ["text"]))
-    else:
-        is_ready = args.required_target is None or args.dataset_prompt_column in columns
-    fitting = [] if is_ready else fitting_names(columns, args.required_target)
-    if fitting:
-        logger.warning(
-            "The columns of %s (%s) look like the layout %s: if they are, set `dataset_layout` (in a "
-            "mixture, `layout`).",
-            source,
-            ", ".join(columns),
-            " or ".join(fitting),
+    num_found, dropped = len(rows), Counter[str]()
+    if layout is not None:
+        # Columns that the user named stay; the defaults may be anything's.
+        defaults = {entry.name: entry.default for entry in fields(args)}
+        settings = ("dataset_prompt_column", "dataset_solution_column")
+        named = {vars(args)[name] for name in settings if vars(args)[name] != defaults[name]} & {*rows.column_names}
+        read = set() if layout.solution is None else layout.solution.columns()
+        if args.dataset_solution_column in named - read:
+            layout = replace(layout, solution=None)
+        rows, dropped = apply_layout(
+            rows,
+            layout,
+            targets=args.layout_targets,
+            required=args.required_target,
+            keep=named,
+            where=f"{source!r}, split {base!r}",
         )
+    if base != split:
+        rows = take_split(DatasetDict({base: rows}), split, source)
+    return rows, _Taken(source, split, num_found, len(rows), dropped)
+
+
+def _log_taken(parts: Collection[_Taken]) -> None:
+    """Log the table of rows; a warning where rows were dropped that nobody asked to leave out."""
+    lines = []
+    for part in parts:
+        reasons = [f"{count} {reason}" for reason, count in part.dropped.most_common(_MAX_REASONS)]
+        lines.append(f"{part.num_found:>9} {part.num_taken:>9}  {part.name} ({part.split})  {', '.join(reasons)}")
+    is_silent = not any(part.dropped for part in parts)
+    logger.log(
+        logging.INFO if is_silent else logging.WARNING,
+        "Rows:\n%s",
+        "\n".join([f"{'found':>9} {'taken':>9}  data set  dropped", *lines]),
+    )
 
 
 def _load_mixture(mixture: DatasetMixtureConfig, args: "ScriptArguments") -> DatasetDict:
     for entry in mixture.datasets:  # before the first one is loaded
         check_name(entry.layout, f"data set {entry.id!r} of the mixture")
         ReadInstruction.from_spec(entry.split)
-    parts = [_load_part(entry, mixture.seed, args) for entry in mixture.datasets]
-    parts = align_columns(
-        parts, {"prompt", args.dataset_prompt_column}, golds={"solution", args.dataset_solution_column}
-    )
+    loaded = [_load_part(entry, mixture.seed, args) for entry in mixture.datasets]
+    _log_taken([taken for _, taken in loaded])
+    parts = [rows for rows, _ in loaded]
     try:
-        combined = concatenate_datasets(parts).shuffle(seed=mixture.seed)
-    except ValueError as error:
+        combined = concatenate_datasets(_align(parts, args)).shuffle(seed=mixture.seed)
+    except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
         columns = {entry.id: part.column_names for entry, part in zip(mixture.datasets, parts, strict=True)}
-        differing = {
-            column: {mixture.datasets[place].id: str(kind) for place, kind in kinds.items()}
-            for column, kinds in differing_columns(parts).items()
-        }
         raise ValueError(
-            f"The data sets of the mixture do not fit together ({error}). Columns: {columns}. Types that differ: "
-            f"{differing}. Name those that you need by `columns`, in each entry; where a layout wrote one of them, "
-            "`layout: none` leaves the data as they are."
+            f"The data sets of the mixture do not fit together ({error}). Columns: {columns}. Name those that you "
+            "need by `columns`, in each entry; where a layout wrote one of them, `layout: none` leaves the data alone."
         ) from error
     for entry, part in zip(mixture.datasets, parts, strict=True):
         missing = sorted(set(combined.column_names) - set(part.column_names))
@@ -183,34 +196,32 @@ def _load_mixture(mixture: DatasetMixtureConfig, args: "ScriptArguments") -> Dat
             logger.info("Mixture: %s has no columns %s; they are null in its rows.", entry.id, missing)
     if mixture.test_split_size is None:
         return DatasetDict({"train": combined})
-    if len(combined) < 2:
-        raise ValueError("`test_split_size`: a mixture of 1 row leaves no row for training or for tests.")
     return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
 
 
-def _load_part(entry: DatasetConfig, seed: int, args: "ScriptArguments") -> Dataset:
+def _load_part(entry: DatasetConfig, seed: int, args: "ScriptArguments") -> tuple[Dataset, _Taken]:
     """Return the rows that a mixture takes of one data set.
 
     They depend on the entry and the seed alone, not on the other data sets or their order.
     """
     dataset = load_source(entry.id, entry.config, args.dataset_seed, entry.revision)
     layout = _layout_of(dataset, entry.split, entry.id, entry.layout, args)
-    rows = _take_mapped(dataset, entry.split, entry.id, layout, args)
+    rows, taken = _take_mapped(dataset, entry.split, entry.id, layout, args)
     if entry.columns is not None:
         where = f"data set {entry.id!r} of the mixture (name only columns of its own; those of others are null)"
         require_columns(rows, entry.columns, where)
         rows = rows.select_columns(entry.columns)
     if entry.domain is not None:
         rows = _set_domain(rows, entry.domain, entry.id)
-    if entry.weight is not None:  # 100 * 0.29 is a little below 29
-        rows = rows.shuffle(seed=seed).select(range(int(len(rows) * entry.weight + 1e-9)))
+    drawn = entry.num_drawn(len(rows))
+    if drawn is not None:
+        if len(rows) > drawn:
+            taken.dropped["not drawn"] = len(rows) - drawn
+        rows = rows.shuffle(seed=seed).select(range(drawn))
     if len(rows) == 0:
-        raise ValueError(
-            f"The mixture takes no row of {entry.id!r} (split {entry.split!r}, weight {entry.weight}): raise the "
-            "weight or leave the data set out."
-        )
-    logger.info("Mixture: %d rows of %s.", len(rows), entry.id)
-    return rows
+        raise ValueError(f"The mixture takes no row of {entry.id!r} (split {entry.split!r}): raise its share.")
+    taken.num_taken = len(rows)
+    return rows, taken
 
 
 def _set_domain(rows: Dataset, domain: str, name: str) -> Dataset:
@@ -228,6 +239,47 @@ def _set_domain(rows: Dataset, domain: str, name: str) -> Dataset:
             )
         rows = rows.remove_columns(_DOMAIN_COLUMN)
     return rows.add_column(_DOMAIN_COLUMN, [domain] * len(rows))
+
+
+def _align(parts: list[Dataset], args: "ScriptArguments") -> list[Dataset]:
+    """Return data sets whose common columns have one type each.
+
+    Raises:
+        pa.ArrowTypeError: There is none for a column.
+    """
+    text = Value("string")
+    for column in dict.fromkeys(name for part in parts for name in part.column_names):
+        kinds = {place: part.features[column] for place, part in enumerate(parts) if column in part.column_names}
+        texts = {place for place, kind in kinds.items() if kind in (text, Value("large_string"))}
+        for place in set(kinds) - texts if texts else ():
+            if column in ("solution", args.dataset_solution_column) and str(kinds[place].dtype).startswith("int"):
+                parts[place] = parts[place].cast_column(column, text)
+            elif column == _TESTS:
+                parts[place] = _rewritten(parts[place], column, json.dumps, text)
+        if column in ("prompt", args.dataset_prompt_column) and 0 < len(texts) < len(kinds):
+            for place in texts:
+                parts[place] = _rewritten(parts[place], column, _user_turn, _CHAT)
+    schema = pa.unify_schemas([part.features.arrow_schema for part in parts], promote_options="permissive")
+    common = Features.from_arrow_schema(schema.remove_metadata())
+    for place, part in enumerate(parts):
+        for column in part.column_names:
+            if part.features.arrow_schema.field(column).type != schema.field(column).type:
+                parts[place] = parts[place].cast_column(column, common[column])
+    return parts
+
+
+def _rewritten(rows: Dataset, column: str, change: Any, kind: Any) -> Dataset:
+    features = Features({**rows.features, column: kind})
+    changed = {"column": column, "change": change}
+    return rows.map(_change, batched=True, features=features, fn_kwargs=changed, desc=f"Column {column}")
+
+
+def _change(batch: dict[str, list[Any]], column: str, change: Any) -> dict[str, list[Any]]:
+    return {column: [None if value is None else change(value) for value in batch[column]]}
+
+
+def _user_turn(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
 
 
 def require_split(dataset: DatasetDict, split: str, purpose: str) -> Dataset:

@@ -21,7 +21,7 @@ from typing import Any
 
 from open_r1.data.benchmarks import Benchmark
 from open_r1.data.card import source_commit
-from open_r1.data.places import refuse_file
+from open_r1.data.folder import refuse_file
 from open_r1.evaluation.asking_log import read_commits, read_servers
 from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
 from open_r1.evaluation.direct import Asked, Question, ask, put_journal_aside

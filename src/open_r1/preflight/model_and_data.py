@@ -15,8 +15,7 @@ from trl import ModelConfig
 
 from open_r1.configs.datasets import DatasetMixtureConfig
 from open_r1.configs.training import DistillConfig, GRPOConfig, ScriptArguments, SFTConfig, TrainingConfig
-from open_r1.data.card import read_card
-from open_r1.data.contamination import count_flagged, flag_columns
+from open_r1.data.card import count_flagged, flag_columns, read_card
 from open_r1.models import dtype_asked_for, find_model, load_config, refuse_frozen_tokens, refuse_lost_steps
 
 logger = logging.getLogger(__name__)
