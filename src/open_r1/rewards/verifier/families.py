@@ -188,8 +188,8 @@ def with_same_arguments(gold: Relation, answer: Relation) -> Relation:
 def _arguments(left: Node) -> tuple[str, tuple[Symbol, ...]] | None:
     """Return the name and the distinct variables of f(x, y) or a_n; None for other left sides."""
     if isinstance(left, Symbol):
-        name, sign, index = left.name.partition("_")
-        return (name, (Symbol(index),)) if sign and index.isalpha() and len(index) == 1 else None
+        name, _, index = left.name.partition("_")
+        return (name, (Symbol(index),)) if index.islower() and len(index) == 1 else None
     if not isinstance(left, Call) or not is_name(left):
         return None
     symbols = tuple(part for part in left.arguments if isinstance(part, Symbol) and part.name.islower())

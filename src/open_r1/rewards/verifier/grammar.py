@@ -6,9 +6,10 @@ A run of digits is one number (`x^12`, `\sqrt12`) except after `\frac` (`\frac12
 """
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import count
 
-from open_r1.rewards.verifier.rows import read_rows
 from open_r1.rewards.verifier.tokens import (
     ACCENTS,
     ALL_FUNCTIONS,
@@ -18,10 +19,12 @@ from open_r1.rewards.verifier.tokens import (
     FENCES,
     FUNCTIONS,
     GREEK,
+    MATRICES,
     RELATIONS,
     SEPARATORS,
     Token,
     UnreadableError,
+    split_tokens,
 )
 from open_r1.rewards.verifier.tree import (
     EMPTY_SET,
@@ -54,10 +57,8 @@ from open_r1.rewards.verifier.tree import (
 
 MAX_DEPTH = 40
 _MAX_POSTFIXES = 10
-# Parts of a union, plus-minus signs of a sum: both nest as deep as they are long.
+# Parts of a union, terms of a sum, factors of a product: trees that are as deep as these are many.
 _MAX_CHAIN = 100
-# Longer sums and products become trees of little depth.
-_LONG_CHAIN = 12
 _OPENING, _CLOSING = ("(", "[", "{", "set{"), (")", "]", "}", "set}")
 _CLOSING_OF = dict(zip(_OPENING, _CLOSING, strict=True))
 _STARTS_OF_FACTORS = (
@@ -65,6 +66,13 @@ _STARTS_OF_FACTORS = (
 )
 _MARK_OF_FUNCTION = re.compile(r"(?:'+|\^\{-1\})(?=\()")
 _SIGN_OF_SET = re.compile(r"[\^_]\{?([+*-])\}?")
+_SYSTEMS = frozenset(["cases", "rcases", "dcases", "array"]) | MATRICES
+# In these "&" says only what stands below what.
+_ALIGNED = frozenset(["aligned", "align", "gathered", "gather", "split", "eqnarray", "equation"])
+_CONDITIONS = frozenset(["if", "for", "when", "where", "as"])
+_OTHERWISE = frozenset(["otherwise", "else"])
+# Around inner environments and arguments.
+_INNER = ("begin:", "{"), ("end:", "}")
 _DIFFERENTIALS = (Symbol("d"), Symbol("partial"))
 
 
@@ -130,6 +138,13 @@ class _Parser:
             self.advance()
         return is_here
 
+    def negates(self) -> bool:
+        """Move past plus and minus signs; return whether they make what follows negative."""
+        is_negative = False
+        while self.at("-", "+"):
+            is_negative ^= self.advance().text == "-"
+        return is_negative
+
     def inner_tokens(self, opening: str, closing: str) -> list[Token]:
         """Return the tokens up to the one that closes what was opened before, and move past it."""
         start, depth = self.place, 1
@@ -179,17 +194,17 @@ class _Parser:
     def items(self) -> Node:
         """Read relations separated by commas, "and", "or"."""
         items, joints = [self.relation()], set()
-        while self.here.text in SEPARATORS and self.here.kind != "word":
-            while self.here.text in SEPARATORS and self.here.kind != "word":
-                joints.add(self.advance().text)
-            items.append(self.relation())
+        while self.at(*SEPARATORS):
+            joints.add(self.advance().text)
+            if not self.at(*SEPARATORS):
+                items.append(self.relation())
         if len(items) == 1:
             return items[0]
         return Several("set" if "lor" in joints else "both" if "land" in joints else "list", tuple(items))
 
     def relation(self) -> Node:
         sides, signs = [self.union()], []
-        while self.here.kind in ("sign", "command") and self.here.text in RELATIONS:
+        while self.at(*RELATIONS):
             signs.append(self.advance().text)
             sides.append(self.union())
         if self.skip("pmod"):
@@ -198,58 +213,46 @@ class _Parser:
         return Relation(tuple(sides), tuple(signs)) if signs else sides[0]
 
     def union(self) -> Node:
-        left, num_parts = self.sum(), 1
+        left, parts = self.sum(), count(1)
         while self.at("cup", "cap", "setminus"):
             operator = self.advance().text
             left = Combined(left, self.sum(), operator)
-            num_parts += 1
-            if num_parts > _MAX_CHAIN:
-                raise UnreadableError("a union of too many parts")
+            _check_length(parts)
         return left
 
     # Operators.
 
     def sum(self) -> Node:
-        left, terms, num_both = self.signed(), 1, 0
+        left, terms = self.signed(), count(1)
         while self.at("+", "-", "pm", "mp"):
             sign = self.advance().text
-            terms += 1
-            num_both += sign in ("pm", "mp")
-            if num_both > _MAX_CHAIN:
-                raise UnreadableError("too many plus-minus signs")
             right = self.product()
+            _check_length(terms)
             if sign in ("pm", "mp"):
                 left = PlusMinus(left, right, sign)
             else:
                 left = Add(left, right if sign == "+" else Neg(right))
-        return _balance(left, Add) if terms > _LONG_CHAIN else left
+        return left
 
     def signed(self) -> Node:
-        is_negative, both = False, ""
-        while self.at("+", "-", "pm", "mp"):
-            sign = self.advance().text
-            is_negative ^= sign == "-"
-            both = sign if sign in ("pm", "mp") else both
+        is_negative, both = self.negates(), ""
+        while self.at("pm", "mp"):
+            both = self.advance().text
+            is_negative ^= self.negates()
         tree = self.product()
         if is_negative:
             tree = _multiply(Mul, Number(Fraction(-1)), tree) if isinstance(tree, Matrix) else Neg(tree)
         return PlusMinus(None, tree, both) if both else tree
 
     def product(self) -> Node:
-        left, factors = self.power(), 1
-        while True:
-            factors += 1
-            if self.at("*", "/"):
-                kind = Mul if self.advance().text == "*" else Div
-                is_negative = False
-                while self.at("-", "+"):
-                    is_negative ^= self.advance().text == "-"
-                right = self.power()
-                left = _multiply(kind, left, Neg(right) if is_negative else right)
-            elif self.starts_factor():
-                left = _multiply(Mul, left, self.power())
-            else:
-                return _balance(left, Mul) if factors > _LONG_CHAIN else left
+        left, factors = self.power(), count(1)
+        while self.at("*", "/") or self.starts_factor():
+            _check_length(factors)
+            kind = Div if self.at("/") else Mul
+            is_negative = self.skip("*", "/") and self.negates()
+            right = self.power()
+            left = _multiply(kind, left, Neg(right) if is_negative else right)
+        return left
 
     def starts_factor(self) -> bool:
         """Whether the next token multiplies what stands before it without a sign."""
@@ -288,9 +291,7 @@ class _Parser:
             if self.texts(len(degree)) == degree:
                 self.move_to(self.place + len(degree))
                 return Degrees(base)
-        is_negative = False
-        while self.at("-", "+"):
-            is_negative ^= self.advance().text == "-"
+        is_negative = self.negates()
         power = self.atom() if self.at("{", "(") or self.here.kind != "command" else self.power()
         if self.skip("^"):
             self.go_deeper()
@@ -340,20 +341,16 @@ class _Parser:
 
     def proper_fraction(self) -> Fraction:
         """Read the fraction of a mixed number: `1\\frac12`, "1 1/2"; 0 where none follows."""
-        start = self.place
-        parts: list[str] = []
+        start, parts = self.place, self.texts(3)
         if self.skip("frac"):
-            arguments = self.argument_tokens(), self.argument_tokens()
-            parts = [argument[0].text for argument in arguments if len(argument) == 1]
-        elif self.here.kind == "number" and self.here.is_spaced:
-            top, sign, bottom = [*self.tokens[start : start + 3], END, END][:3]
-            if sign.text == "/" and bottom.kind == "number":
-                parts = [top.text, bottom.text]
-                self.move_to(start + 3)
+            parts = ["".join(token.text for token in self.argument_tokens()) for _ in range(2)]
+        elif self.here.kind == "number" and self.here.is_spaced and parts[1:2] == ["/"]:
+            self.move_to(start + 3)
+            del parts[1]
         if len(parts) == 2 and all(part.isdigit() for part in parts):
-            top_value, bottom_value = (_to_int(part) for part in parts)
-            if 0 < top_value < bottom_value:
-                return Fraction(top_value, bottom_value)
+            top, bottom = map(_to_int, parts)
+            if 0 < top < bottom:
+                return Fraction(top, bottom)
         self.move_to(start)
         return Fraction(0)
 
@@ -370,7 +367,7 @@ class _Parser:
             return Symbol(name + self.subscript())
         if name in ("e", "i"):
             return Constant(name)
-        return (name == "P" and self.probability(need_equation=True)) or Symbol(name)
+        return Symbol(name)
 
     def at_definition(self) -> bool:
         """Whether a letter names a function, as in "P(x) = x^2"."""
@@ -396,23 +393,6 @@ class _Parser:
                 sign += "".join(token.text for token in tokens)
             written += sign
         return written
-
-    def probability(self, *, need_equation: bool) -> Node | None:
-        """Read P(A|B) with what is in its brackets as a name; None where there are none."""
-        if not self.at("(", "["):
-            return None
-        depth = 0
-        for place in range(self.place, len(self.tokens)):
-            text = self.tokens[place].text
-            depth += (text in ("(", "[")) - (text in (")", "]"))
-            if depth == 0:
-                break
-        following = [token.text for token in self.tokens[place + 1 : place + 2]]
-        if depth or (need_equation and following != ["="]):
-            return None
-        event = " ".join(token.text for token in self.tokens[self.place + 1 : place])
-        self.move_to(place + 1)
-        return Call("P", (Symbol(event),))
 
     def argument(self) -> Node:
         """Read a LaTeX argument as a formula."""
@@ -526,10 +506,6 @@ class _Parser:
 
     def collection(self, name: str) -> Node:
         """Read a set in braces, a vector in angle brackets, a matrix, or a set of numbers."""
-        if name in ("Pr", "set:P"):
-            found = self.probability(need_equation=False)
-            if found is not None:
-                return found
         if name.startswith("set:"):
             return self.number_set(name.removeprefix("set:"))
         if name in ("angle", "triangle"):
@@ -576,13 +552,83 @@ class _Parser:
         return Several("set", _items(tree)) if condition is None else SuchThat(tree, condition)
 
     def environment(self, name: str) -> Node:
-        r"""Read from behind `\begin{...}` to its end."""
+        r"""Read the rows from behind `\begin{...}` to its end.
+
+        A system is all of its rows ("both"), a function by cases the set of its pairs (value, condition).
+        """
         if name == "array" and self.at("{"):
             self.argument_tokens()
-        rows = self.inner_tokens("begin:", "end:")
+        tokens = self.inner_tokens("begin:", "end:")
         if self.tokens[self.place - 1].text != f"end:{name}":
             raise UnreadableError("environments that don't match")
-        return read_rows(name.rstrip("*"), rows, self.parse_inner)
+        name = name.rstrip("*")
+        if name not in _SYSTEMS | _ALIGNED:
+            raise UnreadableError(f"unknown environment {name!r}")
+        rows: list[list[list[Token]]] = []
+        for part in split_tokens(tokens, "\\", *_INNER):
+            row = _cells(part, is_aligned=name in _ALIGNED)
+            if row and rows and len(row) == len(rows[-1]) == 1 and row[0][0].text in RELATIONS:
+                # "= 7" goes on with the row before.
+                rows[-1] = [rows[-1][0] + row[0]]
+            elif row:
+                rows.append(row)
+        return _matrix(name, [_with_condition(tuple(map(self.parse_inner, row))) for row in rows])
+
+
+def _check_length(parts: Iterator[int]) -> None:
+    if next(parts) > _MAX_CHAIN:
+        raise UnreadableError("a formula of too many parts")
+
+
+def _cells(tokens: list[Token], *, is_aligned: bool) -> list[list[Token]]:
+    """Return the cells of a row; "x & = & 1" is one, "x^2 if x > 0" two."""
+    cells = [_trim(cell) for part in split_tokens(tokens, "&", *_INNER) for cell in _split_words(part)]
+    cells = [cell for cell in cells if cell]
+    is_one = is_aligned or any(cell[place].text in RELATIONS for cell in cells for place in (0, -1))
+    return [[token for cell in cells for token in cell]] if is_one and cells else cells
+
+
+def _split_words(tokens: list[Token]) -> list[list[Token]]:
+    for place, token in enumerate(tokens):
+        if token.kind == "word" and token.text.casefold() in _CONDITIONS:
+            return [tokens[:place], tokens[place + 1 :]]
+        if token.kind == "word" and token.text.casefold() in _OTHERWISE:
+            return [tokens[:place], [token._replace(text="otherwise")]]
+    return [tokens]
+
+
+def _trim(cell: list[Token]) -> list[Token]:
+    """Return a cell without the comma or period at its end."""
+    cell = [token for token in cell if token.text not in ("hline", "quad")]
+    while cell and cell[-1].text in (",", ";", "."):
+        cell.pop()
+    if cell and cell[-1].kind == "number":
+        cell[-1] = cell[-1]._replace(text=cell[-1].text.removesuffix("."))
+    return cell
+
+
+def _with_condition(row: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Return "x^2, x > 0" in one cell as a value and its condition."""
+    match row:
+        case (Several("list", (value, Relation() as condition)),) if not isinstance(value, Relation):
+            return value, condition
+    return row
+
+
+def _matrix(name: str, rows: list[tuple[Node, ...]]) -> Node:
+    """Return what an environment's rows are: a system, a function by cases, or a matrix."""
+    parts = tuple(part for row in rows for part in row)
+    if len(parts) == len(rows) > 0:
+        if len(parts) == 1 and isinstance(parts[0], Relation):
+            return parts[0]
+        is_system = name not in MATRICES | {"array"} or all(isinstance(part, Relation) for part in parts)
+        return Several("both", parts) if is_system else Matrix(tuple(rows))
+    is_by_cases = (len(row) == 2 and isinstance(row[1], (Relation, Word)) for row in rows)
+    if rows and all(is_by_cases) and not any(isinstance(row[0], Relation) for row in rows):
+        return Several("set", tuple(Bracket("(", ")", row) for row in rows))
+    if not rows or any(isinstance(part, (Relation, Several, Word)) for part in parts):
+        raise UnreadableError("rows that are neither a matrix nor cases")
+    return Matrix(tuple(rows))
 
 
 def _items(tree: Node) -> tuple[Node, ...]:
@@ -606,17 +652,3 @@ def _scaled(factor: Node, entry: Node) -> Node:
     if isinstance(factor, Number) and isinstance(entry, Number):
         return Number(factor.value * entry.value)
     return Mul(factor, entry)
-
-
-def _balance(tree: Node, kind: type[Add] | type[Mul]) -> Node:
-    """Return a long sum or product as a tree of little depth."""
-    parts: list[Node] = []
-    while isinstance(tree, kind) or (kind is Mul and isinstance(tree, Div)):
-        parts.append(Div(ONE, tree.right) if isinstance(tree, Div) else tree.right)
-        tree = tree.left
-    parts.append(tree)
-    parts.reverse()
-    while len(parts) > 1:
-        pairs: list[Node] = [kind(*parts[place : place + 2]) for place in range(0, len(parts) - 1, 2)]
-        parts = pairs + (parts[-1:] if len(parts) % 2 else [])
-    return parts[0]

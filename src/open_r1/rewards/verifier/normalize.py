@@ -301,6 +301,8 @@ _PERIOD_WITH_DOTS = re.compile(
     r"([-+]?[0-9]{0,9}\.[0-9]{0,9}?)([0-9]{1,6}?)\2{2,12}\s?(?:\\(?:[lc]?dots|dotsc)|\.\.\.|\u2026)"
 )
 _MAX_DECIMAL_CHARS = 60
+# The event in P(A|B) = 1/3 is a name: P_{A|B}.
+_PROBABILITY = re.compile(r"(?<![A-Za-z\\])(?:\\Pr|\\mathbb\s?\{?P\}?|P)\s?[(\[]([^()\[\]]{1,60})[)\]](?=\s?=)")
 _RATIO = re.compile(r"([0-9]{1,9})\s{0,3}(?:\\text\s{0,3}\{\s{0,3}to\s{0,3}\}|to)\s{0,3}([0-9]{1,9})")
 _REALS_WITHOUT = re.compile(r"(\\mathbb\s?(?:\{\s?R\s?\}|R))\s{0,3}-\s{0,3}(?=\\\{)")
 _TEXT_FUNCTION = re.compile(rf"{_NAME}\{{\s{{0,3}}((?:arc)?(?:sin|cos|tan|cot|tg|ctg)|ln|log|cis)\s{{0,3}}\}}")
@@ -320,6 +322,8 @@ def respell(text: str) -> str:
         text = _respell_commands(text)
     if "^" in text or "_" in text:
         text = _respell_scripts(text)
+    if "P" in text:
+        text = _PROBABILITY.sub(r"P_{\1}", text)
     if "{" in text:
         text = _BRACED_SIGN.sub(r"\1", text)
     text = _RATIO.sub(r"\1:\2", text) if _RATIO.fullmatch(text) else text
