@@ -15,7 +15,6 @@ from open_r1.rewards.verifier.tokens import (
     TEXT_CLOSE,
     TEXT_OPEN,
     TWO_LETTER_WORDS,
-    Token,
     UnreadableError,
     split_tokens,
     tokenize,
@@ -37,7 +36,6 @@ from open_r1.rewards.verifier.tree import (
     Ratio,
     Reading,
     Several,
-    Symbol,
     Words,
 )
 
@@ -59,7 +57,6 @@ _CHOICE_WITH_TEXT = re.compile(
 )
 _CHOICES = frozenset("ABCDEFGHIJ")
 _CHOICE_LETTER = r"(?:\([A-J]\)|[A-J](?![A-Za-z])[).:]?)"
-_CHOICE_LIST = re.compile(rf"{_CHOICE_LETTER}(?:[\s,;/&]+(?:(?:or|and)\s*)?{_CHOICE_LETTER})+")
 # What follows a letter that isn't the text of its choice: "or (C)", "12 (C) 13", "is wrong".
 _OTHER_CHOICE = re.compile(
     r"(?:or|and|,|;|/|&)(?![A-Za-z])|(?:.*[^A-Za-z(])?(?:\([A-J]\)|[A-J][).:])|[A-J]$"
@@ -73,7 +70,6 @@ _BASE = re.compile(
 )
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _BASE_NAMES |= {"twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "hex": 16, "bin": 2, "oct": 8, "dec": 10}
-_PREFIXED_DIGITS = re.compile(r"0([bxo])([0-9A-Fa-f]+)")
 
 _CLOCK = re.compile(
     r"(?:at )?([01]?[0-9]|2[0-4])(?::([0-5][0-9]))?\s*(?:([ap])\.?\s?m\.?|noon|o'clock)?(?: sharp)?", re.IGNORECASE
@@ -210,8 +206,6 @@ def _read(text: str) -> Reading:
     if not plain:
         raise UnreadableError("blank")
     node = _read_parts(plain) or _read_choice(plain) or _read_statements(plain)
-    if node is None and _CHOICE_LIST.fullmatch(plain) and ("(" in plain or ")" in plain):
-        node = Several("list", tuple(map(Symbol, re.findall(r"\b[A-J]\b", plain))))
     return Reading(normal, node or _read_value(normal, plain))
 
 
@@ -319,20 +313,12 @@ def _read_formula(normal: str) -> Node:
     equals = [place for place, token in enumerate(tokens) if token.text == "=" and token.kind == "sign"]
     head, tail = (tokens[: equals[0]], tokens[equals[0] + 1 :]) if len(equals) == 1 else ([], tokens)
     parts, names = (split_tokens(part, ":", ("(", "[", "{", "set{"), (")", "]", "}", "set}")) for part in (tail, head))
-    if len(parts) == 1 or not _is_label(head):
+    if len(parts) == 1:
         return read_quantity(tokens)
     if all(token.kind == "word" for token in parts[0]):
         # A label: "Total: 12".
         return read_quantity(tail[len(parts[0]) + 1 :])
     return Ratio(tuple(map(parse, parts)), tuple(map(parse, names)) if len(names) == len(parts) else ())
-
-
-def _is_label(tokens: list[Token]) -> bool:
-    """Whether tokens hold no number but in a subscript."""
-    before = ["", "", *(token.text for token in tokens)]
-    return not any(
-        token.kind == "number" and "_" not in before[place : place + 2] for place, token in enumerate(tokens)
-    )
 
 
 @lru_cache(maxsize=1_024)
@@ -396,9 +382,6 @@ def _read_digits(plain: str) -> Digits | None:
         number = _BASE_NAMES.get(base) if base.isalpha() else int(base)
         if number is not None and 2 <= number <= 36 and _has_base(found.group(1), number):
             return Digits(found.group(1).lstrip("0").upper() or "0", number)
-    found = _PREFIXED_DIGITS.fullmatch(plain)
-    if found:
-        return Digits(found.group(2).lstrip("0").upper() or "0", {"b": 2, "o": 8, "x": 16}[found.group(1)])
     return None
 
 

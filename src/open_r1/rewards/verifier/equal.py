@@ -47,7 +47,6 @@ from open_r1.rewards.verifier.tree import (
 from open_r1.rewards.verifier.units import CURRENCIES, DEGREE, RADIAN, Unit, find_unit
 from open_r1.rewards.verifier.value import FormulaError, plain_value
 
-_JOINTS = re.compile(r"\s*(?:,|;|、|\band\b|\bor\b)\s*(?:\band\b\s*|\bor\b\s*)?")
 _DIGITS = re.compile(r"[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?")
 _NO_LETTER = re.compile(f"[,、{TEXT_OPEN}{TEXT_CLOSE}]")
 # A, D and AD.
@@ -117,10 +116,9 @@ def _equal_words(gold: Reading, answer: Reading) -> bool:
     one, other = gold.node.text, answer.node.text
     if one == other:
         return True
-    if any(short in _EXPLAINED and _EXPLAINED[short].fullmatch(long) for short, long in ((one, other), (other, one))):
-        return True
-    parts = [sorted(filter(None, _JOINTS.split(words))) for words in (one, other)]
-    return len(parts[0]) > 1 and parts[0] == parts[1]
+    return any(
+        short in _EXPLAINED and _EXPLAINED[short].fullmatch(long) for short, long in ((one, other), (other, one))
+    )
 
 
 def _equal_letters(gold: str, answer: str) -> bool:

@@ -139,7 +139,6 @@ _NEXT_PART = re.compile(rf"\s{{0,3}}[（(]{_LABEL}[)）]")
 _MONEY = r"\d[\d,.]{0,30}\s{1,3}[A-Za-z]{2}"
 _FORMULA = rf"(?:\$\$.+?\$\$|\$(?!{_MONEY})(?:\\.|[^$\\\n]|\n(?!\s*\n))+\$|\\\(.+?\\\)|\\\[.+?\\\])"
 _FORMULAS = re.compile(rf"{_FORMULA}(?:\s{{0,3}}(?:,\s{{0,3}})?(?:,|and|or)\s{{0,3}}{_FORMULA})*", re.DOTALL)
-_FILLER = re.compile(r"(?:therefore|thus|hence|simply|just|clearly|then)\b,?\s*", re.IGNORECASE)
 # A column of lists that was written as text: ['5'].
 _LISTED = re.compile(r"\s{0,3}\[\s{0,3}(['\"])([^'\"]{1,10000})\1\s{0,3}\]\s{0,3}")
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)\*\*")
@@ -527,13 +526,11 @@ def _last_phrase(text: str) -> str | None:
     if bold:
         return bold.group(1).strip(" .") or None
     tail = tail.lstrip(" \t\n*:")
-    filler = _FILLER.match(tail)
-    tail = tail[filler.end() :] if filler else tail
     formulas = _FORMULAS.match(tail)
     if formulas:
         return formulas.group()
     has_parts = _NEXT_PART.match(tail) is not None
-    stops = (end for end in _PHRASE_END.finditer(tail) if not (has_parts and _NEXT_PART.match(tail, end.end())))
-    end = next(stops, None)
+    ends = (end for end in _PHRASE_END.finditer(tail) if not (has_parts and _NEXT_PART.match(tail, end.end())))
+    end = next(ends, None)
     found = tail[: end.start() if end else len(tail)].strip(" *")
     return _value_of_sentence(found) or found or None

@@ -11,7 +11,6 @@ from functools import reduce
 
 from open_r1.rewards.verifier.regions import is_domain
 from open_r1.rewards.verifier.tree import (
-    EULER,
     ZERO,
     Add,
     Call,
@@ -207,16 +206,7 @@ def equal_with_constants(gold: Node, answer: Node) -> bool:
         for low, capital in numbered.items():
             answer = replaced(answer, low, capital)
         return equal_values(gold, answer)
-    own = {name for name in names - others if isinstance(name, Symbol) and name.name in _CONSTANT_NAMES}
-    other = {name for name in others - names if isinstance(name, Symbol) and name.name in _ADDED_NAMES}
-    is_factor = len(own) == 1 and len(other) == 1 and EULER in walk(gold) and not _is_in_call(gold, own)
-    if is_factor and names & others and equal_values(gold, replaced(answer, other.pop(), own.pop())):
-        return True
     return _equal_but_for_added(gold, answer)
-
-
-def _is_in_call(node: Node, names: set[Symbol]) -> bool:
-    return any(isinstance(part, Call) and names & names_in(part) for part in walk(node))
 
 
 def _equal_but_for_added(gold: Node, answer: Node) -> bool:

@@ -572,7 +572,7 @@ class _Parser:
                 rows[-1] = [rows[-1][0] + row[0]]
             elif row:
                 rows.append(row)
-        return _matrix(name, [_with_condition(tuple(map(self.parse_inner, row))) for row in rows])
+        return _matrix(name, [tuple(map(self.parse_inner, row)) for row in rows])
 
 
 def _check_length(parts: Iterator[int]) -> None:
@@ -605,14 +605,6 @@ def _trim(cell: list[Token]) -> list[Token]:
     if cell and cell[-1].kind == "number":
         cell[-1] = cell[-1]._replace(text=cell[-1].text.removesuffix("."))
     return cell
-
-
-def _with_condition(row: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Return "x^2, x > 0" in one cell as a value and its condition."""
-    match row:
-        case (Several("list", (value, Relation() as condition)),) if not isinstance(value, Relation):
-            return value, condition
-    return row
 
 
 def _matrix(name: str, rows: list[tuple[Node, ...]]) -> Node:
