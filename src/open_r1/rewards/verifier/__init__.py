@@ -12,7 +12,7 @@ Every reward, filter and evaluation that needs a correct answer calls `verify` o
 | echo            | 0.0    | it is a formula of the prompt and not the gold's own text (`echo`)                     |
 | unverifiable | None   | the gold is blank, undefined, too large, or can't be read                              |
 
-What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/verifier` test it:
+What is equal (`equal`); thousands of pairs in `assets/benchmarks/verifier` test it:
 
 | Pair                | Decision                                                                                     |
 |---------------------|----------------------------------------------------------------------------------------------|

@@ -33,7 +33,6 @@ _INTEGER_SETS = frozenset(["Z", "Z+", "N"])
 # N holds 0 for some and not for others.
 _SAME_SETS = {"N": "Z+"}
 # The integers of a family without "in Z", and constants that stand for any number.
-_FAMILY_NAMES = frozenset("klmn")
 _INTEGER_NAMES = frozenset("ijklmnpqt")
 _CONSTANT_NAMES = frozenset(["C", "C_1", "C_0"])
 _NUMBERED_CONSTANTS = [Symbol(f"C_{number}") for number in range(1, 5)]

@@ -268,9 +268,21 @@ def judge_texts(gold: str, answer: str | None) -> JudgedAnswer:
     try:
         reading = _read_gold(gold)
     except _FAILURES as error:
-        answer_read = None if answer is None else cut(answer)
-        return JudgedAnswer(Verdict.UNVERIFIABLE, cut(gold), answer_read, f"the gold can't be judged: {error}")
-    return _judge_by(reading, answer)
+        return JudgedAnswer(
+            Verdict.UNVERIFIABLE, cut(gold), answer and cut(answer), f"the gold can't be judged: {error}"
+        )
+    if answer is None:
+        return JudgedAnswer(Verdict.NO_ANSWER, show(reading), None, "no answer")
+    is_equal, answer_read = False, cut(answer)
+    try:
+        with limited_to(MAX_STEPS):
+            found = read(answer)
+        answer_read = show(found)
+        with limited_to(MAX_STEPS):
+            is_equal, rule = equal_readings(reading, found)
+    except _FAILURES as error:
+        rule = f"the answer can't be read or compared: {error}"
+    return JudgedAnswer(Verdict.RIGHT if is_equal else Verdict.WRONG, show(reading), answer_read, rule)
 
 
 def _is_decimal(text: str) -> bool:
@@ -311,19 +323,3 @@ def _check(node: Node) -> None:
     elif not isinstance(node, Choice):
         for part in parts_of(node):
             _check(part)
-
-
-def _judge_by(gold: Reading, answer: str | None) -> JudgedAnswer:
-    if answer is None:
-        return JudgedAnswer(Verdict.NO_ANSWER, show(gold), None, "no answer")
-    try:
-        with limited_to(MAX_STEPS):
-            reading = read(answer)
-    except _FAILURES as error:
-        return JudgedAnswer(Verdict.WRONG, show(gold), cut(answer), f"the answer can't be read: {error}")
-    try:
-        with limited_to(MAX_STEPS):
-            is_equal, rule = equal_readings(gold, reading)
-    except _FAILURES as error:
-        is_equal, rule = False, f"too much to compare: {error}"
-    return JudgedAnswer(Verdict.RIGHT if is_equal else Verdict.WRONG, show(gold), show(reading), rule)

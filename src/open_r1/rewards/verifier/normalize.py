@@ -254,7 +254,6 @@ def _spell(char: str) -> str:
 # Older and regional notations: `{\bf B}`, `{3 \over 4}`, `C_5^2`, `30^o`. Every pattern takes linear time.
 
 _ARGUMENT = r"(?:\{\s*([^{}]{1,20}?)\s*\}|([0-9A-Za-z]))"
-_SPACES = r"(?:\\[ ,;]|\s|~){0,5}"
 _NAME = r"\\(?:text|mathrm|rm|operatorname)\s{0,3}"
 
 _COLOUR = re.compile(r"\\(?:text)?color(?:box)?\s{0,3}(?:\[[a-zA-Z]{1,20}\])?\s{0,3}\{[^{}]{1,40}\}")
