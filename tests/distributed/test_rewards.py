@@ -46,8 +46,7 @@ def test_process_without_rows_of_the_domain_waits_for_nobody(tmp_path):
     assert rows["accuracy_reward"].notna().equals(golds)
 
 
-def test_sandbox_that_is_gone_for_both_processes_stops_them_after_two_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("open_r1.sandbox.router_server.RETRY_AFTER_S", 0)
+def test_sandbox_that_is_gone_for_both_processes_stops_them_after_two_batches(tmp_path):
     coder = build_coder(tmp_path / "coder")
     data = write_rows(tmp_path / "train.jsonl", [{**PROBLEM, "gold_standard_solution": OTHER_GOLD}] * 32)
     settings = {

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import uvicorn
 
 from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, run_coroutine, wire
 from open_r1.sandbox.router import RouterSandbox
@@ -26,8 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def serve(sandbox: Sandbox, **options) -> Iterator[str]:
     """A router in a thread; yields its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(Router(sandbox, **options).app(), log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = Router(sandbox, **options).server(grace_s=1)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
@@ -72,7 +70,7 @@ def start(*words: str, script: str = "sandbox_router.py", **variables: str) -> s
 def sent(address: str, request: RunRequest) -> Iterator[socket.socket]:
     """A connection on which a request is under way; hangs up at the end."""
     host, _, port = address.partition(":")
-    body = json.dumps(wire.request_to_json(request)).encode()
+    body = json.dumps(wire.to_json(request)).encode()
     head = f"POST /run HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
     head = f"{head}Content-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection((host, int(port))) as connection:

@@ -263,12 +263,6 @@ class Counting(LocalSandbox):
         return await super().run(request, *rest)
 
 
-@pytest.fixture(autouse=True)
-def impatient_clients(monkeypatch):
-    """Let clients of a router whose sandbox failed try again at once."""
-    monkeypatch.setattr("open_r1.sandbox.router_server.RETRY_AFTER_S", 0)
-
-
 @pytest.fixture
 def behind() -> Counting:
     return Counting()

@@ -138,7 +138,7 @@ CALLS = {"call", "plain"}
 @pytest.fixture
 def impatient(monkeypatch):
     """Let a Piston that failed be asked again at once, however patient those are who wait for it."""
-    monkeypatch.setattr("open_r1.sandbox.piston_endpoints.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("open_r1.sandbox.piston.FIRST_PAUSE_S", 0.01)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ from tests.integration.conformance import (
 )
 from tests.integration.fakes.clouds import CLOUDS
 from tests.integration.fakes.fusion_server import fusion_server
-from tests.integration.fakes.piston_server import piston_server
+from tests.integration.fakes.piston_server import PistonServer
 from tests.integration.routers import serve
 
 PROVIDERS = ("bwrap", "landlock", "router", "piston", "piston-head", "fusion", "e2b", "morph")
@@ -67,8 +67,8 @@ def open_provider(name: str) -> Iterator[Sandbox]:
             yield sandbox
     else:
         version = "head" if name == "piston-head" else "v3.1.1"
-        with piston_server(version=version, output_max_size=1 << 20) as url:
-            yield PistonSandbox([url], places_each=4)
+        with PistonServer(version=version, output_max_size=1 << 20) as server:
+            yield PistonSandbox([server.url], places_each=4)
 
 
 @dataclass

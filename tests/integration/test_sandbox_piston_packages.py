@@ -147,7 +147,7 @@ def test_package_gets_its_spare_seconds_and_the_memory_limit_in_bytes():
 
 @pytest.mark.parametrize("trouble", ["empty_500", "overload", "not_piston"])
 def test_package_that_fails_is_an_error_and_no_score(trouble, monkeypatch):
-    monkeypatch.setattr("open_r1.sandbox.piston_endpoints.FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr("open_r1.sandbox.piston.FIRST_PAUSE_S", 0.02)
     with PistonServer(runtimes=("cms_ioi",), trouble=trouble) as server:
         sandbox = PistonSandbox([server.url])
         with pytest.raises(SandboxError):

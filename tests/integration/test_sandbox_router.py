@@ -2,8 +2,11 @@
 """The router in front of local boxes, over real HTTP: who gets in, how much, and whose failure an error is."""
 
 import asyncio
+import contextlib
+import http.server
 import json
-import multiprocessing
+import math
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +15,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from open_r1.rewards import code_reward
 from open_r1.sandbox import (
-    Outcome,
     ProgramInput,
     RunRequest,
     SandboxError,
@@ -38,24 +41,17 @@ FOREVER = "import time\nwhile True: time.sleep(1)"
 
 
 class Held(LocalSandbox):
-    """A provider whose runs begin when it's let go."""
+    """A provider whose runs begin when it's let go, and fail while `num_failures` are left."""
+
+    num_failures = 0
 
     def __init__(self):
         super().__init__()
         self.go = threading.Event()
 
-    async def run(self, *args):
+    async def run(self, request, *rest):
         while not self.go.is_set():
             await asyncio.sleep(0.01)
-        return await super().run(*args)
-
-
-class OutOfOrder(LocalSandbox):
-    """A provider with outages: the next `num_failures` runs fail."""
-
-    num_failures = 0
-
-    async def run(self, request, *rest):
         if self.num_failures:
             self.num_failures -= 1
             raise SandboxError("the service is down")
@@ -68,6 +64,12 @@ def address():
         yield address
 
 
+@pytest.fixture(scope="module")
+def guarded():
+    with serve(LocalSandbox(), token="tøp secret", max_body_mb=0.01) as address:
+        yield address
+
+
 def health(address: str) -> dict:
     return httpx.get(f"http://{address}/health", timeout=60).json()
 
@@ -75,6 +77,10 @@ def health(address: str) -> dict:
 def post(address: str, path: str = "/run", **options) -> httpx.Response:
     headers = {"content-type": "application/json"} | options.pop("headers", {})
     return httpx.post(f"http://{address}{path}", timeout=60, headers=headers, **options)
+
+
+def kind_of(reply: httpx.Response) -> tuple[int, str]:
+    return reply.status_code, reply.json()["error"]["kind"]
 
 
 def test_client_may_run_programs_to_say_whether_a_run_goes_on():
@@ -110,31 +116,20 @@ def test_compiled_program_is_compiled_once_for_all_rounds():
     assert (languages, result.binary) == (["cpp", "binary", "binary"], None)
 
 
-REQUEST = wire.request_to_json(SQUARES)
+REQUEST = wire.to_json(SQUARES)
 BAD_REQUESTS = {
-    "no JSON": (b"{", 400),
-    "too deep": (b"[" * 100_000, 400),
-    "empty": (b"{}", 400),
-    "file outside": (json.dumps(REQUEST | {"files": {"../main.py": ""}}), 400),
-    "limits that are text": (json.dumps(REQUEST | {"limits": {"cpu_s": "9"}}), 400),
-    "NaN": (json.dumps(REQUEST | {"limits": {"cpu_s": float("nan")}}), 400),
-    "unknown language": (json.dumps(REQUEST | {"language": "brainfuck"}), 422),
+    "no JSON": (b"{", (400, "request")),
+    "too deep": (b"[" * 100_000, (400, "request")),
+    "wrong type": (json.dumps(REQUEST | {"files": {"main.py": 5}}), (400, "request")),
+    "limits that are text": (json.dumps(REQUEST | {"limits": {"cpu_s": "9"}}), (400, "request")),
+    "unknown language": (json.dumps(REQUEST | {"language": "brain\ud800fuck"}), (422, "language")),
 }
 
 
 @pytest.mark.parametrize("case", BAD_REQUESTS)
 def test_bad_request_is_not_the_sandbox_failing(address, case):
-    content, status = BAD_REQUESTS[case]
-    reply = post(address, content=content)
-    assert reply.status_code == status
-    assert reply.json()["error"]["kind"] == ("language" if case == "unknown language" else "request")
-    assert "retry-after" not in reply.headers
-
-
-@pytest.fixture(scope="module")
-def guarded():
-    with serve(LocalSandbox(), token="tøp secret", max_body_mb=0.01) as address:
-        yield address
+    content, answer = BAD_REQUESTS[case]
+    assert kind_of(post(address, content=content)) == answer
 
 
 @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer wrong", "Basic tøp secret", "tøp secret"])
@@ -142,31 +137,74 @@ def test_without_the_token_nothing_but_health_answers(guarded, value):
     headers = {} if value is None else {"authorization": value.encode()}
     for method, path in (("POST", "/run"), ("POST", "/execute_batch"), ("GET", "/languages")):
         reply = httpx.request(method, f"http://{guarded}{path}", headers=headers, timeout=60)
-        assert (reply.status_code, reply.json()["error"]["kind"]) == (401, "token")
-    assert httpx.get(f"http://{guarded}/health", headers=headers, timeout=60).json() == {"status": "ok"}
+        assert kind_of(reply) == (401, "token")
+    assert httpx.get(f"http://{guarded}/health", headers=headers, timeout=60).json()["status"] == "ok"
 
 
 def test_client_shows_its_token(guarded):
-    assert run_all([SQUARES], RouterSandbox(guarded, token="tøp secret"))[0].tests[3].stdout == "16\n"
-
-
-def test_refused_token_is_no_score_and_says_the_setting(guarded):
+    assert run_all([SQUARES], RouterSandbox(guarded, token="tøp secret\n"))[0].tests[3].stdout == "16\n"
     (error,) = run_all([SQUARES], RouterSandbox(guarded, token="wrong"))
-    assert isinstance(error, SandboxError)
-    assert "sandbox_router_token_env" in str(error)
+    assert isinstance(error, SandboxError) and "sandbox_router_token_env" in str(error)
+
+
+def test_web_page_runs_nothing_at_a_router_without_a_token(address):
+    for path in ("/run", "/execute_batch"):
+        reply = post(address, path, json=REQUEST, headers={"origin": "http://evil.example"})
+        assert kind_of(reply) == (403, "request")
 
 
 @pytest.mark.parametrize("is_announced", [True, False])
 def test_large_body_is_refused_while_it_comes_in(guarded, is_announced):
     content = b"x" * 20_000 if is_announced else iter([b"x" * 1000] * 20)
     reply = post(guarded, content=content, headers={"authorization": "Bearer tøp secret".encode()})
-    assert (reply.status_code, reply.json()["error"]["kind"]) == (413, "too_large")
+    assert kind_of(reply) == (413, "too_large")
 
 
 def test_large_request_is_not_tried_again(guarded):
-    sandbox = RouterSandbox(guarded, token="tøp secret")
-    (large,) = run_all([python_request("#" * 20_000)], sandbox)
+    (large,) = run_all([python_request("#" * 20_000)], RouterSandbox(guarded, token="tøp secret"))
     assert isinstance(large, SandboxError) and "max_body_mb" in str(large)
+
+
+def unfinished(address: str, head: str, body: bytes = b"") -> socket.socket:
+    host, _, port = address.partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+HEAD = "POST /run HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"
+
+
+def test_head_that_never_ends_is_cut_off(monkeypatch):
+    monkeypatch.setattr(router_server, "HEAD_S", 0.5)
+    with serve(LocalSandbox()) as address:
+        started = time.monotonic()
+        slow = [unfinished(address, "POST /run HTTP/1.1\r\nHost:") for _ in range(20)]
+        again = unfinished(address, "GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"200 OK" in again.recv(1000)
+        again.sendall(b"GET /health HT")  # the second one on its connection
+        for connection in (*slow, again):
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(1000):
+                    pass
+            connection.close()
+        assert time.monotonic() - started < 30
+        assert health(address)["status"] == "ok"
+
+
+def test_body_that_never_ends_is_cut_off(monkeypatch):
+    monkeypatch.setattr(router_server, "BODY_S", 0.5)
+    with serve(LocalSandbox()) as address, unfinished(address, HEAD, b"x" * 100) as slow:
+        assert b"408" in slow.recv(1000)
+
+
+def test_unfinished_bodies_have_bounded_memory():
+    with serve(LocalSandbox(), max_body_mb=60000 / 2**20) as address, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(unfinished(address, HEAD, b"x" * 59_000)) for _ in range(8)]
+        assert b"429" in slow[-1].recv(1000)
+        for connection in slow:
+            connection.close()
+        assert run_all([SQUARES], RouterSandbox(address))[0].tests[0].stdout == "1\n"
 
 
 def test_full_queue_refuses_and_the_client_comes_back():
@@ -175,9 +213,7 @@ def test_full_queue_refuses_and_the_client_comes_back():
         try:
             first = threads.submit(run_all, [SQUARES] * 2, RouterSandbox(address), 2)
             wait_until(lambda: health(address)["queued"] == 1)
-            reply = post(address, json=REQUEST)
-            assert (reply.status_code, reply.json()["error"]["kind"]) == (429, "busy")
-            assert int(reply.headers["retry-after"]) > 0
+            assert kind_of(post(address, json=REQUEST)) == (429, "busy")
             late = threads.submit(run_all, [SQUARES], RouterSandbox(address))
             time.sleep(0.3)
             assert not late.done()
@@ -199,72 +235,74 @@ def test_cancelled_client_ends_its_run(address):
     wait_until(lambda: not processes_with("marker-cancelled"))
 
 
-def test_outage_is_a_sandbox_error_and_ends(monkeypatch):
-    monkeypatch.setattr(router_server, "RETRY_AFTER_S", 1)
-    provider = OutOfOrder()
+def test_outage_behind_the_router_is_tried_again_and_then_an_error():
+    provider = Held()
+    provider.go.set()
     with serve(provider) as address:
         provider.num_failures = 1
-        reply = post(address, json=REQUEST)
-        assert (reply.status_code, reply.json()["error"]["kind"]) == (503, "sandbox")
-        assert int(reply.headers["retry-after"]) > 0
-        provider.num_failures = 1000
-        (error,) = run_all([SQUARES], RouterSandbox(address, patience_s=20.0))
-        assert isinstance(error, SandboxError)
-        assert "the service is down" in str(error)
-        provider.num_failures = 0
+        assert kind_of(post(address, json=REQUEST)) == (503, "sandbox")
+        provider.num_failures = 2
         assert run_all([SQUARES], RouterSandbox(address))[0].tests[0].stdout == "1\n"
+        provider.num_failures = 1000
+        (error,) = run_all([SQUARES], RouterSandbox(address))
+        assert isinstance(error, SandboxError) and "the service is down" in str(error)
 
 
-def test_same_client_works_in_other_loops_and_in_a_fork(address):
-    sandbox = RouterSandbox(address)
-    assert run_all([SQUARES], sandbox)[0].tests[0].outcome is Outcome.OK
-    connections = sandbox._client.built  # open while the client works elsewhere
-    assert asyncio.run(_run_and_close(sandbox)).tests[0].outcome is Outcome.OK
-    child = multiprocessing.get_context("fork").Process(target=_run_squares, args=(sandbox,))
-    child.start()
-    child.join(120)
-    assert child.exitcode == 0
-    assert run_all([SQUARES], sandbox)[0].tests[0].outcome is Outcome.OK
-    run_coroutine(connections.aclose)
+def test_absent_router_is_waited_for_once_by_all_and_missed_at_once_by_languages(monkeypatch):
+    monkeypatch.setattr("open_r1.sandbox.router.START_PATIENCE_S", 0.2)
+    with serve(LocalSandbox()) as address:
+        pass
+    with pytest.raises(SandboxError, match="sandbox_router_url"):
+        run_coroutine(RouterSandbox(address).languages)
+    started = time.monotonic()
+    results = run_all([SQUARES] * 12, RouterSandbox(address, patience_s=1.0), 2)
+    assert all(isinstance(one, SandboxError) for one in results)
+    assert 0.8 < time.monotonic() - started < 4.0  # with a clock for each it's 6 s
 
 
-async def _run_and_close(sandbox):
-    try:
-        return await sandbox.run(SQUARES)
-    finally:
-        await sandbox.aclose()  # this loop's connections
+OK = {"outcome": "ok", "stdout": "2\n", "exit_code": 0}
+TWO = python_request("print(2)", "1", "1")
+ROWS = {"verification_info": [{"language": "python", "test_cases": [{"input": "1", "output": "2"}] * 2}]}
 
 
-def _run_squares(sandbox):
-    assert run_all([SQUARES], sandbox)[0].tests[3].stdout == "16\n"
+@contextlib.contextmanager
+def answering(reply, status=200):
+    """A server that gives one reply to everything; yields its address."""
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            """Stay silent."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
-# What a browser on this machine sends for a page of somebody else's.
-FOREIGN = {
-    "a page's request": ({"origin": "http://evil.example"}, 403),
-    "a page whose name resolves to this machine": ({"host": "evil.example"}, 403),
-    "a host that is none": ({"host": "[evil"}, 403),
-    "a form": ({"content-type": "text/plain"}, 415),
+NONSENSE = {
+    "too few runs": ({"compile": None, "tests": [OK]}, 200),
+    "too many runs": ({"compile": None, "tests": [OK] * 5}, 200),
+    "outcome that nobody knows": ({"compile": None, "tests": [{"outcome": "quota_exceeded"}] * 2}, 200),
+    "lists in lists without end": (b"[" * 200_000, 200),
+    "error of another form": (b"[" * 200_000, 400),
+    "proxy without a router": (b"<html>", 502),
 }
 
 
-@pytest.mark.parametrize("case", FOREIGN)
-def test_web_page_runs_nothing_at_a_router_without_a_token(address, case):
-    headers, status = FOREIGN[case]
-    for path in ("/run", "/execute_batch"):
-        assert post(address, path, json=REQUEST, headers=headers).status_code == status
-
-
-@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1:8000", "[::1]:8000"])
-def test_names_of_this_machine_are_served(address, host):
-    assert post(address, json=REQUEST, headers={"host": host}).status_code == 200
-
-
-def test_with_a_token_any_name_is_served():
-    with serve(LocalSandbox(), token="secret") as address:
-        assert (
-            post(
-                address, json=REQUEST, headers={"authorization": "Bearer secret"} | {"host": "router.example"}
-            ).status_code
-            == 200
-        )
+@pytest.mark.parametrize("case", NONSENSE)
+def test_reply_that_is_no_result_is_no_score(case):
+    reply, status = NONSENSE[case]
+    with answering(reply, status) as address:
+        (error,) = run_all([TWO], RouterSandbox(address, patience_s=0.2))
+        assert isinstance(error, SandboxError), error
+        if status == 200:
+            (reward,) = code_reward(["```python\nprint(2)\n```"], provider_type="e2b", e2b_router_url=address, **ROWS)
+            assert math.isnan(reward)

@@ -33,12 +33,6 @@ def tiny(tmp_path_factory) -> Tiny:
     return build_coder(tmp_path_factory.mktemp("coder"))
 
 
-@pytest.fixture(autouse=True)
-def impatient_clients(monkeypatch):
-    """Let clients of a router whose sandbox failed try again at once."""
-    monkeypatch.setattr("open_r1.sandbox.router_server.RETRY_AFTER_S", 0)
-
-
 def recorded(output: Path) -> pd.DataFrame:
     return pd.concat(map(pd.read_parquet, sorted((output / "rollouts").glob("train-*.parquet"))), ignore_index=True)
 

@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from open_r1.sandbox import Outcome, ProgramInput, RunRequest, run_all, run_coroutine
-from open_r1.sandbox.piston import PistonSandbox
-from open_r1.sandbox.piston_endpoints import slurm_endpoints
+from open_r1.sandbox.piston import PistonSandbox, slurm_endpoints
 from tests.conftest import ROOT
 from tests.slurm.cluster_bed import HERE, Job, eventually
 

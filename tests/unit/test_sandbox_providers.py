@@ -5,33 +5,26 @@ import pytest
 
 from open_r1.sandbox.providers import build_sandbox
 
-
-def test_an_unknown_provider_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="'docker'; there are local, "):
-        build_sandbox("docker")
-
-
-def test_a_router_needs_its_url():
-    with pytest.raises(ValueError, match="`sandbox_router_url`"):
-        build_sandbox("router")
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_a_token_that_is_named_must_be_there(monkeypatch, value: str | None):
-    monkeypatch.delenv("TOKEN_OF_A_TEST", raising=False)
-    if value is not None:
-        monkeypatch.setenv("TOKEN_OF_A_TEST", value)
-    with pytest.raises(ValueError, match="TOKEN_OF_A_TEST"):
-        build_sandbox("router", router_url="127.0.0.1:8000", router_token_env="TOKEN_OF_A_TEST")
+ROUTER = {"provider": "router", "router_url": "127.0.0.1:8000"}
+REFUSED = [
+    ({"provider": "docker"}, "'docker'"),
+    ({"provider": "router"}, "sandbox_router_url"),
+    ({**ROUTER, "router_url": "ftp://a:1"}, "ftp://a:1"),
+    ({**ROUTER, "router_url": "a:99999"}, "99999|out of range"),
+    ({**ROUTER, "router_token_env": "TOKEN_OF_A_TEST"}, "TOKEN_OF_A_TEST"),
+    *(({**ROUTER, "patience_s": value}, "patience_s") for value in (0.0, -1.0, float("nan"), float("inf"))),
+]
 
 
-def test_token_of_a_router_is_found_under_its_usual_name(monkeypatch):
-    monkeypatch.setenv("SANDBOX_ROUTER_TOKEN", "not a token\n")  # a router's client refuses it, and so has read it
-    with pytest.raises(ValueError, match="The router's token"):
-        build_sandbox("e2b", router_url="127.0.0.1:8000")
+@pytest.mark.parametrize(("settings", "said"), REFUSED)
+def test_unusable_settings_are_refused(monkeypatch, settings, said):
+    monkeypatch.setenv("TOKEN_OF_A_TEST", "")
+    with pytest.raises(ValueError, match=said):
+        build_sandbox(**settings)
 
 
-@pytest.mark.parametrize("patience_s", [0.0, -1.0, float("nan"), float("inf")])
-def test_patience_is_a_time(patience_s: float):
-    with pytest.raises(ValueError, match="sandbox_patience_s"):
-        build_sandbox("router", router_url="127.0.0.1:8000", patience_s=patience_s)
+def test_same_settings_are_the_same_sandbox():
+    one = build_sandbox(**ROUTER)
+    assert build_sandbox(**ROUTER, num_parallel=7) is one
+    assert build_sandbox(**ROUTER, patience_s=7.0) is not one
+    assert build_sandbox("e2b", router_url="127.0.0.1:8000").url == one.url == "http://127.0.0.1:8000"

@@ -21,10 +21,9 @@ from open_r1.sandbox import (
     UnsupportedLanguageError,
     run_all,
     run_coroutine,
-    run_jobs,
 )
 from open_r1.sandbox.base import all_ok
-from open_r1.sandbox.running import private_loop
+from open_r1.sandbox.running import longest_s, private_loop
 
 
 class Echo(Sandbox):
@@ -114,18 +113,6 @@ def test_an_interrupt_cancels_what_runs(ctrl_c):
     assert ended == [True]
 
 
-@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])
-def test_a_coroutine_that_exits_ends_neither_its_caller_nor_the_loop(error):
-    async def exits():
-        raise error
-
-    with pytest.raises(RuntimeError, match=type(error).__name__):
-        run_coroutine(exits)
-    with pytest.raises(RuntimeError, match=type(error).__name__):
-        run_jobs([exits, lambda: asyncio.sleep(600)], 2)
-    assert outputs(run_all([request_of("x")], Echo())) == ["x"]
-
-
 @pytest.mark.parametrize("values", [
     {"cpu_s": 0}, {"cpu_s": -1}, {"cpu_s": math.nan}, {"memory_mb": 0}, {"output_bytes": -1}, {"processes": 0},
     {"wall_s": 0}, {"wall_s": -2}, {"wall_s": math.nan}, {"wall_s": math.inf}, {"cpu_s": math.inf},
@@ -140,32 +127,32 @@ def test_the_backstop_leaves_room_for_a_busy_machine(cpu_s, wall_s, backstop_s):
     assert Limits(cpu_s=cpu_s, wall_s=wall_s).backstop_s == backstop_s
 
 
+def test_longest_time_counts_the_compiler_and_all_runs():
+    limits = Limits(cpu_s=1, wall_s=10)
+    plain = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 3, limits=limits)
+    assert longest_s(plain) == 30 + 3 * 11
+    compiled = RunRequest("cpp", {"main.cpp": ""}, (), compile_limits=limits)
+    assert longest_s(compiled) == 30 + 10
+
+
+BAD_NAMES = (
+    "", "/etc/passwd", "../x", "a/../../x", "a\0b", ".", "a/", "./a", "a//b", "x" * 256, "d/" * 1000 + "x", "a\ud800",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
 @pytest.mark.parametrize(
-    "name",
+    "build",
     [
-        "",
-        "/etc/passwd",
-        "../x",
-        "a/../../x",
-        "a\0b",
-        ".",
-        "a/",
-        "./a",
-        "a//b",
-        "x" * 256,
-        "d/" * 1000 + "x",
-        "a\ud800",
+        lambda name: RunRequest("python", {"main.py": "", name: ""}, ()),
+        lambda name: RunRequest("python", {"main.py": ""}, (ProgramInput(files={name: ""}),)),
+        lambda name: RunRequest("python", {"main.py": ""}, (ProgramInput(output_file=name),)),
+        lambda name: RunRequest("python", {"main.py": ""}, (), interactor=Interactor("python", {name: ""})),
     ],
 )
-def test_files_stay_in_the_working_folder(name):
+def test_files_stay_in_the_working_folder(name, build):
     with pytest.raises(ValueError, match="working folder"):
-        RunRequest("python", {"main.py": "", name: ""}, ())
-    with pytest.raises(ValueError, match="working folder"):
-        RunRequest("python", {"main.py": ""}, (ProgramInput(files={name: ""}),))
-    with pytest.raises(ValueError, match="working folder"):
-        RunRequest("python", {"main.py": ""}, (ProgramInput(output_file=name),))
-    with pytest.raises(ValueError, match="working folder"):
-        RunRequest("python", {"main.py": ""}, (), interactor=Interactor("python", {name: ""}))
+        build(name)
 
 
 def test_no_name_is_a_file_and_a_folder():

@@ -14,7 +14,6 @@ from typing import Any
 from open_r1.sandbox.rented import MOVE_S, RentedMachine, RentedSandbox
 
 DEFAULT_TEMPLATE = "code-interpreter-v1"
-REQUEST_S = 60.0  # a call of the provider's API
 
 
 class E2BMachine(RentedMachine):
@@ -52,28 +51,21 @@ class E2BMachine(RentedMachine):
 
 
 class E2BSandbox(RentedSandbox):
-    """Programs in boxes at E2B."""
+    """Programs in boxes at E2B.
+
+    Args:
+        template: Name or id of the boxes' template (None: E2B_TEMPLATE, else the SDK's own). It needs `python3`, and
+            `g++`, `node`, `bash` for their languages.
+        start_timeout_s: As of `RentedSandbox`.
+    """
 
     name = "e2b"
     package = "e2b_code_interpreter"
     key_variable = "E2B_API_KEY"
 
-    def __init__(self, template: str | None = None, *, start_timeout_s: float = 120.0, max_life_s: int = 3600) -> None:
-        """Build the provider; nothing is started yet.
-
-        Args:
-            template: Name or id of the boxes' template (None: E2B_TEMPLATE, else the SDK's own). It needs `python3`,
-                and `g++`, `node`, `bash` for their languages.
-            start_timeout_s: How long a start is tried.
-            max_life_s: The longest life of a box that the account may ask for.
-
-        Raises:
-            ImportError: The SDK isn't installed.
-            ValueError: E2B_API_KEY isn't set.
-        """
+    def __init__(self, template: str | None = None, *, start_timeout_s: float = 120.0) -> None:
         super().__init__(start_timeout_s)
         self.template = template or os.environ.get("E2B_TEMPLATE") or DEFAULT_TEMPLATE
-        self.max_life_s = max_life_s
 
     def describe(self) -> str:
         """Return one line for the log."""
@@ -88,9 +80,9 @@ class E2BSandbox(RentedSandbox):
             metadata={"open_r1_box": name},
             allow_internet_access=False,
             idempotency_key=name,
-            api_key=self.key(),
+            api_key=self.key,
             debug=False,  # its debug mode shares one box and kills none
-            request_timeout=REQUEST_S,
+            request_timeout=min(60.0, self.start_timeout_s),
         )
         return E2BMachine(box)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The languages of submissions: their names in data sets, and how a program is compiled and run."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,15 +34,6 @@ class Language:
     stack_mb: int = 64
 
 
-# All of them are compiled as GNU C++17. The long ones are those of Codeforces.
-_CPP_NAMES = (
-    "c++11", "c++14", "c++17", "c++20", "c++23", "cpp11", "cpp14", "cpp17", "cpp20", "cpp23",
-    "gnu c++", "gnu c++0x", "gnu c++11", "gnu c++14", "gnu c++17", "gnu c++20", "gnu c++23", "ms c++", "ms c++ 2017",
-    "gnu c++11 5.1.0", "gnu c++17 7.3.0", "gnu c++17 (64)", "gnu c++17 9.2.0 (64, msys 2)", "gnu c++20 (64)",
-    "gnu c++20 11.2.0 (64, winlibs)", "gnu c++20 13.2 (64, winlibs)", "gnu c++23 14.2 (64, msys2)",
-    "c++17 (gcc 7-32)", "c++20 (gcc 11-64)", "c++20 (gcc 13-64)", "c++23 (gcc 14-64, msys2)",
-)  # fmt: skip
-
 LANGUAGES = {
     language.name: language
     for language in (
@@ -54,7 +46,7 @@ LANGUAGES = {
         ),
         Language(
             "cpp",
-            ("cpp", "c++", *_CPP_NAMES),
+            ("cpp", "c++"),
             "main.cpp",
             "g++",
             compile=(
@@ -88,6 +80,8 @@ LANGUAGES = {
 BINARY = "a.out"
 SOURCES = (".cpp", ".cc", ".cxx", ".c")
 _BY_ALIAS = {alias: language for language in LANGUAGES.values() for alias in language.aliases}
+# "C++17", "GNU C++20 (64)", "MS C++ 2017", "cpp23": all are compiled as GNU C++17.
+_CPP_NAME = re.compile(r"((gnu |ms )?c\+\+|cpp)[\d ].*")
 
 
 def find_language(name: str) -> Language:
@@ -99,7 +93,8 @@ def find_language(name: str) -> Language:
     >>> find_language("PyPy 3-64").name, find_language("C++17").name
     ('python', 'cpp')
     """
-    language = _BY_ALIAS.get(name.strip().lower())
+    name = name.strip().lower()
+    language = LANGUAGES["cpp"] if _CPP_NAME.fullmatch(name) else _BY_ALIAS.get(name)
     if language is None:
         raise UnsupportedLanguageError(f"Unknown language {name!r}; known are {', '.join(LANGUAGES)}.")
     return language

@@ -1,31 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs at Piston endpoints, servers that somebody else runs: one `POST /execute` for each input.
 
+    PISTON_ENDPOINTS=http://node1:2000/api/v2,http://node2:2000/api/v2   # or: slurm
+
 What isolates programs is the endpoint's matter: since 2024-09 Piston uses isolate; the version before, which is Open
 R1's image, keeps programs from the network and from each other's processes, not from readable files of the server.
 
-1. The compiler runs again for each input; if it fails at the first, the rest is left out. One that runs out of clock
+1. Endpoints have the same runtimes. One that fails gets no jobs for a minute; they go to the others meanwhile. Where
+   all are out, they are asked until the patience is over (`service`). A job that has lost two endpoints is given up:
+   it may be why.
+2. The compiler runs again for each input; if it fails at the first, the rest is left out. One that runs out of clock
    and, as far as is known, not of CPU time, is run once more and then a `SandboxError`.
-2. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s` (but at
+3. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s` (but at
    most `LONGEST_RUN_S`, for which endpoints are configured), its memory limit is one of address space of each
    process, and CPU time and peak memory are NaN.
-3. Standard input gets a newline at its end if it has none, an empty one too. Piston cuts a longer one than
+4. Standard input gets a newline at its end if it has none, an empty one too. Piston cuts a longer one than
    `STDIN_BYTES` in silence: it's refused, but by endpoints that slurm/piston/start_piston.sh has started.
-4. An endpoint's package chooses the compiler's flags; C++ sources get a first line that asks for -O2 and defines
+5. An endpoint's package chooses the compiler's flags; C++ sources get a first line that asks for -O2 and defines
    `ONLINE_JUDGE` and `EVAL`, as the flags of other providers do. Sources in folders aren't compiled.
-5. A program whose output or standard error is longer than PISTON_OUTPUT_MAX_SIZE is ended there. Within our limits
+6. A program whose output or standard error is longer than PISTON_OUTPUT_MAX_SIZE is ended there. Within our limits
    that's a `SandboxError`. An endpoint before isolate doesn't say so: a kill without another reason is taken for it,
    behind more text than the endpoint is known to let through (one of start_piston.sh says how much that is).
-6. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
-7. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor (`judge_by_package` with
+7. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
+8. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor (`judge_by_package` with
    package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
 """
 
+import asyncio
 import base64
+import json
 import math
 import os
+import random
+import re
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from open_r1.sandbox.base import (
@@ -39,37 +51,139 @@ from open_r1.sandbox.base import (
     RunResult,
     Sandbox,
     SandboxError,
+    UnsupportedLanguageError,
     UnsupportedRequestError,
     all_ok,
 )
-from open_r1.sandbox.languages import Language, find_language
-from open_r1.sandbox.piston_endpoints import (
-    RUNTIMES,
-    EndpointPool,
-    Job,
-    Reply,
-    Stage,
-    endpoints_from_environment,
-    slurm_endpoints,
-)
+from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
-from open_r1.sandbox.running import OfLoop, gather
+from open_r1.sandbox.running import gather
+from open_r1.sandbox.service import FIRST_PAUSE_S, START_PATIENCE_S, Service
 
+# Names of runtimes by our names: `javascript` may be Deno.
+RUNTIMES = {"python": "python", "cpp": "c++", "javascript": "node-js", "bash": "bash"}
+STDIN_BYTES = 219_264  # what 3.1.1 hands over of a longer standard input
+WHOLE_STDIN = "x-open-r1-stdin"  # header of endpoints whose Piston waits until all of it is written
+OUTPUT_LIMIT = "x-open-r1-output"  # and of these it names their PISTON_OUTPUT_MAX_SIZE
+LEAST_OUTPUT_LIMIT = 512  # no endpoint is configured for less output than this
+NUM_ATTEMPTS = 5  # of a job, at other endpoints where there are any
+QUEUE_S = 60.0  # that a job may wait at the endpoint, on top of the limits of compiler and program
+OUT_S = 60.0  # that an endpoint which failed gets no jobs
+LONGEST_RUN_S = 60.0
+OVERLOAD = "Resource temporarily unavailable"
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
 CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
 NODE_RESERVE_MB = 1024  # address space that node reserves and doesn't use
-LONGEST_RUN_S = 60.0
+SIGNALS = {number.name: number.value for number in signal.Signals}
+# Both servers start programs from a shell script, which says 128 + n for a signal that ended its child.
+CRASHES = (4, 5, 6, 7, 8, 9, 11, 24, 25, 31)
+OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot allocate memory", "CodeRange")
+# A group killed at its memory limit shows a peak just below it; the server counts a KiB as 1000 bytes.
+NEAR_LIMIT = 0.95
 JobRun = tuple[ProgramRun | None, ProgramRun | None]  # compiler, program; None where it wasn't run
 
 
+def clock_s(limits: Limits) -> float:
+    """Return the limit by the clock: within what endpoints are configured for, if that can be."""
+    return min(limits.backstop_s, max(LONGEST_RUN_S, limits.cpu_s))
+
+
+def read_stage(stage: Mapping[str, Any], limits: Limits, elapsed_s: float, lets_through: int = 1 << 60) -> ProgramRun:
+    """Return what a compiler or program did.
+
+    Args:
+        stage: Of the answer, {"stdout": "", "stderr": "", "code": 0, "signal": None}. An endpoint since isolate has
+            cpu_time and wall_time (ms), memory (bytes), and a status: TO, OL, EL, RE, SG or XX.
+        limits: What it was allowed.
+        elapsed_s: Seconds on the clock that the whole job took, waiting at the endpoint included.
+        lets_through: Bytes of a text that the endpoint is known not to cut.
+
+    Raises:
+        ValueError, TypeError, AttributeError: It isn't a stage, or the endpoint's isolation failed.
+        SandboxError: The endpoint has ended it for a limit of its own.
+    """
+    code, status, name = stage.get("code"), stage.get("status"), stage.get("signal")
+    if status == "XX" or (code is None and not name and not status):
+        raise ValueError(f"no end of a program: {stage!r:.200}")
+    # Comparisons with NaN, of what isn't measured, are false.
+    cpu_s, wall_s, memory_mb = (
+        float("nan") if stage.get(key) is None else stage[key] / unit
+        for key, unit in (("cpu_time", 1000), ("wall_time", 1000), ("memory", 1 << 20))
+    )
+    texts = [str(stage.get(key) or "").encode(errors="replace") for key in ("stdout", "stderr")]
+    is_killed = name == "SIGKILL"
+    is_unexplained = is_killed and status is None and math.isnan(cpu_s)
+    longest = max(map(len, texts))
+    if (longest if is_killed else len(texts[0])) > limits.output_bytes:
+        outcome = Outcome.OUTPUT_LIMIT
+    elif status == "TO" or cpu_s > limits.cpu_s or (is_unexplained and elapsed_s >= clock_s(limits)):
+        outcome = Outcome.TIME_LIMIT
+    elif status in ("OL", "EL") or (is_unexplained and longest > lets_through):
+        raise SandboxError(
+            f"An endpoint ended a program after {longest} bytes of output, and {limits.output_bytes} are allowed: "
+            "start it with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
+        )
+    elif memory_mb > limits.memory_mb * (NEAR_LIMIT if is_killed else 1):
+        outcome = Outcome.MEMORY_LIMIT
+    elif code == 0 and not name:
+        outcome = Outcome.OK
+    else:
+        is_memory = any(words in texts[1].decode() for words in OUT_OF_MEMORY)
+        outcome = Outcome.MEMORY_LIMIT if is_memory else Outcome.RUNTIME_ERROR
+    number = SIGNALS.get(name or "", signal.SIGKILL) if code is None else code - 128
+    is_signal = code is None or number in CRASHES
+    return ProgramRun(
+        outcome,
+        *(text[: limits.output_bytes].decode(errors="replace") for text in texts),
+        exit_code=None if is_signal else code,
+        signal=int(number) if is_signal else None,
+        cpu_s=cpu_s,
+        wall_s=wall_s,
+        peak_memory_mb=memory_mb,
+    )
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """One Piston server.
+
+    Attributes:
+        url: Base URL.
+        places: Those of this process.
+        runtimes: Names and aliases that it has; none until it has answered.
+        takes_long_stdin: Whether its Piston hands over all of a long standard input.
+        lets_through: Bytes of a text that it's known not to cut.
+        out_until: Time of `time.monotonic` until which it gets no jobs; 0 where it has answered.
+        num_jobs: Jobs that run or wait there.
+        trouble: What went wrong last.
+    """
+
+    url: str
+    places: asyncio.Semaphore
+    runtimes: frozenset[str] = frozenset()
+    takes_long_stdin: bool = False
+    lets_through: int = LEAST_OUTPUT_LIMIT
+    out_until: float = 0.0
+    num_jobs: int = 0
+    trouble: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it gets jobs."""
+        return bool(self.runtimes) and self.out_until <= time.monotonic()
+
+    def put_out(self, error: Exception) -> None:
+        """Give it no jobs for a minute."""
+        self.out_until, self.trouble = time.monotonic() + OUT_S, f"{error!r:.300}"
+
+
 class PistonSandbox(Sandbox):
-    """A pool of Piston endpoints.
+    """Piston endpoints.
 
     Args:
         urls: Base URLs, ending in /api/v2; none where `find_endpoints` finds them at first use.
         places_each: Jobs at a time at each endpoint, from this process.
         patience_s: Seconds of an outage after which jobs are given up, all that wait at once.
-        start: Where on the list this process starts, so that several don't all start at one.
         find_endpoints: Returns the base URLs of running endpoints or raises SandboxError; asked while none answers.
     """
 
@@ -81,39 +195,48 @@ class PistonSandbox(Sandbox):
         *,
         places_each: int = 1,
         patience_s: float = 120.0,
-        start: int = 0,
         find_endpoints: Callable[[], Sequence[str]] | None = None,
     ) -> None:
-        if not urls and find_endpoints is None:
-            raise ValueError("PistonSandbox needs at least one endpoint.")
-        self.urls, self.places_each, self.patience_s = tuple(urls), places_each, patience_s
-        start %= max(1, len(urls))
-        rotated = (*urls[start:], *urls[:start])
-        self._pool = OfLoop(lambda: EndpointPool(rotated, places_each, patience_s, find_endpoints))
+        self.places_each, self.patience_s = places_each, patience_s
+        self._find_endpoints = find_endpoints or (lambda: urls)
+        self.endpoints = [Endpoint(url, asyncio.Semaphore(places_each)) for url in urls]
+        self._service = Service("Piston", patience_s)
+        self._looking: asyncio.Task[None] | None = None
 
     @classmethod
     def from_environment(cls, *, patience_s: float = 120.0) -> "PistonSandbox":
         """Build it from the environment.
 
         PISTON_ENDPOINTS is a list or `slurm`, PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each
-        process (1), PISTON_MAX_OUTAGE_S comes over `patience_s`. RANK is the launcher's.
+        process (1), PISTON_MAX_OUTAGE_S comes over `patience_s`.
 
         Raises:
             ValueError: A variable is missing or unusable.
         """
-        is_slurm = os.environ.get("PISTON_ENDPOINTS", "").strip().lower() == "slurm"
+        text = os.environ.get("PISTON_ENDPOINTS", "").strip()
+        is_slurm = text.lower() == "slurm"
+        urls = [] if is_slurm else [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
+        if not is_slurm and not (urls and all(re.fullmatch(r"https?://\S+/api/v2", url) for url in urls)):
+            raise ValueError(
+                "PISTON_ENDPOINTS holds the base URLs of your Piston servers (http://node1:2000/api/v2), separated by "
+                f"commas, or `slurm` for running jobs named piston-worker-<port>; got {text!r}."
+            )
         return cls(
-            () if is_slurm else endpoints_from_environment(),
-            places_each=max(1, int(os.environ.get("PISTON_MAX_REQUESTS_PER_ENDPOINT") or 1)),
+            urls,
+            places_each=int(os.environ.get("PISTON_MAX_REQUESTS_PER_ENDPOINT") or 1),
             patience_s=float(os.environ.get("PISTON_MAX_OUTAGE_S") or patience_s),
-            start=int(os.environ.get("RANK", "0")),
             find_endpoints=slurm_endpoints if is_slurm else None,
         )
 
+    def describe(self) -> str:
+        """Return the endpoints and who isolates programs there."""
+        some = ", ".join(one.url for one in self.endpoints[:3]) or "found by Slurm"
+        return f"piston: {len(self.endpoints)} endpoints ({some}), {self.places_each} jobs each; they isolate programs"
+
     async def languages(self) -> tuple[str, ...]:
         """Return our names of the languages that endpoints have runtimes for."""
-        known = await self._pool.get().runtimes()
-        return tuple(name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes))
+        known = await self._runtimes(min(START_PATIENCE_S, self.patience_s))
+        return tuple(name for name, runtime in RUNTIMES.items() if runtime in known)
 
     async def packages(self) -> tuple[str, ...]:
         """Return which of `PACKAGES` endpoints have, for `judge_by_package`.
@@ -121,22 +244,31 @@ class PistonSandbox(Sandbox):
         Raises:
             SandboxError: No endpoint answers.
         """
-        known = await self._pool.get().runtimes()
+        known = await self._runtimes(self.patience_s)
         return tuple(name for name in PACKAGES if name in known)
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
-        language = runnable_language(request)
-        pool, files = self._pool.get(), files_of(language, request.files)
+        language = find_language(request.language)
+        if request.interactor is not None:
+            raise UnsupportedRequestError("Piston runs no interactor: use its package cms_ioi, or ioi_provider local.")
+        if language.name not in RUNTIMES:
+            raise UnsupportedRequestError(f"Piston runs sources ({', '.join(RUNTIMES)}), not {request.language!r}.")
+        if any(given.output_file is not None for given in request.inputs):
+            raise UnsupportedRequestError("Piston returns no file: use its package codeforces, or cf_provider local.")
+        job = stage_fields("run", request.limits, NODE_RESERVE_MB if language.name == "javascript" else 0)
+        if language.compile:
+            job |= stage_fields("compile", request.compile_limits)
+        sent = []
+        for name, content in request.files.items():
+            # Only sources go to the compiler, which would take any text for one.
+            is_source = not sent or (language.name == "cpp" and name.endswith(CPP_SUFFIXES))
+            sent.append(file_of(name, source_text(language.name, name, content) if is_source else content, is_source))
 
         async def run_job(given: ProgramInput) -> JobRun:
-            reply = await pool.execute(job_of(language, files, given, request))
-            compiled = None
-            if reply.compile is not None:
-                compiled = program_run(reply.compile, request.compile_limits, reply.elapsed_s)
-                if compiled.outcome is not Outcome.OK:
-                    return compiled, None
-            return compiled, _read_run(reply, request.limits)
+            files = [*sent, *(file_of(name, content) for name, content in given.files.items())]
+            fields = {"files": files, "stdin": given.stdin, "args": given.args, **job}
+            return await self._execute(RUNTIMES[language.name], fields, request.limits, request.compile_limits)
 
         return await run_in_jobs(request, run_job, go_on)
 
@@ -152,53 +284,160 @@ class PistonSandbox(Sandbox):
             SandboxError: The endpoints failed, or the package did.
             UnsupportedLanguageError: No endpoint has this package.
         """
-        if package not in PACKAGES:
-            raise ValueError(f"Unknown package {package!r}; there are {', '.join(PACKAGES)}.")
         # Of the package with all that it starts, a checker among them.
         all_s = limits.cpu_s + SPARE_S[package]
-        spare = Limits(cpu_s=all_s, wall_s=all_s, memory_mb=limits.memory_mb)
-        fields = {"run_timeout": math.ceil(all_s * 1000), **stage_fields("compile", COMPILE_LIMITS)}
+        all_limits = Limits(cpu_s=all_s, wall_s=all_s, memory_mb=limits.memory_mb)
+        job = {**stage_fields("compile", COMPILE_LIMITS), "run_timeout": math.ceil(all_s * 1000)}
         if package == IOI_PACKAGE:
-            fields["run_memory_limit"] = limits.memory_mb << 20
-        sent = [
-            send_source(name, content) if isinstance(content, str) else send_data(name, content)
-            for name, content in files.items()
-        ]
-        job = Job((package,), sent, limits=fields)
+            job["run_memory_limit"] = limits.memory_mb << 20
+        sent = [file_of(name, content, isinstance(content, str)) for name, content in files.items()]
         for _ in range(2):
-            reply = await self._pool.get().execute(job)
-            compiled = None
-            if reply.compile is not None:
-                compiled = program_run(reply.compile, COMPILE_LIMITS, reply.elapsed_s)
-            if compiled is None or not compiled.is_late(COMPILE_LIMITS):
+            compiled, run = await self._execute(package, {**job, "files": sent}, all_limits, COMPILE_LIMITS)
+            if run is not None and OVERLOAD in run.stderr and run.outcome is not Outcome.OK:
                 break
-        else:
-            raise SandboxError(
-                f"{reply.endpoint.url}: the compiler ran out of time twice; is the endpoint overloaded?"
-            )
-        if reply.run is None:
-            raise SandboxError(
-                f"{reply.endpoint.url}: package {package} answered with more text than its protocol has."
-            )
-        if reply.run.is_overload:
-            raise SandboxError(f"{reply.endpoint.url} has too few processes for package {package}.")
-        run = program_run(reply.run, spare, reply.elapsed_s)
-        return read_package_run(package, run, compiled, reply.endpoint.url)
+            if compiled is None or not compiled.is_late(COMPILE_LIMITS):
+                return read_package_run(package, run, compiled)
+        raise SandboxError(f"Piston has no processes or no time for package {package}: is it overloaded?")
 
-    def describe(self) -> str:
-        """Return the endpoints and who isolates programs there."""
-        pool = self._pool.built
-        urls = self.urls if pool is None else [endpoint.url for endpoint in pool.endpoints]
-        some = ", ".join(urls[:3]) + (", ..." if len(urls) > 3 else "")
-        return (
-            f"piston: {len(urls)} endpoints ({some or 'found by Slurm'}), {self.places_each} jobs at a time at each; "
-            "programs are isolated by the endpoints"
+    async def _runtimes(self, patience_s: float) -> set[str]:
+        """Return the names of the runtimes at the endpoints."""
+        await self._ready(patience_s)
+        return {name for one in self.endpoints for name in one.runtimes}
+
+    async def _ready(self, patience_s: float) -> list[Endpoint]:
+        """Return the endpoints that get jobs; wait for one.
+
+        Raises:
+            SandboxError: None has answered for too long.
+        """
+        tries = self._service.tries(patience_s)
+        while True:
+            ready = [one for one in self.endpoints if one.is_ready]
+            is_due = any(not one.runtimes and one.out_until <= time.monotonic() for one in self.endpoints)
+            if (is_due or not ready) and (self._looking is None or self._looking.done()):
+                self._looking = asyncio.create_task(self._look())
+            if ready:
+                tries.succeeded()
+                return ready
+            assert self._looking is not None
+            await asyncio.wait([self._looking])
+            if not any(one.is_ready for one in self.endpoints):
+                trouble = self._looking.exception() or [(one.url, one.trouble) for one in self.endpoints]
+                await tries.failed(f"{trouble!s:.2000}; is PISTON_ENDPOINTS right?")
+
+    async def _look(self) -> None:
+        """Find endpoints, and ask those that get no jobs for their runtimes."""
+        known = {one.url: one for one in self.endpoints}
+        urls = await asyncio.to_thread(self._find_endpoints)
+        self.endpoints = [known.get(url) or Endpoint(url, asyncio.Semaphore(self.places_each)) for url in urls]
+        await gather([self._ask(one) for one in self.endpoints if not one.is_ready])
+
+    async def _ask(self, endpoint: Endpoint) -> None:
+        """Ask an endpoint for its runtimes; it gets jobs if it answers."""
+        try:
+            reply = await self._service.send("GET", f"{endpoint.url}/runtimes", None, 10.0)
+            known = json.loads(reply.body or b"")
+            names = [name for one in known for name in (one["language"], *(one.get("aliases") or ()))]
+            # A server that was started again without its packages has none of them yet: no program is to blame.
+            if reply.status != 200 or not names or endpoint.runtimes.difference(names):
+                raise ValueError("a runtime is missing: POST /packages installs it")
+            endpoint.runtimes, endpoint.out_until = frozenset(names), 0.0
+            endpoint.takes_long_stdin = WHOLE_STDIN in reply.headers
+            endpoint.lets_through = int(reply.headers.get(OUTPUT_LIMIT, LEAST_OUTPUT_LIMIT))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            endpoint.put_out(error)
+
+    async def _execute(self, runtime: str, job: Mapping[str, Any], limits: Limits, compile_limits: Limits) -> JobRun:
+        """Return what the compiler and the program of a job did.
+
+        A program that fails with the words of an overloaded endpoint is sent elsewhere too; if it does so every time,
+        that's what it does.
+
+        Args:
+            runtime: Its name.
+            job: The fields of `POST /execute` without the runtime.
+            limits: Of the program.
+            compile_limits: Of the compiler.
+
+        Raises:
+            SandboxError: No endpoint has done it, or all refuse it.
+            UnsupportedLanguageError: No endpoint has the runtime.
+            UnsupportedRequestError: The standard input is too long for an endpoint.
+        """
+        is_long = len(job.get("stdin", "").encode(errors="replace")) > STDIN_BYTES
+        failed: list[Endpoint] = []
+        trouble, num_lost = "", 0
+        while len(failed) < NUM_ATTEMPTS and num_lost < 2:
+            ready = await self._ready(self.patience_s)
+            if not any(runtime in one.runtimes for one in self.endpoints):
+                known = ", ".join(sorted(await self._runtimes(self.patience_s)))
+                raise UnsupportedLanguageError(f"Piston has no {runtime!r}, but {known}.")
+            # Ranks start at different endpoints.
+            endpoint = min(ready, key=lambda one: (failed.count(one), one.num_jobs, random.random()))
+            if is_long and not endpoint.takes_long_stdin:
+                raise UnsupportedRequestError(
+                    f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence: start the endpoints by "
+                    "slurm/piston/start_piston.sh, or use `local`."
+                )
+            endpoint.num_jobs += 1
+            try:
+                async with endpoint.places:
+                    if not endpoint.is_ready:  # it has failed meanwhile
+                        continue
+                    compiled, run = await self._send(endpoint, runtime, job, limits, compile_limits)
+                failed.append(endpoint)
+                is_overload = run is not None and run.outcome is not Outcome.OK and OVERLOAD in run.stderr
+                if not is_overload or len(failed) == NUM_ATTEMPTS:
+                    return compiled, run
+                trouble = OVERLOAD
+            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+                failed.append(endpoint)
+                endpoint.put_out(error)
+                trouble = endpoint.trouble
+                num_lost += isinstance(error, OSError) and not isinstance(error, ConnectionRefusedError)
+            finally:
+                endpoint.num_jobs -= 1
+            await asyncio.sleep(FIRST_PAUSE_S * 2 ** len(failed))
+        raise SandboxError(f"Piston failed {len(failed)} times at one job, at last {failed[-1].url}: {trouble}")
+
+    async def _send(
+        self, endpoint: Endpoint, runtime: str, job: Mapping[str, Any], limits: Limits, compile_limits: Limits
+    ) -> JobRun:
+        """Send a job to one endpoint.
+
+        Raises:
+            OSError, ValueError, TypeError, KeyError, AttributeError: Another one may do it.
+            SandboxError: None will.
+        """
+        body = await asyncio.to_thread(json.dumps, {"language": runtime, "version": "*", **job})
+        timeout_s = (job.get("compile_timeout", 0) + job["run_timeout"]) / 1000 + QUEUE_S
+        # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
+        max_bytes = (1 << 16) + 24 * (limits.output_bytes + compile_limits.output_bytes)
+        started = time.monotonic()
+        reply = await self._service.send(
+            "POST", f"{endpoint.url}/execute", body.encode(), timeout_s, max_bytes=max_bytes
         )
+        elapsed_s = time.monotonic() - started
+        if reply.body is None:
+            return None, ProgramRun(Outcome.OUTPUT_LIMIT)
+        text = reply.body[:500].decode(errors="replace")
+        if reply.status == 413 or (reply.status == 400 and "runtime is unknown" not in text):
+            raise SandboxError(f"{endpoint.url} refuses a job ({text}): see slurm/piston/README.md for its settings")
+        if reply.status != 200:
+            raise ValueError(f"HTTP {reply.status}: {text or 'no text'}")
+        value = json.loads(reply.body)
+        compiled = None
+        if value.get("compile") is not None:
+            compiled = read_stage(value["compile"], compile_limits, elapsed_s, endpoint.lets_through)
+            if compiled.outcome is not Outcome.OK:
+                return compiled, None
+        return compiled, read_stage(value["run"], limits, elapsed_s, endpoint.lets_through)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        if (pool := self._pool.pop()) is not None:
-            await pool.aclose()
+        if self._looking is not None:
+            self._looking.cancel()
+        await self._service.aclose()
 
 
 async def run_in_jobs(
@@ -238,55 +477,10 @@ async def run_in_jobs(
     return RunResult(compiled, tuple(tests))
 
 
-def runnable_language(request: RunRequest) -> Language:
-    """Return the language of a request.
-
-    Raises:
-        UnsupportedLanguageError: There's none of this name.
-        UnsupportedRequestError: Piston can't do this.
-    """
-    if request.interactor is not None:
-        raise UnsupportedRequestError(
-            "Piston runs one program at a time and no interactor: judge communication tasks by package cms_ioi "
-            "(`judge_by_package`), or by ioi_provider local."
-        )
-    language = find_language(request.language)
-    if language.name not in RUNTIMES:
-        names = ", ".join(RUNTIMES)
-        raise UnsupportedRequestError(f"Piston runs sources ({names}) and not {request.language!r}: send the sources.")
-    if any(given.output_file is not None for given in request.inputs):
-        raise UnsupportedRequestError(
-            "Piston gives back standard output and no file: judge problems of input_mode `file` by package codeforces "
-            "(`judge_by_package`), or by cf_provider local."
-        )
-    return language
-
-
-def files_of(language: Language, files: Mapping[str, str | bytes]) -> list[dict[str, str]]:
-    """Return files as Piston takes them; only sources go to the compiler, which would take any text for one."""
-    sent = []
-    for index, (name, content) in enumerate(files.items()):
-        if index == 0 or (language.name == "cpp" and name.endswith(CPP_SUFFIXES)):
-            sent.append(send_source(name, source_text(language.name, name, content)))
-        else:
-            sent.append(send_data(name, content))
-    return sent
-
-
 def source_text(language: str, name: str, content: str | bytes) -> str:
     """Return a source as a text; of C++ with a first line in place of the flags that other providers have."""
     text = content.decode(errors="replace") if isinstance(content, bytes) else content
     return CPP_PRELUDE.format(name=name) + text.removeprefix("\ufeff") if language == "cpp" else text
-
-
-def send_source(name: str, text: str) -> dict[str, str]:
-    """Return a source as Piston takes it."""
-    return {"name": name, "content": text, "encoding": "utf8"}
-
-
-def send_data(name: str, content: str | bytes) -> dict[str, str]:
-    """Return a file that is no source as Piston takes it."""
-    return {"name": name, "content": base64_text(content), "encoding": "base64"}
 
 
 def base64_text(content: str | bytes) -> str:
@@ -295,26 +489,11 @@ def base64_text(content: str | bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput, request: RunRequest) -> Job:
-    """Return the job of one input; `files` are those of the request."""
-    reserve_mb = NODE_RESERVE_MB if language.name == "javascript" else 0
-    fields = stage_fields("run", request.limits, reserve_mb)
-    if language.compile:
-        fields |= stage_fields("compile", request.compile_limits)
-    return Job(
-        runtimes=RUNTIMES[language.name],
-        files=[*files, *(send_data(name, content) for name, content in given.files.items())],
-        stdin=given.stdin,
-        args=given.args,
-        limits=fields,
-        # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
-        answer_bytes=(1 << 16) + 24 * (request.limits.output_bytes + request.compile_limits.output_bytes),
-    )
-
-
-def clock_s(limits: Limits) -> float:
-    """Return the limit by the clock: within what endpoints are configured for, if that can be."""
-    return min(limits.backstop_s, max(LONGEST_RUN_S, limits.cpu_s))
+def file_of(name: str, content: str | bytes, is_source: bool = False) -> dict[str, str]:
+    """Return a file as Piston takes it; what isn't a source stays away from the compiler."""
+    if is_source and isinstance(content, str):
+        return {"name": name, "content": content, "encoding": "utf8"}
+    return {"name": name, "content": base64_text(content), "encoding": "base64"}
 
 
 def stage_fields(stage: str, limits: Limits, reserve_mb: int = 0) -> dict[str, int]:
@@ -326,79 +505,28 @@ def stage_fields(stage: str, limits: Limits, reserve_mb: int = 0) -> dict[str, i
     }
 
 
-# Both servers start programs from a shell script, which says 128 + n for a signal that ended its child.
-CRASHES = {128 + number: number for number in (4, 5, 6, 7, 8, 9, 11, 24, 25, 31)}
-SIGNALS = {number.name: number.value for number in signal.Signals}
-OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot allocate memory", "CodeRange")
-# A group killed at its memory limit shows a peak just below it; the server counts a KiB as 1000 bytes.
-NEAR_LIMIT = 0.95
-
-
-def outcome_of(stage: Stage, limits: Limits, elapsed_s: float) -> Outcome:
-    """Return how a program ended.
-
-    Args:
-        stage: Its stage.
-        limits: What it was allowed.
-        elapsed_s: Seconds on the clock that the whole job took, waiting at the endpoint included.
-    """
-    is_killed = stage.signal == "SIGKILL"
-    if max(len(stage.stdout.encode()), len(stage.stderr.encode()) if is_killed else 0) > limits.output_bytes:
-        return Outcome.OUTPUT_LIMIT
-    if stage.status == "TO" or stage.cpu_s > limits.cpu_s:
-        return Outcome.TIME_LIMIT
-    if stage.status in ("OL", "EL"):
-        return Outcome.OUTPUT_LIMIT
-    if is_killed and elapsed_s >= clock_s(limits) and not stage.is_measured:
-        return Outcome.TIME_LIMIT
-    if stage.memory_mb > limits.memory_mb:
-        return Outcome.MEMORY_LIMIT
-    if not stage.failed:
-        return Outcome.OK
-    near = is_killed and stage.memory_mb > NEAR_LIMIT * limits.memory_mb
-    if near or any(words in stage.stderr for words in OUT_OF_MEMORY):
-        return Outcome.MEMORY_LIMIT
-    return Outcome.RUNTIME_ERROR
-
-
-def program_run(stage: Stage, limits: Limits, elapsed_s: float) -> ProgramRun:
-    """Return what a program did; see `outcome_of` for the arguments."""
-    number = (
-        CRASHES.get(stage.code) if stage.code is not None else SIGNALS.get(stage.signal or "", signal.SIGKILL.value)
-    )
-    return ProgramRun(
-        outcome=outcome_of(stage, limits, elapsed_s),
-        stdout=cut(stage.stdout, limits.output_bytes),
-        stderr=cut(stage.stderr, limits.output_bytes),
-        exit_code=None if number is not None else stage.code,
-        signal=number,
-        cpu_s=stage.cpu_s,
-        wall_s=stage.wall_s,
-        peak_memory_mb=stage.memory_mb,
-    )
-
-
-def cut(text: str, num_bytes: int) -> str:
-    """Return the beginning of a text that has so many bytes."""
-    data = text.encode()
-    return text if len(data) <= num_bytes else data[:num_bytes].decode(errors="replace")
-
-
-def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
-    """Return what a program did.
+def slurm_endpoints() -> tuple[str, ...]:
+    """Return a base URL for each of the user's running jobs named `piston-worker-<port>`, sorted.
 
     Raises:
-        SandboxError: The endpoint ended it for a limit of its own.
+        SandboxError: squeue is missing or fails, or there's no such job.
     """
-    stage = reply.run
-    if stage is None:
-        return ProgramRun(Outcome.OUTPUT_LIMIT)
-    run = program_run(stage, limits, reply.elapsed_s)
-    is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
-    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > reply.endpoint.lets_through)
-    if is_cut and stage.longest <= limits.output_bytes:
+    user = str(os.getuid())
+    command = ["squeue", "--noheader", "--states=RUNNING", f"--user={user}", "--format=%U|%T|%N|%j"]
+    # The user's SQUEUE_PARTITION and the like would hide workers.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=variables)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or ""
+        raise SandboxError(f"PISTON_ENDPOINTS=slurm, and squeue failed: {error} {said[-500:]}") from error
+    # A worker is on one node; a list such as node[1-2] belongs to something else of the same name.
+    worker = re.compile(rf"{user}\|RUNNING\|([\w.-]+)\|piston-worker-(\d{{1,5}})")
+    found = [worker.fullmatch(line.strip()) for line in done.stdout.splitlines()]
+    urls = {f"http://{one[1]}:{one[2]}/api/v2" for one in found if one}
+    if not urls:
         raise SandboxError(
-            f"{reply.endpoint.url} ended a program after {stage.longest} bytes of output, and {limits.output_bytes} "
-            "are allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
+            "Slurm runs no job of yours named piston-worker-<port>: start Piston in jobs of this name "
+            "(sbatch --job-name=piston-worker-2000 ...) and wait until squeue shows them as RUNNING."
         )
-    return run
+    return tuple(sorted(urls))

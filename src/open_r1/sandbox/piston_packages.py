@@ -13,8 +13,9 @@ time limit, another one without a verdict a crash of the program.
 1. A package that ends in a way that its protocol doesn't know is a `SandboxError`; upstream scores some of these 0.
 """
 
+import contextlib
 import dataclasses
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -97,69 +98,39 @@ def codeforces_files(
     return files | {"input.txt": stdin, "correct_output.txt": expected, "grader_config": config}
 
 
-def read_package_run(package: str, run: ProgramRun, compiled: ProgramRun | None, endpoint: str) -> PackageRun:
+def read_package_run(package: str, run: ProgramRun | None, compiled: ProgramRun | None) -> PackageRun:
     """Return what a package said.
 
     Args:
         package: Its name.
-        run: The stage that ran it.
-        compiled: The stage of its compiler, if there was one.
-        endpoint: Where it ran.
+        run: What it did; None where the compiler failed.
+        compiled: What its compiler did, if there was one.
 
     Raises:
         SandboxError: Its answer doesn't follow its protocol.
     """
-    if compiled is not None and compiled.outcome is not Outcome.OK:
-        return PackageRun(
-            0.0, f"Compilation error exit code {compiled.exit_code}\n{compiled.stderr}", compiled, compiled
-        )
-    score, feedback = (_read_ioi if package == IOI_PACKAGE else _read_codeforces)(run, endpoint)
-    return PackageRun(score, feedback, dataclasses.replace(run, outcome=_outcome(run, score, feedback)), compiled)
-
-
-def _read_ioi(run: ProgramRun, endpoint: str) -> tuple[float, str]:
-    if run.exit_code == 1 and "MemoryError" in run.stderr:
-        return 0.0, "Memory limit exceeded"
-    if run.stdout.strip():
-        return _read_score(run.stdout, endpoint), run.stderr.strip()
-    if run.outcome is Outcome.TIME_LIMIT:
-        return 0.0, "Time limit exceeded"
-    raise _broken(IOI_PACKAGE, run, endpoint)
-
-
-def _read_codeforces(run: ProgramRun, endpoint: str) -> tuple[float, str]:
-    if run.exit_code == TIMEOUT_CODE or run.outcome is Outcome.TIME_LIMIT:
-        return 0.0, run.stderr.strip() or "Time limit exceeded"
-    if not run.stdout.strip() and run.exit_code:
-        return 0.0, f"Runtime error with exit code {run.exit_code}\n{run.stderr.strip()}"
-    if not run.stdout.strip():
-        raise _broken("codeforces", run, endpoint)
-    score = 1.0 if run.exit_code == 0 and _read_score(run.stdout, endpoint) == 1 else 0.0
-    return score, run.stderr.strip()
-
-
-def _read_score(text: str, endpoint: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
-    if not 0 <= score <= 1:
-        raise SandboxError(f"{endpoint}: a package printed {text[:100]!r} in place of a score in [0, 1].")
-    return score
-
-
-def _broken(package: str, run: ProgramRun, endpoint: str) -> SandboxError:
-    return SandboxError(
-        f"{endpoint}: package {package} ended with code {run.exit_code}, signal {run.signal} and no score: "
-        f"{run.stderr[-500:].strip() or 'it said nothing'}"
-    )
-
-
-def _outcome(run: ProgramRun, score: float, feedback: str) -> Outcome:
-    """Return how the program ended, which the package knows better than the endpoint."""
-    if score > 0:
-        return Outcome.OK
-    if run.exit_code == TIMEOUT_CODE:
-        return Outcome.TIME_LIMIT
-    words = feedback.lower()
-    return next((outcome for part, outcome in _FEEDBACK if part in words), Outcome.OK)
+    if run is None:
+        assert compiled is not None
+        feedback = f"Compilation error exit code {compiled.exit_code}\n{compiled.stderr}"
+        return PackageRun(0.0, feedback, compiled, compiled)
+    is_ioi, printed, feedback = package == IOI_PACKAGE, run.stdout.strip(), run.stderr.strip()
+    is_late = run.exit_code == TIMEOUT_CODE or run.outcome is Outcome.TIME_LIMIT
+    score = 0.0
+    if is_ioi and run.exit_code == 1 and "MemoryError" in run.stderr:
+        feedback = "Memory limit exceeded"
+    elif is_late and not (is_ioi and printed):
+        feedback = feedback or "Time limit exceeded"
+    elif not printed and run.exit_code and not is_ioi:
+        feedback = f"Runtime error with exit code {run.exit_code}\n{feedback}"
+    else:
+        with contextlib.suppress(ValueError):
+            score = float(printed)
+        if not (printed and 0 <= score <= 1 and re.fullmatch(r"[\d.]+", printed)):
+            ending = f"code {run.exit_code}, signal {run.signal}"
+            raise SandboxError(f"Piston's package {package} printed {printed[:100]!r}, {ending}: {feedback[-500:]}")
+        if not is_ioi:  # a verdict, and what the package returned says whether it holds
+            score = float(score == 1 and run.exit_code == 0)
+    outcome = Outcome.TIME_LIMIT if run.exit_code == TIMEOUT_CODE else Outcome.OK
+    if score == 0.0 and outcome is Outcome.OK:
+        outcome = next((found for words, found in _FEEDBACK if words in feedback.lower()), Outcome.OK)
+    return PackageRun(score, feedback, dataclasses.replace(run, outcome=outcome), compiled)

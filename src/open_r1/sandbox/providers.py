@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sandboxes by the name of their provider; one for all who ask with the same settings, in each process."""
+"""Sandboxes by the name of their provider; one for all who ask with the same settings, in each process.
+
+SandboxSettings("piston", patience_s=60.0).build()   # PistonSandbox, by PISTON_ENDPOINTS
+"""
 
 import math
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from open_r1.sandbox.base import Sandbox, UnsupportedLanguageError
@@ -19,7 +22,7 @@ ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may b
 _PLACES_ELSEWHERE = 2
 
 _LOCK = threading.Lock()
-_SANDBOXES: dict[tuple[Hashable, ...], Sandbox] = {}
+_SANDBOXES: dict["SandboxSettings", Sandbox] = {}
 
 
 def _forget_parent() -> None:
@@ -66,7 +69,7 @@ class SandboxSettings:
         return max(1, len(os.sched_getaffinity(0)) // num_processes)
 
     def build(self) -> Sandbox:
-        """Return the sandbox; asked again with settings that mean the same one, the same one. Asks nobody yet.
+        """Return the sandbox; asked again with the same settings, the same one. Asks nobody yet.
 
         Raises:
             ValueError: The provider is unknown; a router has no URL, or no token where one is named; or what the
@@ -79,38 +82,37 @@ class SandboxSettings:
             raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
         if not (math.isfinite(self.patience_s) and self.patience_s > 0):
             raise ValueError(f"sandbox_patience_s must be positive, got {self.patience_s}.")
-        builder, words = self._builder()
-        key = (builder, *words.items())
+        key = replace(self, num_parallel=None)
         with _LOCK:
             if key not in _SANDBOXES:
-                _SANDBOXES[key] = builder(**words)
+                _SANDBOXES[key] = self._new()
             return _SANDBOXES[key]
 
-    def _builder(self) -> tuple[Callable[..., Sandbox], dict[str, Any]]:
-        """Return what builds the sandbox, imported with what it needs, and what of these settings it is given."""
+    def _new(self) -> Sandbox:
+        """Return a new sandbox, imported with the libraries that it needs."""
         if self.provider == "router" or (self.provider in ROUTER_PROVIDERS and self.router_url is not None):
             from open_r1.sandbox.router import RouterSandbox
 
-            return RouterSandbox, {"url": self.router_url, "token": self._token(), "patience_s": self.patience_s}
+            return RouterSandbox(self.router_url or "", token=self._token(), patience_s=self.patience_s)
         if self.provider == "piston":
             from open_r1.sandbox.piston import PistonSandbox
 
-            return PistonSandbox.from_environment, {"patience_s": self.patience_s}
+            return PistonSandbox.from_environment(patience_s=self.patience_s)
         if self.provider == "fusion":
             from open_r1.sandbox.fusion import FusionSandbox
 
-            return FusionSandbox, {"patience_s": self.patience_s}
+            return FusionSandbox(patience_s=self.patience_s)
         if self.provider == "e2b":
             from open_r1.sandbox.e2b import E2BSandbox
 
-            return E2BSandbox, {}
+            return E2BSandbox()
         if self.provider == "morph":
             from open_r1.sandbox.morph import MorphSandbox
 
-            return MorphSandbox, {}
+            return MorphSandbox()
         from open_r1.sandbox.local import LocalSandbox
 
-        return LocalSandbox, {"python": self.python}
+        return LocalSandbox(python=self.python)
 
     def check(self, languages: Iterable[str]) -> str:
         """Ask the sandbox whether it's there and has these languages; return its line for the log.

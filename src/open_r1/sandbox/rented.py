@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the providers of rented machines share: one new machine a request, always given back, with our driver in it.
+"""Machines of a cloud as boxes: one new machine a request, always given back, with the driver of `harness` in it.
 
-A provider starts machines and has its SDK's own calls to write a file, run a script, read a file and end the machine.
+    class MyCloudSandbox(RentedSandbox):    # start() starts a machine with the SDK, status_of() reads its exceptions
+    class MyCloudMachine(RentedMachine):    # write(), shell(), read(), end()
+
 A machine needs a POSIX shell, Python 3.8 or newer as `python3`, and the languages' programs.
 
 1. The machine is the isolation. The driver and the programs of one submission share it: a submission that attacks the
@@ -10,7 +12,7 @@ A machine needs a POSIX shell, Python 3.8 or newer as `python3`, and the languag
 2. A lost machine is never a score: its round (`running.run_in_rounds`) is repeated once in a new one, then the request
    fails. A driver that is killed twice, in two machines, was attacked by the submission: the first run of that round
    is a runtime error, those behind it are left out.
-3. Which languages there are is asked first, of a machine in which nobody's programs run.
+3. A cloud that starts no machines is waited for once by all (`service`), for `start_timeout_s`.
 4. A machine that may live on, since its start gave no answer or it doesn't end, is a warning with its name; it ends by
    itself, and nobody looks for it.
 5. An interactor is refused: in one machine, and as one user, a submission can write its manager's verdict.
@@ -25,12 +27,12 @@ import json
 import logging
 import math
 import os
-import random
 import secrets
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
 
+from open_r1.sandbox import wire
 from open_r1.sandbox.base import (
     GoOn,
     Outcome,
@@ -44,30 +46,31 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import LANGUAGES, find_language
-from open_r1.sandbox.running import run_in_rounds
-from open_r1.sandbox.wire import job_to_json, result_from_json
+from open_r1.sandbox.running import longest_s, run_in_rounds
+from open_r1.sandbox.service import Outage
 from open_r1.secret_names import hide_secrets, note_secrets
 
 logger = logging.getLogger(__name__)
 
-START_S = 30.0  # what the driver and the first import of an interpreter may take besides the programs
 MOVE_S = 120.0  # for the job to go in and the result to come out
 BYTES_PER_S = 1e6  # at which a long job goes in, at the least
 END_S = 8.0  # to give a machine back; an interrupted caller waits 10 s for it
-MARGIN_S = 60  # of a machine's life over what its programs may take: starting, moving texts
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between two tries to start a machine
+MARGIN_S = 90  # of a machine's life over what its programs may take: starting, moving texts
 MAX_RESULT_BYTES = 64 << 20  # the driver leaves runs to the next round long before
-SIGNALS = 128  # and the signal's number is a shell's exit status
-OPEN_NETWORK = "the network is open"  # what harness/batch.py says
 ENDED_ITS_MACHINE = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
 
 
-class TransientError(SandboxError):
-    """A failure that another try, in another machine, may not meet."""
+class LostMachineError(SandboxError):
+    """A failure that another machine may not meet.
 
+    Args:
+        message: What was lost.
+        was_killed: Whether a signal ended the driver while its machine went on: the submission may have done it.
+    """
 
-class DriverEndedError(TransientError):
-    """The driver was ended by a signal while its machine goes on: the submission may have done it."""
+    def __init__(self, message: str, *, was_killed: bool = False) -> None:
+        super().__init__(message)
+        self.was_killed = was_killed
 
 
 class RentedMachine(abc.ABC):
@@ -101,10 +104,17 @@ class RentedMachine(abc.ABC):
 class RentedSandbox(Sandbox):
     """A sandbox whose boxes are machines of a paid provider.
 
+    Args:
+        start_timeout_s: Seconds for which a start is tried.
+
     Attributes:
         package: What its SDK is imported as; the extra `code` has it.
         key_variable: The environment variable with the key.
         max_life_s: The longest life of a machine that the account may ask for.
+
+    Raises:
+        ImportError: The SDK isn't installed.
+        ValueError: The key isn't set.
     """
 
     package: str
@@ -112,28 +122,19 @@ class RentedSandbox(Sandbox):
     max_life_s: int = 3600
 
     def __init__(self, start_timeout_s: float = 120.0) -> None:
-        """Build the provider; nothing is started yet.
-
-        Args:
-            start_timeout_s: How long a start is tried.
-
-        Raises:
-            ImportError: The SDK isn't installed.
-            ValueError: The key isn't set.
-        """
         if importlib.util.find_spec(self.package) is None:
             raise ImportError(f"The sandbox {self.name} needs {self.package}: make install EXTRAS=code")
-        self.key()
+        self.key = os.environ.get(self.key_variable) or ""
+        if not self.key:
+            raise ValueError(f"The sandbox {self.name} needs its key: set {self.key_variable} in the environment.")
+        note_secrets(self.key)
         self.start_timeout_s = start_timeout_s
-        self._languages: tuple[str, ...] | None = None
-        self._looking = asyncio.Lock()
-        self._look_failure: SandboxError | None = None
-        self._has_told = False
+        self._outage = Outage(self.name, start_timeout_s)
         self._endings: set[asyncio.Task[None]] = set()
 
     @abc.abstractmethod
     async def start(self, name: str, life_s: int) -> RentedMachine:
-        """Start one machine that ends by itself after `life_s`.
+        """Start one machine that ends by itself after `life_s`, within `start_timeout_s`.
 
         Args:
             name: Unique to the machine that is wanted; a repeated start with it, after a failure, leaves one machine.
@@ -144,88 +145,43 @@ class RentedSandbox(Sandbox):
     def status_of(self, error: Exception) -> int | None:
         """Return the HTTP status that an exception of the SDK stands for; None where there is none."""
 
-    async def prepare(self) -> None:
-        """Do what may take longer than a start, once for all machines.
-
-        Raises:
-            SandboxError: It failed.
-        """
-
-    def key(self) -> str:
-        """Return the provider's key, from the environment.
-
-        Raises:
-            ValueError: It isn't set.
-        """
-        key = os.environ.get(self.key_variable)
-        if not key:
-            raise ValueError(f"The sandbox {self.name} needs its key: set {self.key_variable} in the environment.")
-        return key
-
-    def failure(self, error: Exception, doing: str, *, may_pass: bool = False) -> SandboxError:
-        """Return what an exception of the SDK means for us; refusals don't pass, outside of machines."""
-        if isinstance(error, SandboxError):
-            return error
-        text = self._without_key(f"{self.name} failed while {doing}: {type(error).__name__}: {str(error)[:500]}")
-        status = self.status_of(error) or 500
-        if may_pass or not 400 <= status < 500 or status in (408, 409, 425, 429):
-            return TransientError(text)
-        return SandboxError(f"{text}; check {self.key_variable}, the template or snapshot, the account's limits")
-
-    def _without_key(self, text: str) -> str:
-        note_secrets(os.environ.get(self.key_variable))
-        return hide_secrets(text)
-
     async def languages(self) -> tuple[str, ...]:
-        """Return the languages of the machines; the first time one is started to look, for all callers at once."""
-        failure_before = self._look_failure
-        async with self._looking:
-            if self._languages is None:
-                if self._look_failure is not failure_before:  # that of the look this caller has waited for
-                    raise SandboxError(str(self._look_failure)) from self._look_failure
-                try:
-                    self._languages = await self._look()
-                except SandboxError as error:
-                    self._look_failure = error
-                    raise
-        return self._languages
-
-    async def _look(self) -> tuple[str, ...]:
-        programs = {language.name: language.program for language in LANGUAGES.values() if language.program}
-        looks = [f"command -v {program} >/dev/null && echo {name}" for name, program in programs.items()]
+        """Return the languages of the machines; one is started to look."""
+        looks = [
+            f"command -v {one.program} >/dev/null && echo {one.name}" for one in LANGUAGES.values() if one.program
+        ]
         async with self._machine(MARGIN_S) as machine, self._working(machine, MOVE_S):
             _, said = await machine.shell("\n".join([*looks, "true"]), MOVE_S)
-        found = set(said.split())
-        if "python" not in found:
+        if "python" not in said.split():
             raise SandboxError(f"A box of {self.name} has no python3: use another template or snapshot.")
-        return (*sorted(found & set(programs)), "binary")
+        return (*(name for name in LANGUAGES if name in said.split()), "binary")
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Compile and run a submission in a new machine (see the module's docstring)."""
-        await self._check(request)
-        text = sum(len(given.stdin) + sum(map(len, given.files.values())) for given in request.inputs)
-        life_s = min(self.max_life_s, math.ceil(MARGIN_S + longest_s(request) + text / BYTES_PER_S))
+        if request.interactor is not None:
+            raise UnsupportedRequestError(
+                f"{self.name} runs no interactor: it would share the machine with the submission, which could write "
+                "the verdict in its place. Use the provider 'local', or Piston's package cms_ioi."
+            )
+        life_s = min(self.max_life_s, math.ceil(MARGIN_S + longest_s(request)))
         machine: RentedMachine | None = None
         async with contextlib.AsyncExitStack() as held:
 
             async def run_round(part: RunRequest) -> RunResult:
                 nonlocal machine
-                losses: list[TransientError] = []
-                while True:
+                losses: list[LostMachineError] = []
+                while len(losses) < 2:
                     try:
                         machine = machine or await held.enter_async_context(self._machine(life_s))
                         return await self._drive(machine, part)
-                    except TransientError as error:
+                    except LostMachineError as error:
+                        logger.warning("%s: %s", self.name, error)
                         losses.append(error)
                         machine = None
                         await held.aclose()
-                    if len(losses) == 1:
-                        logger.warning("%s: %s; repeating it in a new box", self.name, losses[0])
-                    elif part.inputs and all(isinstance(loss, DriverEndedError) for loss in losses):
-                        logger.warning("%s: %s; twice, so the submission did it", self.name, losses[1])
-                        return RunResult(None, (ENDED_ITS_MACHINE, *[None] * (len(part.inputs) - 1)))
-                    else:
-                        raise SandboxError(f"{losses[1]} (twice, in two boxes)") from losses[1]
+                if part.inputs and all(loss.was_killed for loss in losses):
+                    return RunResult(None, (ENDED_ITS_MACHINE, *[None] * (len(part.inputs) - 1)))
+                raise SandboxError(f"{losses[1]} (twice, in two boxes)") from losses[1]
 
             async def go_on_there(first: int, runs: Sequence[ProgramRun]) -> bool:
                 return machine is not None and await go_on(first, runs)  # else the submission has ended two
@@ -234,49 +190,43 @@ class RentedSandbox(Sandbox):
 
     async def aclose(self) -> None:
         """Wait for machines that are being given back."""
-        if self._endings:
-            await asyncio.wait(self._endings)
-
-    async def _check(self, request: RunRequest) -> None:
-        """Refuse interactors, and languages that the machines lack."""
-        if request.interactor is not None:
-            raise UnsupportedRequestError(
-                f"{self.name} runs no interactor: it would share the machine with the submission, which could write "
-                "the verdict in its place. Use the provider 'local', or Piston's package cms_ioi."
-            )
-        name = find_language(request.language).name
-        if name not in (names := await self.languages()):
-            raise UnsupportedLanguageError(f"{self.describe()} has no {name}, but {', '.join(names)}.")
+        await asyncio.gather(*self._endings)
 
     async def _drive(self, machine: RentedMachine, request: RunRequest) -> RunResult:
         """Run a request's compiler and all its inputs in a machine.
 
         Raises:
-            DriverEndedError: A signal has ended the driver; the machine is there still.
-            TransientError: The machine is lost, or too slow, or the driver failed.
+            LostMachineError: The machine is lost, or too slow, or the driver failed.
             SandboxError: The result is too long.
+            UnsupportedLanguageError: The machine lacks the language's program.
         """
         bundle = await asyncio.to_thread(_pack, request)
         limit_s = longest_s(request) + MOVE_S + len(bundle) / BYTES_PER_S
         folder, data = f"open_r1_{secrets.token_hex(16)}", b""
+        program = find_language(request.language).program or "true"
         unpack = f"cd {folder} && python3 -m zipfile -e bundle.zip . && rm bundle.zip"
-        script = f"{unpack} && python3 batch.py {machine.network_cut}"
+        script = (
+            f"command -v {program} >/dev/null || exit 0\necho here\n{unpack} && python3 batch.py {machine.network_cut}"
+        )
         async with self._working(machine, limit_s):
             await machine.write(f"{folder}/bundle.zip", bundle)
             status, said = await machine.shell(script, limit_s)
-            if status == 0:
+            if status == 0 and said:
                 data = await machine.read(f"{folder}/result.json", MAX_RESULT_BYTES)
-        if said.startswith(OPEN_NETWORK) and not self._has_told:
-            self._has_told = True
-            text = "%s: programs there have the network: `%s` doesn't work in the machine, use another snapshot"
-            logger.warning(text, self.name, machine.network_cut)
-        if status < 0 or status > SIGNALS:
-            raise DriverEndedError(f"The driver in the box {machine.id} was killed ({status}): {said[-500:]}")
-        if status != 0:
-            raise TransientError(f"The driver in the box {machine.id} failed ({status}): {said[-500:]}")
+        if status == 0 and not said:  # the submission can't take back what was said before the driver started
+            raise UnsupportedLanguageError(f"{self.describe()} has no {program}.")
+        if status != 0:  # a shell says 128 + n for a signal
+            message = f"The driver in the box {machine.id} ended with {status}: {said[-500:]}"
+            raise LostMachineError(message, was_killed=status < 0 or status > 128)
         if len(data) > MAX_RESULT_BYTES:
             raise SandboxError(f"The result in the box {machine.id} has more than {MAX_RESULT_BYTES >> 20} MB")
-        return await asyncio.to_thread(_read_result, data, request, machine)
+        try:
+            result = await asyncio.to_thread(wire.loads, RunResult, data)
+            if not min(1, len(request.inputs)) <= len(result.tests) <= len(request.inputs):
+                raise ValueError(f"{len(result.tests)} runs for {len(request.inputs)} inputs")
+        except ValueError as error:
+            raise LostMachineError(f"The driver in the box {machine.id} left nonsense: {error}") from error
+        return result
 
     @contextlib.asynccontextmanager
     async def _working(self, machine: RentedMachine, limit_s: float) -> AsyncIterator[None]:
@@ -285,12 +235,11 @@ class RentedSandbox(Sandbox):
             async with asyncio.timeout(limit_s):
                 yield
         except Exception as error:
-            raise self.failure(error, f"working in the box {machine.id}", may_pass=True) from error
+            raise LostMachineError(f"working in the box {machine.id}: {_said(error)}") from error
 
     @contextlib.asynccontextmanager
     async def _machine(self, life_s: int) -> AsyncIterator[RentedMachine]:
         """Start a machine, and end it whatever happens."""
-        await self.prepare()
         machine = await self._start_in_time(life_s)
         try:
             yield machine
@@ -301,27 +250,24 @@ class RentedSandbox(Sandbox):
             await asyncio.wait([ending])  # it goes on when this is cancelled
 
     async def _start_in_time(self, life_s: int) -> RentedMachine:
-        """Start a machine, again and again for `start_timeout_s`, with growing pauses, while the failure may pass."""
-        name, pause_s = secrets.token_hex(16), FIRST_PAUSE_S
-        failure: SandboxError = TransientError(f"{self.name} gave no answer, or no machine that is ready")
-        try:
-            async with asyncio.timeout(self.start_timeout_s):
-                while True:
-                    try:
-                        return await self.start(name, life_s)
-                    except Exception as error:
-                        failure = self.failure(error, "starting a machine")
-                        if not isinstance(failure, TransientError):
-                            raise failure from error
-                        if self.status_of(error) is None:  # no answer, so it may be there
-                            self._tell_leak(f"labelled {name}", life_s, error)
-                    await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            self._tell_leak(f"labelled {name}", life_s, error)
-            if isinstance(error, TimeoutError):
-                raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from failure
-            raise
+        """Start a machine; try again while the failure may pass."""
+        tries, name = self._outage.tries(), secrets.token_hex(16)
+        while True:
+            try:
+                machine = await self.start(name, life_s)
+                tries.succeeded()
+                return machine
+            except Exception as error:
+                status = self.status_of(error)
+                if status is None:  # no answer, so it may be there
+                    self._tell_leak(f"labelled {name}", life_s, error)
+                elif 400 <= status < 500 and status not in (408, 409, 425, 429):
+                    advice = f"check {self.key_variable}, the template or snapshot, the account's limits"
+                    raise SandboxError(f"{self.name} starts no machine: {_said(error)}; {advice}") from error
+                await tries.failed(_said(error))
+            except asyncio.CancelledError as error:
+                self._tell_leak(f"labelled {name}", life_s, error)
+                raise
 
     async def _end(self, machine: RentedMachine, life_s: int) -> None:
         """Give a machine back; the result of its runs stands whatever comes of that."""
@@ -332,14 +278,13 @@ class RentedSandbox(Sandbox):
             self._tell_leak(machine.id, life_s, error)
 
     def _tell_leak(self, what: str, life_s: int, error: BaseException) -> None:
-        text = "%s: a box %s may live and cost money for up to %d s, end it by hand: %s %s"
-        logger.warning(text, self.name, what, life_s, type(error).__name__, self._without_key(str(error)))
+        text = "%s: a box %s may live and cost money for up to %d s, end it by hand: %s"
+        logger.warning(text, self.name, what, life_s, _said(error))
 
 
-def longest_s(request: RunRequest) -> float:
-    """Return the seconds on the clock that the compiler and all runs of a request can take."""
-    compiler = request.compile_limits.backstop_s if find_language(request.language).compile else 0.0
-    return START_S + compiler + len(request.inputs) * (request.limits.backstop_s + 1.0)
+def _said(error: BaseException) -> str:
+    """Return an exception of the SDK as text without the key."""
+    return hide_secrets(f"{type(error).__name__}: {error!s:.500}")
 
 
 def _pack(request: RunRequest) -> bytes:
@@ -349,16 +294,5 @@ def _pack(request: RunRequest) -> bytes:
         for entry in (files("open_r1.sandbox") / "harness").iterdir():
             if entry.name.endswith(".py"):
                 archive.writestr(entry.name, entry.read_bytes())
-        archive.writestr("job.json", json.dumps(job_to_json(request)))
+        archive.writestr("job.json", json.dumps(wire.job_to_json(request)))
     return packed.getvalue()
-
-
-def _read_result(data: bytes, request: RunRequest, machine: RentedMachine) -> RunResult:
-    """Return the driver's result, which must fit the request."""
-    try:
-        result = result_from_json(json.loads(data))
-        if not min(1, len(request.inputs)) <= len(result.tests) <= len(request.inputs):
-            raise ValueError(f"{len(result.tests)} runs for {len(request.inputs)} inputs")
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise TransientError(f"The driver in the box {machine.id} left nonsense: {error!r}") from error
-    return result

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open R1's clients of its routers, for scripts that use them; rewards use `RouterSandbox`.
 
-Differences: requests end after a time, until which a full router is asked again, replies are looked at before they're
-read, an `https://` URL and a token, in SANDBOX_ROUTER_TOKEN, are understood.
+    RoutedSandbox("node-3:8000").run_code(["1 / 4"])[0].text   # '0.25'
+
+Differences: a full or absent router is asked again (`router`), replies are looked at before they're read, an
+`https://` URL and a token, in SANDBOX_ROUTER_TOKEN, are understood.
 """
 
+import json
 import os
-import random
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
-
 from open_r1.sandbox.base import SandboxError
-from open_r1.sandbox.router import TOKEN_VARIABLE, router_base_url
+from open_r1.sandbox.router import TOKEN_VARIABLE, RouterSandbox
+from open_r1.sandbox.running import run_coroutine
 
 
 class ScriptResult(dict[str, Any]):
@@ -27,50 +27,7 @@ class ScriptResult(dict[str, Any]):
             raise AttributeError(name) from None
 
 
-class _Client:
-    """What both clients do: a batch goes to the router, an entry comes back for each script."""
-
-    def __init__(self, router_url: str) -> None:
-        self.router_url = router_url
-        self._base = router_base_url(router_url)
-
-    def _execute(
-        self, key: str, scripts: Sequence[str], languages: Sequence[str] | None, limit_s: float, **seconds: float
-    ) -> list[ScriptResult]:
-        """Return the reply's entry for each script, with `key` in it.
-
-        Args:
-            key: What entries of the right form have.
-            scripts: Source texts.
-            languages: One each; None: all are Python.
-            limit_s: Seconds for all of it.
-            seconds: `timeout` and `request_timeout` of the request, which Open R1's own routers want both.
-        """
-        languages = ["python"] * len(scripts) if languages is None else list(languages)
-        if len(languages) != len(scripts):
-            raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
-        body = {"scripts": list(scripts), "languages": languages, **seconds}
-        token = os.environ.get(TOKEN_VARIABLE)
-        headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
-        try:
-            with httpx.Client(headers=headers, trust_env=False) as client:
-                ends = time.monotonic() + limit_s
-                while True:
-                    timeout_s = ends - time.monotonic()
-                    reply = client.post(f"{self._base}/execute_batch", json=body, timeout=timeout_s)
-                    if reply.status_code != 429 or time.monotonic() + 2.0 > ends:
-                        break
-                    time.sleep(random.uniform(0.5, 1.5))  # the router is full, and asks for a second
-            entries = reply.raise_for_status().json(object_hook=ScriptResult)
-        except (httpx.HTTPError, ValueError) as error:
-            raise SandboxError(f"The router at {self._base} gave no results: {error!r}") from error
-        is_list = isinstance(entries, list) and len(entries) == len(scripts)
-        if not is_list or not all(isinstance(entry, dict) and key in entry for entry in entries):
-            raise SandboxError(f"The router at {self._base} sent no list of {len(scripts)} results with {key!r}.")
-        return entries
-
-
-class RoutedSandbox(_Client):
+class RoutedSandbox:
     """Runs scripts at a router that answers in the form of e2b.
 
     Args:
@@ -79,6 +36,36 @@ class RoutedSandbox(_Client):
     Raises:
         ValueError: The URL isn't one.
     """
+
+    def __init__(self, router_url: str) -> None:
+        self.router_url = router_url
+
+    def _execute(
+        self, scripts: Sequence[str], languages: Sequence[str] | None, limit_s: float, **seconds: float
+    ) -> list[ScriptResult]:
+        """Return the reply's entry for each script.
+
+        Args:
+            scripts: Source texts.
+            languages: One each; None: all are Python.
+            limit_s: Seconds for all of it.
+            seconds: `timeout` and `request_timeout` of the request, which Open R1's own routers want both.
+        """
+        languages = ["python"] * len(scripts) if languages is None else list(languages)
+        body = json.dumps({"scripts": list(scripts), "languages": languages, **seconds}).encode()
+        token = os.environ.get(TOKEN_VARIABLE)
+        router = RouterSandbox(self.router_url, token=token, patience_s=seconds["request_timeout"])
+
+        async def post() -> bytes:
+            try:
+                return await router.ask("POST", "/execute_batch", body, timeout_s=limit_s)
+            finally:
+                await router.aclose()
+
+        entries = json.loads(run_coroutine(post), object_hook=ScriptResult)
+        if not isinstance(entries, list) or len(entries) != len(scripts):
+            raise SandboxError(f"The router at {self.router_url} sent no list of {len(scripts)} results.")
+        return entries
 
     def run_code(
         self,
@@ -99,33 +86,27 @@ class RoutedSandbox(_Client):
             request_timeout: Seconds on top, for the network and the router's queue (None: 30).
 
         Raises:
-            ValueError: There's not one language for each script.
             SandboxError: The router gave no results.
         """
         times = {"timeout": timeout or 300, "request_timeout": request_timeout or 30}
         # They may run one after the other, as far as a client can know.
         limit_s = len(scripts) * times["timeout"] + times["request_timeout"]
-        entries = self._execute("execution", scripts, languages, limit_s, **times)
-        return [_execution(entry["execution"] or {}) for entry in entries]
+        found = self._execute(scripts, languages, limit_s, **times)
+        empty = {"results": [], "logs": ScriptResult(stdout=[], stderr=[]), "error": None, "execution_count": None}
+        executions = [ScriptResult({**empty, **(entry["execution"] or {})}) for entry in found]
+        for execution in executions:
+            main = [result.get("text") for result in execution.results if result.get("is_main_result")]
+            execution["text"] = main[0] if main else None
+        return executions
 
 
-def _execution(given: dict[str, Any]) -> ScriptResult:
-    empty = {"results": [], "logs": ScriptResult(stdout=[], stderr=[]), "error": None, "execution_count": None}
-    execution = ScriptResult({**empty, **given})
-    main = [result.get("text") for result in execution.results if result.get("is_main_result")]
-    return ScriptResult(execution, text=main[0] if main else None)
-
-
-class RoutedMorphSandbox(_Client):
+class RoutedMorphSandbox(RoutedSandbox):
     """Runs scripts at a router that answers in the form of morph.
 
     Args:
         router_url: `host:port` or a URL.
         timeout: Seconds for each script.
         request_timeout: Seconds for all scripts of one call.
-
-    Raises:
-        ValueError: The URL isn't one.
     """
 
     def __init__(self, router_url: str, timeout: int = 300, request_timeout: int = 60) -> None:
@@ -142,13 +123,10 @@ class RoutedMorphSandbox(_Client):
         """Run each script in a box of its own; where the router fails, every `exception_str` says so.
 
         `text` is all its output with the value of its last expression at the end, `exception_str` what went wrong.
-
-        Raises:
-            ValueError: There's not one language for each script.
         """
         times = {"timeout": timeout or self.timeout, "request_timeout": request_timeout or self.request_timeout}
         try:
-            entries = self._execute("text", scripts, languages, times["request_timeout"], **times)
+            entries = self._execute(scripts, languages, times["request_timeout"], **times)
         except SandboxError as error:
             return [ScriptResult(text=None, exception_str=str(error)) for _ in scripts]
         return [ScriptResult({"exception_str": None, **entry}) for entry in entries]

@@ -1,27 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The router: one HTTP front for any sandbox, for many trainers that share its places.
 
-`POST /run` a request as `wire` writes it · `POST /execute_batch` Open R1's protocol · `GET /languages`, `/health`.
-All want the bearer token, where there is one; /health says to others only that the router is there. Without a token it
-serves programs of its own machine, and none that a browser sends for a web page. A client that hangs up ends its runs.
-Neither programs nor tokens are ever logged. It's meant for one's own trainers: put a proxy in front of it where
-strangers can reach the port.
+    POST /run            a request as `wire` writes it -> its result
+    POST /execute_batch  Open R1's protocol (`execute_batch`)
+    GET /languages, /health
+
+Refusals are {"error": {"kind": "busy", "message": ...}}, of a kind busy, sandbox, language, unsupported, request,
+too_large, token or internal. All routes but /health want the bearer token, where there is one. Without a token it's
+for programs of its own machine, and serves none that a browser sends for a web page. A client that hangs up ends its
+runs. Neither programs nor tokens are ever logged.
+
+Covered: heads and bodies that never end, bodies that are too long, alone or together, values of wrong types.
+Not covered: clients with the token that fill the queue. Put a proxy in front of it where strangers reach the port.
 """
 
 import asyncio
 import contextlib
 import hmac
 import json
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
+from starlette.routing import Route
+from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from open_r1.sandbox import wire
 from open_r1.sandbox.base import (
@@ -32,36 +39,53 @@ from open_r1.sandbox.base import (
     UnsupportedLanguageError,
     UnsupportedRequestError,
 )
-from open_r1.sandbox.execute_batch import failed_entry, read_batch, read_entry, script_request
-from open_r1.sandbox.router import is_loopback
+from open_r1.sandbox.execute_batch import Batch, failed_entry, read_batch, read_entry, script_request
 from open_r1.sandbox.running import gather
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-RETRY_AFTER_S = 5  # for a provider to come back
-LONGEST_MESSAGE = 4000  # it may repeat what the request holds
+HEAD_S, BODY_S = 30.0, 120.0  # in which the head of a request, and then its body, are to come in
+UNFINISHED_BODIES = 4  # of the largest size, together: further bytes are answered 429
+SPARE_CONNECTIONS = 1024  # of clients that keep theirs between requests
 
 
 class Refusal(Exception):
-    """A request that gets no result, with what to answer.
+    """A request that gets no result.
 
     Args:
         status: HTTP status.
-        kind: What is wrong, for programs: busy, sandbox, language, unsupported, request, too_large, token, internal.
+        kind: What is wrong, for programs.
         message: The same for people.
-        retry_after_s: Seconds after which it's worth another try; None: it isn't.
-        details: Further values of the reply.
     """
 
-    def __init__(
-        self, status: int, kind: str, message: str, *, retry_after_s: int | None = None, **details: Any
-    ) -> None:
-        message = message[:LONGEST_MESSAGE].encode("utf-8", "replace").decode()  # half a surrogate pair can't be sent
+    def __init__(self, status: int, kind: str, message: str) -> None:
         super().__init__(message)
-        headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
-        headers |= {"www-authenticate": "Bearer"} if status == 401 else {}
-        self.response = JSONResponse({"error": {"kind": kind, "message": message, **details}}, status, headers)
+        self.status, self.kind = status, kind
+
+
+_KINDS = {
+    SandboxError: (503, "sandbox"),
+    UnsupportedLanguageError: (422, "language"),
+    UnsupportedRequestError: (422, "unsupported"),
+    Exception: (500, "internal"),
+}
+
+
+class TimedHeads(H11Protocol):
+    """Uvicorn's connection, closed where the head of a request takes longer than `HEAD_S`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[bad-override]
+        """Start the clock of the first head."""
+        super().connection_made(transport)
+        self.end_of_head = self.loop.call_later(HEAD_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock when the head is whole; start it with the next one."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.end_of_head.cancel()
+        elif self.end_of_head.cancelled():
+            self.end_of_head = self.loop.call_later(HEAD_S, self.transport.abort)
 
 
 @dataclass
@@ -75,9 +99,6 @@ class Router:
         token: What clients must show as bearer token; None: nothing.
         max_body_mb: Size of one request, in MiB.
         script_memory_mb: Memory of a script of `/execute_batch`, whose request doesn't say.
-
-    Raises:
-        ValueError: A number is out of range.
     """
 
     sandbox: Sandbox
@@ -88,94 +109,104 @@ class Router:
     script_memory_mb: int = 1024
 
     def __post_init__(self) -> None:
-        if not (min(self.max_parallel, self.max_body_mb, self.script_memory_mb) > 0 and self.max_queue >= 0):
-            raise ValueError("max_parallel, max_body_mb and script_memory_mb are positive, max_queue is at least 0.")
         self.max_body_bytes = int(self.max_body_mb * 2**20)
-        self.room = self.max_parallel + self.max_queue
-        self.admitted = self.running = 0
+        self.admitted = self.running = self.unfinished_bytes = 0
         self.places = asyncio.Semaphore(self.max_parallel)
         self.tasks: set[asyncio.Task[Any]] = set()
 
-    def app(self) -> FastAPI:
-        """Return the application."""
+    def server(self, grace_s: int = 30) -> Server:
+        """Return the server of the routes.
 
-        @contextlib.asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-            yield
-            await self.close()
-
-        routes: list[BaseRoute] = [
-            self.route("POST", "/run", self.run),
-            self.route("POST", "/execute_batch", self.execute_batch),
-            self.route("GET", "/languages", self.languages),
-            self.route("GET", "/health", self.health, is_open=True),
+        Args:
+            grace_s: Seconds that runs get to end when it stops.
+        """
+        routes = [
+            self._route("/run", self.run, partial(wire.loads, RunRequest)),
+            self._route("/execute_batch", self.execute_batch, read_batch),
+            self._route("/languages", self.languages),
+            Route("/health", self.health),
         ]
-        return FastAPI(routes=routes, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+        handlers: dict[Any, Any] = dict.fromkeys((Refusal, ClientDisconnect, *_KINDS), _answer_error)
+        return Server(
+            Config(
+                Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers),
+                http=TimedHeads,
+                limit_concurrency=2 * (self.max_parallel + self.max_queue) + SPARE_CONNECTIONS,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=grace_s,
+            )
+        )
 
-    def route(
-        self, method: str, path: str, answer: Callable[[Request], Awaitable[Response]], *, is_open: bool = False
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """End all runs with their boxes, then the provider."""
+        yield
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.sandbox.aclose()
+
+    def _route(
+        self,
+        path: str,
+        answer: Callable[..., Coroutine[Any, Any, Any]],
+        parse: Callable[[bytearray], Any] | None = None,
     ) -> Route:
-        """Return the route of one answer, with refusals as JSON."""
+        """Return the route of one answer, whose argument is what `parse` reads in the body."""
 
         async def endpoint(request: Request) -> Response:
-            try:
-                if not is_open:
-                    check_access(request, self.token)
-                return await answer(request)
-            except Refusal as refusal:
-                return refusal.response
-            except ClientDisconnect:
-                return Response(status_code=499)
-            except Exception:  # a fault of ours or of the provider: the runs of others go on
-                logger.exception("%s %s failed", method, path)
-                return Refusal(500, "internal", "The router failed; its log says why.").response
+            self._check_access(request)
+            asked = () if parse is None else (await self._read(request, parse),)
+            return _reply(await self._unless_gone(request, answer(*asked)))
 
-        return Route(path, endpoint, methods=[method])
+        return Route(path, endpoint, methods=["GET" if parse is None else "POST"])
 
-    async def run(self, request: Request) -> Response:
+    async def run(self, asked: RunRequest) -> Any:
         """Run one request of the contract."""
-        asked = await self._read(request, wire.request_from_json)
         with self._admitted(1):
-            return JSONResponse(wire.result_to_json(await self._unless_gone(request, self._run(asked))))
+            return wire.to_json(await self._run(asked))
 
-    async def execute_batch(self, request: Request) -> Response:
+    async def execute_batch(self, batch: Batch) -> list[dict[str, Any]]:
         """Run scripts as Open R1's routers did, each in a box of its own; a failure stands in its place."""
-        scripts, timeout_s = await self._read(request, read_batch)
 
         async def run_script(script: str, language: str) -> dict[str, Any]:
             try:
-                asked, nonce = script_request(script, language, timeout_s, self.script_memory_mb)
+                asked, nonce = script_request(script, language, batch.timeout_s, self.script_memory_mb)
                 return read_entry(await self._run(asked), nonce)
-            except (Refusal, ValueError) as error:  # of this script alone
+            except (SandboxError, ValueError) as error:  # of this script alone
                 return failed_entry(str(error))
 
-        with self._admitted(len(scripts)):
-            running = gather([run_script(*pair) for pair in scripts])
-            return JSONResponse(await self._unless_gone(request, running))
+        with self._admitted(len(batch.scripts)):
+            return await gather([run_script(*pair) for pair in batch.scripts])
 
-    async def languages(self, request: Request) -> Response:
-        """List the provider's languages."""
-        names = await self._unless_gone(request, self._as_refusal(self.sandbox.languages()))
-        about = {"provider": self.sandbox.name, "mechanism": self.sandbox.describe()}
-        return JSONResponse({"languages": list(names), **about})
+    async def languages(self) -> dict[str, Any]:
+        """List the provider's languages, and say who isolates programs."""
+        names = await self.sandbox.languages()
+        return {"languages": names, "provider": self.sandbox.name, "mechanism": self.sandbox.describe()}
 
     async def health(self, request: Request) -> Response:
-        """Say that the router is there, and to those who may use it what it does."""
-        try:
-            check_access(request, self.token)
-        except Refusal:
-            return JSONResponse({"status": "ok"})
-        about = {"provider": self.sandbox.name, "mechanism": self.sandbox.describe()}
+        """Say that the router is there, and what it does."""
         numbers = {"in_flight": self.running, "queued": self.admitted - self.running}
-        return JSONResponse({"status": "ok", **about, **numbers})
+        return _reply({"status": "ok", **numbers})
 
-    async def close(self) -> None:
-        """End all runs with their boxes, then the provider."""
-        for task in self.tasks:
-            task.cancel()
-        if self.tasks:
-            await asyncio.wait(self.tasks)
-        await self.sandbox.aclose()
+    def _check_access(self, request: Request) -> None:
+        """Refuse who may not use the router.
+
+        Raises:
+            Refusal: It's without the token (401); or there is none, and a browser on this machine asks for somebody
+                else's page (403): browsers name it in each POST, under whatever host name they reach the router.
+        """
+        if self.token is not None:
+            scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(
+                shown.strip().encode("latin-1"), self.token.encode()
+            ):
+                raise Refusal(401, "token", "This router wants its bearer token.")
+        elif "origin" in request.headers:
+            raise Refusal(403, "request", "A router without a token serves no web pages: start it with a token.")
 
     @contextlib.contextmanager
     def _admitted(self, num_runs: int) -> Iterator[None]:
@@ -184,36 +215,43 @@ class Router:
         Raises:
             Refusal: There's none now (429), or never for so many (413).
         """
-        if num_runs > self.room:
-            raise Refusal(413, "too_large", f"{num_runs} scripts in one request; this router takes {self.room}.")
-        if self.admitted + num_runs > self.room:
-            raise Refusal(429, "busy", f"This router takes {self.room} runs at a time. Try again.", retry_after_s=1)
+        room = self.max_parallel + self.max_queue
+        if num_runs > room:
+            raise Refusal(413, "too_large", f"{num_runs} scripts in one request; this router takes {room}.")
+        if self.admitted + num_runs > room:
+            raise Refusal(429, "busy", f"This router takes {room} runs at a time. Try again.")
         self.admitted += num_runs
         try:
             yield
         finally:
             self.admitted -= num_runs
 
-    async def _read(self, request: Request, parse: Callable[[Any], T]) -> T:
-        """Return what the JSON of a request means.
+    async def _read(self, request: Request, parse: Callable[[bytearray], T]) -> T:
+        """Return what the body of a request means.
 
         Raises:
-            Refusal: It's too large (413), or means nothing (400).
+            Refusal: It's too large (413), too slow (408), means nothing (400), or others take the room (429).
         """
         body, size = bytearray(), 0
-        async for chunk in request.stream():  # to its end, so that the client gets to read why it was refused
-            size += len(chunk)
-            if size <= self.max_body_bytes:
-                body += chunk
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for chunk in request.stream():  # to its end, so that the client gets to read why it was refused
+                    size += len(chunk)
+                    if size <= self.max_body_bytes:
+                        self.unfinished_bytes += len(chunk)
+                        body += chunk
+                    if self.unfinished_bytes > UNFINISHED_BODIES * self.max_body_bytes:
+                        raise Refusal(429, "busy", "Too many requests are coming in. Try again.")
+        except TimeoutError:
+            raise Refusal(408, "request", f"The request took longer than {BODY_S:g} s to come in.") from None
+        finally:
+            self.unfinished_bytes -= len(body)
         if size > self.max_body_bytes:
             message = f"The request is larger than {self.max_body_mb:.2g} MiB (--max_body_mb)."
             raise Refusal(413, "too_large", message)
         try:
-            value = json.loads(body) if len(body) < 1 << 20 else await asyncio.to_thread(json.loads, body)
-            return parse(value)
-        except KeyError as error:
-            raise Refusal(400, "request", f"The request lacks {error}.") from error
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            return parse(body) if size < 1 << 20 else await asyncio.to_thread(parse, body)
+        except ValueError as error:
             raise Refusal(400, "request", f"The request can't be read: {error}") from error
 
     async def _run(self, asked: RunRequest) -> RunResult:
@@ -221,12 +259,12 @@ class Router:
         async with self.places:
             self.running += 1
             try:
-                return await self._as_refusal(self.sandbox.run(asked))
+                return await self.sandbox.run(asked)
             finally:
                 self.running -= 1
 
     async def _unless_gone(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        """Return what `work` returns; cancel it and wait for its end if the client hangs up before, or on `close`.
+        """Return what `work` returns; cancel it and wait for its end if the client hangs up before, or at the end.
 
         Raises:
             ClientDisconnect: It did.
@@ -249,44 +287,17 @@ class Router:
             leaving.cancel()
             await asyncio.wait([job, leaving])
 
-    async def _as_refusal(self, job: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await job
-        except SandboxError as error:
-            raise Refusal(503, "sandbox", str(error), retry_after_s=RETRY_AFTER_S) from error
-        except UnsupportedLanguageError as error:
-            names = await self._as_refusal(self.sandbox.languages())
-            raise Refusal(422, "language", str(error), languages=list(names)) from error
-        except UnsupportedRequestError as error:
-            raise Refusal(422, "unsupported", str(error)) from error
+
+def _reply(value: Any, status: int = 200) -> Response:
+    """Return a reply in JSON; half a surrogate pair stays escaped, for it can't be sent."""
+    return Response(json.dumps(value), status, media_type="application/json")
 
 
-def check_access(request: Request, token: str | None) -> None:
-    """Refuse who may not use the router.
-
-    Without a token that's a browser on this machine which asks for somebody else's page: such a request names the page
-    (Origin), or comes under the page's own name where that resolves to this machine (Host).
-
-    Raises:
-        Refusal: It's without the token (401); or there is none, and the request may be a web page's (403, 415).
-    """
-    headers = dict(request.scope["headers"])
-    if token is not None:
-        scheme, _, shown = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not hmac.compare_digest(shown.strip(), token.encode()):
-            raise Refusal(401, "token", "This router wants its bearer token.")
-        return
-    try:
-        host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname or ""
-    except ValueError:
-        host = ""
-    if not is_loopback(host) or b"origin" in headers:
-        raise Refusal(
-            403,
-            "request",
-            "A router without a token serves programs of its own machine, under the names "
-            "localhost, 127.0.0.1 and [::1]: start it with a token.",
-        )
-    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if request.method == "POST" and content_type != b"application/json":
-        raise Refusal(415, "request", "A request is application/json.")
+def _answer_error(request: Request, error: Exception) -> Response:
+    """Return the reply to a request that failed."""
+    if isinstance(error, Refusal):
+        status, kind = error.status, error.kind
+    else:
+        status, kind = next(found for wanted, found in _KINDS.items() if isinstance(error, wanted))
+    message = "The router failed; its log says why." if status == 500 else str(error)[:4000]
+    return _reply({"error": {"kind": kind, "message": message}}, status)

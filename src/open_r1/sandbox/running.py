@@ -1,78 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
 """From synchronous code to sandboxes: one private event loop a process, in a thread of its own, for ever.
 
+    run_all([RunRequest("python", {"main.py": "print(1)"}, (ProgramInput(),))], sandbox)   # [RunResult(...)]
+
 Providers may keep connections and locks bound to that loop: it's the same one for every call, from any thread, inside
 another running loop or not. A forked child gets a loop of its own.
 """
 
 import asyncio
 import concurrent.futures
-import contextlib
 import os
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from open_r1.sandbox.base import GoOn, ProgramRun, RunRequest, RunResult, Sandbox, SandboxError
+from open_r1.sandbox.languages import find_language
 
 T = TypeVar("T")
 Job = Callable[[], Awaitable[T]]
 
-_LOCK = threading.Lock()
-_LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
+START_S = 30.0  # for a box to come up, with the first import of its interpreter
 
 
-def _forget_parent() -> None:
-    """Drop what a fork has copied: the lock may be held, the parent's loop runs in no thread of the child's."""
-    global _LOCK
-    _LOCK = threading.Lock()
-    _LOOPS.clear()
+def _begin() -> None:
+    """Start without a loop: at import, and in a fork, where the lock may be held and the parent's loop doesn't run."""
+    global _lock, _loop
+    _lock, _loop = threading.Lock(), None
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+_lock: threading.Lock
+_loop: asyncio.AbstractEventLoop | None
+_begin()
+os.register_at_fork(after_in_child=_begin)
 
 
 def private_loop() -> asyncio.AbstractEventLoop:
     """Return the process's loop for sandboxes, running in a daemon thread."""
-    with _LOCK:
-        loop = _LOOPS.get(os.getpid())
-        if loop is None:
-            loop = asyncio.new_event_loop()
-            threading.Thread(target=_run_for_ever, args=(loop,), name="open_r1-sandbox", daemon=True).start()
-            _LOOPS[os.getpid()] = loop
-        return loop
-
-
-def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
-    while True:
-        # asyncio lets these two out of the loop, behind the back of all others that wait for their results.
-        with contextlib.suppress(SystemExit, KeyboardInterrupt):
-            loop.run_forever()
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="open_r1-sandbox", daemon=True).start()
+        return _loop
 
 
 def run_coroutine(job: Job[T]) -> T:
     """Run one coroutine on the private loop and return what it returns; an interrupt cancels it.
 
     Raises:
-        RuntimeError: It called `sys.exit`.
-        Exception: Whatever else it raised.
+        Exception: Whatever it raised.
     """
-    future = asyncio.run_coroutine_threadsafe(_await(job), private_loop())
+
+    async def run() -> T:
+        return await job()
+
+    future = asyncio.run_coroutine_threadsafe(run(), private_loop())
     try:
         return future.result()
     except BaseException:
         future.cancel()
         concurrent.futures.wait([future], timeout=10)  # boxes are ended in the `finally` of the coroutine
         raise
-
-
-async def _await(job: Job[T]) -> T:
-    try:
-        return await job()
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise RuntimeError(f"A sandbox's coroutine ended with {error!r}.") from error
 
 
 def run_jobs(jobs: Sequence[Job[T]], num_parallel: int) -> list[T | SandboxError]:
@@ -123,6 +114,13 @@ async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+def longest_s(request: RunRequest) -> float:
+    """Return the seconds on the clock that a box, the compiler and all runs of a request can take."""
+    compiler_s = request.compile_limits.backstop_s if find_language(request.language).compile else 0.0
+    interactor_s = request.interactor.limits.backstop_s if request.interactor else 0.0
+    return START_S + compiler_s + len(request.inputs) * (request.limits.backstop_s + interactor_s + 1.0)
+
+
 async def run_in_rounds(
     request: RunRequest, run_round: Callable[[RunRequest], Awaitable[RunResult]], go_on: GoOn
 ) -> RunResult:
@@ -134,11 +132,13 @@ async def run_in_rounds(
     """
     tests: list[ProgramRun] = []
     compiled, binary = None, None
-    num_batch = num_round = request.stop_after or max(1, len(request.inputs))
-    while True:
-        first, inputs = len(tests), request.inputs[len(tests) : len(tests) + num_round]
-        is_whole = first == 0 and len(inputs) == len(request.inputs)
-        keeps = first == 0 and (request.keeps_binary or not is_whole)
+    num_all = len(request.inputs)
+    num_batch = num_round = request.stop_after or max(1, num_all)
+    is_over = False
+    while not is_over:
+        first = len(tests)
+        inputs = request.inputs[first : first + num_round]
+        keeps = first == 0 and (request.keeps_binary or len(inputs) < num_all)
         part = replace(request, inputs=inputs, stop_after=None, keeps_binary=keeps)
         if binary is not None:
             files = {f"main_{secrets.token_hex(4)}": binary, **request.files}
@@ -146,40 +146,14 @@ async def run_in_rounds(
         result = await run_round(part)
         if first == 0:
             compiled, binary = result.compile, result.binary
-        is_over = first + len(result.tests) == len(request.inputs) or not result.has_compiled
+        is_over = first + len(result.tests) == num_all or not result.has_compiled
         for run in result.tests:
-            if run is None:
+            if run is not None:
+                tests.append(run)
+            is_batch = len(tests) % num_batch == 0 and len(tests) < num_all
+            if run is None or (is_batch and not await go_on(len(tests) - num_batch, tests[-num_batch:])):
                 is_over = True
                 break
-            tests.append(run)
-            is_batch = len(tests) % num_batch == 0 and len(tests) < len(request.inputs)
-            if is_batch and not await go_on(len(tests) - num_batch, tests[-num_batch:]):
-                is_over = True
-                break
-        if is_over:
-            missing = len(request.inputs) - len(tests)
-            return RunResult(compiled, (*tests, *[None] * missing), binary if request.keeps_binary else None)
         num_round *= 2
-
-
-class OfLoop(Generic[T]):
-    """What works on one event loop alone, such as connections: on another one, as a fork has, it's built anew."""
-
-    def __init__(self, build: Callable[[], T]) -> None:
-        self._build = build
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.built: T | None = None
-
-    def get(self) -> T:
-        """Return what the running loop has, built where it has none."""
-        loop = asyncio.get_running_loop()
-        if self.built is None or self._loop is not loop:
-            self._loop, self.built = loop, self._build()
-        return self.built
-
-    def pop(self) -> T | None:
-        """Return what the running loop has, for the caller to close, and forget it; None where it has none."""
-        if self._loop is not asyncio.get_running_loop():
-            return None
-        built, self.built = self.built, None
-        return built
+    missing = num_all - len(tests)
+    return RunResult(compiled, (*tests, *[None] * missing), binary if request.keeps_binary else None)

@@ -1,31 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests and results as JSON: what the driver in a box and the router read and write.
+"""Requests and results as JSON: what a router, its clients and the driver in a rented machine read and write.
 
-Files that are bytes stand as `{"base64": ...}`; numbers that aren't known (NaN) as null.
+    {"language": "python", "files": {"main.py": "print(1)", "data.bin": {"base64": "AP8="}}, "inputs": [...], ...}
+
+Dataclasses of `base` are objects with their fields. Bytes are `{"base64": ...}`, numbers that aren't known (NaN) null.
 """
 
 import base64
+import functools
+import json
 import math
+import types
+import typing
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import is_dataclass
+from enum import Enum
+from typing import Any, TypeVar
 
-from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
+from open_r1.sandbox.base import Interactor, Limits, RunRequest
 from open_r1.sandbox.languages import build_commands, find_language
 
-_NUMBER = int | float
-_KINDS = {"stdout": str, "stderr": str, "exit_code": int, "signal": int} | dict.fromkeys(
-    ("cpu_s", "wall_s", "peak_memory_mb"), _NUMBER
-)
+T = TypeVar("T")
+_hints = functools.cache(typing.get_type_hints)
 
 
-def request_to_json(request: RunRequest) -> dict[str, Any]:
-    """Return a request as a value for `json.dumps`."""
-    interactor = request.interactor
-    return asdict(request) | {
-        "files": files_to_json(request.files),
-        "interactor": interactor and asdict(interactor) | {"files": files_to_json(interactor.files)},
-    }
+def to_json(value: Any) -> Any:
+    """Return a request, a result or a part of one as a value for `json.dumps`.
+
+    >>> to_json(Limits(wall_s=2.0))["wall_s"], to_json(b"a")
+    (2.0, {'base64': 'YQ=='})
+    """
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {name: to_json(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def loads(kind: type[T], text: str | bytes | bytearray) -> T:
+    """Return what `json.dumps(to_json(...))` wrote, looking at every type.
+
+    Args:
+        kind: RunRequest or RunResult.
+        text: The JSON.
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    try:
+        return _read(kind, json.loads(text))
+    except (TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError(f"No {kind.__name__}: {type(error).__name__}: {error!s:.500}") from error
+
+
+def _read(kind: Any, value: Any) -> Any:
+    """Return the value of a type that `to_json` wrote."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and types.NoneType in parts:
+            return None
+        kind = bytes if bytes in parts and isinstance(value, Mapping) else parts[0]
+        return _read(kind, value)
+    expected: Any = {tuple: list, float: int | float}.get(origin or kind, origin or kind)
+    if is_dataclass(kind) or kind is bytes:
+        expected = Mapping
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        expected = str
+    elif kind is float and value is None:
+        return math.nan
+    if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{value!r:.100} in place of {kind}")
+    if is_dataclass(kind):
+        return kind(**{name: _read(_hints(kind)[name], item) for name, item in value.items()})
+    if origin is tuple:
+        return tuple(_read(parts[0], item) for item in value)
+    if origin is not None:  # a mapping
+        return {name: _read(parts[1], item) for name, item in value.items()}
+    if kind is bytes:
+        return base64.b64decode(value["base64"], validate=True)
+    return kind(value)
 
 
 def job_to_json(request: RunRequest) -> dict[str, Any]:
@@ -36,7 +93,7 @@ def job_to_json(request: RunRequest) -> dict[str, Any]:
     Raises:
         UnsupportedLanguageError: Its language is unknown.
     """
-    return {**request_to_json(request), **program_to_json(request, request.compile_limits)}
+    return to_json(request) | program_to_json(request, request.compile_limits)
 
 
 def program_to_json(
@@ -56,102 +113,6 @@ def program_to_json(
         "compile": compile_command,
         "run": run_command,
         "executable": next(iter(part.files)) if language.name == "binary" else None,
-        "compile_limits": asdict(compile_limits) | {"wall_s": compile_limits.backstop_s} | of_language,
-        "limits": asdict(part.limits) | {"wall_s": part.limits.backstop_s} | of_language,
+        "compile_limits": vars(compile_limits) | {"wall_s": compile_limits.backstop_s} | of_language,
+        "limits": vars(part.limits) | {"wall_s": part.limits.backstop_s} | of_language,
     }
-
-
-def request_from_json(value: Mapping[str, Any]) -> RunRequest:
-    """Return the request that `request_to_json` wrote.
-
-    Raises:
-        ValueError, TypeError, KeyError: It isn't one.
-    """
-    interactor = value.get("interactor")
-    return RunRequest(
-        language=value["language"],
-        files=files_from_json(value["files"]),
-        inputs=tuple(_input_from_json(given) for given in value["inputs"]),
-        compile_limits=Limits(**value["compile_limits"]),
-        limits=Limits(**value["limits"]),
-        stop_after=value.get("stop_after"),
-        interactor=interactor
-        and Interactor(interactor["language"], files_from_json(interactor["files"]), Limits(**interactor["limits"])),
-        keeps_binary=bool(value.get("keeps_binary", False)),
-    )
-
-
-def _input_from_json(value: Mapping[str, Any]) -> ProgramInput:
-    fields: dict[str, Any] = {**value, "args": tuple(value.get("args", ()))}
-    return ProgramInput(**fields)
-
-
-def result_to_json(result: RunResult) -> dict[str, Any]:
-    """Return a result as a value for `json.dumps`."""
-    return {
-        "compile": run_to_json(result.compile),
-        "tests": [run_to_json(run) for run in result.tests],
-        "binary": None if result.binary is None else base64.b64encode(result.binary).decode(),
-    }
-
-
-def result_from_json(value: Mapping[str, Any]) -> RunResult:
-    """Return the result that `result_to_json` wrote.
-
-    Raises:
-        ValueError, TypeError, KeyError: It isn't one.
-    """
-    if not isinstance(value, Mapping):
-        raise TypeError(f"A result is an object, got {type(value).__name__}.")
-    binary = value.get("binary")
-    return RunResult(
-        compile=run_from_json(value["compile"]),
-        tests=tuple(run_from_json(run) for run in value["tests"]),
-        binary=None if binary is None else base64.b64decode(binary, validate=True),
-    )
-
-
-def run_to_json(run: ProgramRun | None) -> dict[str, Any] | None:
-    """Return one run as a value for `json.dumps`."""
-    if run is None:
-        return None
-    value = {name: None if _is_nan(item) else item for name, item in vars(run).items()}
-    return value | {"interactor": run_to_json(run.interactor)}
-
-
-def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
-    """Return the run that `run_to_json` wrote.
-
-    Raises:
-        ValueError, TypeError, KeyError: It isn't one.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise TypeError(f"A run is an object, got {type(value).__name__}.")
-    known = {name: item for name, item in value.items() if item is not None and name != "was_ended"}
-    for name, kind in _KINDS.items():
-        if name in known and (not isinstance(known[name], kind) or isinstance(known[name], bool)):
-            raise TypeError(f"{name} in a run is of type {type(known[name]).__name__}.")
-    known |= {"outcome": Outcome(value["outcome"]), "interactor": run_from_json(value.get("interactor"))}
-    return ProgramRun(**known)
-
-
-def files_to_json(files: Mapping[str, str | bytes]) -> dict[str, Any]:
-    """Return files as a value for `json.dumps`."""
-    return {
-        name: {"base64": base64.b64encode(content).decode()} if isinstance(content, bytes) else content
-        for name, content in files.items()
-    }
-
-
-def files_from_json(value: Mapping[str, Any]) -> dict[str, str | bytes]:
-    """Return the files that `files_to_json` wrote."""
-    return {
-        name: base64.b64decode(content["base64"], validate=True) if isinstance(content, Mapping) else content
-        for name, content in value.items()
-    }
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)

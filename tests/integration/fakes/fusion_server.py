@@ -8,15 +8,13 @@ What the contract doesn't say, here: memory is limited by address space, and a p
 import base64
 import contextlib
 import json
-import os
-import signal
-import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.integration.fakes.programs import run_program
 
 LONGEST_OUTPUT = 1 << 22
 MAIN = {"python": "main.py", "cpp": "main.cpp", "nodejs": "main.js", "bash": "main.sh"}
@@ -73,7 +71,7 @@ class _Contract(BaseHTTPRequestHandler):
             self.send(200, reply("Failed", late, None))
         else:
             with tempfile.TemporaryDirectory(prefix="fusion_", ignore_cleanup_errors=True) as folder:
-                self.send(200, run_code(body, Path(folder)))
+                self.send(200, run_code(body, Path(folder) / "work"))
 
     def send(self, status: int, value: dict) -> None:
         data = json.dumps(value).encode()
@@ -97,60 +95,34 @@ def reply(status: str, compiled: dict | None, run: dict | None, message: str = "
 
 def run_code(body: dict, folder: Path) -> dict:
     """Write the files, compile where that's to be done, and run."""
-    work = folder / "work"
-    for name, content in (body.get("files") or {}).items():
-        path = work / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(content))
-    work.mkdir(exist_ok=True)
     main = MAIN[body["language"]]
-    (work / main).write_text(body["code"], encoding="utf-8", newline="")
+    for name, content in (body.get("files") or {}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(base64.b64decode(content))
+    folder.mkdir(exist_ok=True)
+    (folder / main).write_text(body["code"], encoding="utf-8", newline="")
     compiled = None
     command = [*RUN.get(body["language"], []), f"./{main}"]
     if body["language"] == "cpp":
-        compiled = run_command(["g++", "-std=c++17", main, "-o", "test"], folder, "", body["compile_timeout"], None)
+        compiled = run_command(["g++", "-std=c++17", main, "-o", "test"], folder, "", body["compile_timeout"])
         if compiled["return_code"] != 0:
             return reply("Failed", compiled, None)
         command = ["./test"]
-    memory_mb = body.get("memory_limit_MB") if body["language"] != "nodejs" else None
+    memory_mb = body.get("memory_limit_MB", 0) if body["language"] != "nodejs" else 0
     ran = run_command(command, folder, body.get("stdin") or "", body.get("run_timeout", 10), memory_mb)
     return reply("Success" if ran["return_code"] == 0 else "Failed", compiled, ran)
 
 
-def run_command(command: list[str], folder: Path, stdin: str, timeout_s: float, memory_mb: int | None) -> dict:
-    """Run one command in the folder's work; return its result as the contract has it."""
-    limit = f"ulimit -v {memory_mb * 1024}; " if memory_mb else ""
-    streams = {name: folder / name for name in ("stdin", "stdout", "stderr")}
-    streams["stdin"].write_bytes(stdin.encode())
-    start, is_late = time.monotonic(), False
-    with (
-        streams["stdin"].open("rb") as given,
-        streams["stdout"].open("wb") as out,
-        streams["stderr"].open("wb") as err,
-    ):
-        process = subprocess.Popen(
-            ["bash", "-c", f'{limit}ulimit -s unlimited; ulimit -c 0; exec "$@"', "bash", *command],
-            cwd=folder / "work",
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"},
-            stdin=given,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
-        try:
-            while process.poll() is None:
-                is_late = time.monotonic() - start > timeout_s
-                if is_late or streams["stdout"].stat().st_size > LONGEST_OUTPUT:
-                    break
-                time.sleep(0.005)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def run_command(command: list[str], folder: Path, stdin: str, timeout_s: float, memory_mb: int = 0) -> dict:
+    """Run one command; return its result as the contract has it."""
+    ended = run_program(
+        command, folder, stdin, timeout_s=timeout_s, output_bytes=LONGEST_OUTPUT, address_kb=memory_mb * 1024
+    )
+    is_late = ended.why == "clock"
     return {
         "status": "TimeLimitExceeded" if is_late else "Finished",
-        "execution_time": time.monotonic() - start,
-        "return_code": None if is_late else process.returncode,
-        "stdout": streams["stdout"].read_bytes().decode(errors="replace"),
-        "stderr": streams["stderr"].read_bytes().decode(errors="replace"),
+        "execution_time": ended.wall_s,
+        "return_code": None if is_late else ended.code,
+        "stdout": ended.stdout,
+        "stderr": ended.stderr,
     }

@@ -56,7 +56,7 @@ def work(job, result):
 
 
 def run_all(given, box, kept):
-    """Return the JSON that `wire.result_from_json` reads."""
+    """Return the JSON that `wire.loads` reads as a `RunResult`."""
     program, compiled = prepare(given, box, kept)
     binary, tests, size = None, [], 0
     if compiled is not None and BINARY not in program.files:
@@ -64,8 +64,8 @@ def run_all(given, box, kept):
     else:
         content = read(program.files[BINARY][0]) if compiled is not None and given["keeps_binary"] else b""
         if content and len(content) <= LONGEST_BINARY:
-            binary = base64.b64encode(content).decode()
-            size = len(binary)
+            binary = {"base64": base64.b64encode(content).decode()}
+            size = len(binary["base64"])
         for one in given["inputs"]:
             if tests and size > ENOUGH_BYTES:
                 break
@@ -115,9 +115,11 @@ def encoded(text):
 
 
 def as_run(process):
-    """Return what `wire.run_from_json` reads."""
+    """Return what `wire.loads` reads as a `ProgramRun`."""
     texts = {"stdout": process.output, "stderr": process.errors}
-    return {**process.result(), **{name: bytes(text).decode("utf-8", "replace") for name, text in texts.items()}}
+    result = process.result()
+    del result["was_ended"]
+    return {**result, **{name: bytes(text).decode("utf-8", "replace") for name, text in texts.items()}}
 
 
 if __name__ == "__main__":
