@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bridge to reasoning-gym: hostile answers first; every task makes items whose own solution gets full marks."""
 
+import ast
 import json
 import time
-from fractions import Fraction
 
-import numpy as np
 import pytest
 from reasoning_gym.factory import DATASETS
 
 from open_r1.rewards.puzzle_rewards import reasoning_gym_reward
 from open_r1.tasks import list_tasks, load_task, reasoning_gym_items
-from open_r1.tasks.reasoning_gym_items import dump_json, load_json, make_items
-from open_r1.tasks.reasoning_gym_scoring import score_answer
+from open_r1.tasks.reasoning_gym_items import make_items
+from open_r1.tasks.reasoning_gym_scoring import SCORE_LIMIT_S, score_answer
 
 NO_KNOWN_SOLUTION = {"boxnet", "rush_hour"}
 THAT_EVALUATE = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
@@ -67,13 +66,19 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+SLOW = ("1e999999999", "((x+1)**60)**60", "x**99999999", "R99999999", "M+99999999")  # until the time limit
+
+
 @pytest.mark.parametrize(("task", "answer"), HOSTILE, ids=lambda value: repr(value)[:30])
 def test_hostile_answer_scores_nothing_at_once(task: str, answer: str, items: dict[str, list[dict[str, str]]]):
     entry = items[task][0]["entry"]
-    score_answer(entry, "")  # builds the data set
-    start = time.process_time()
-    assert score_answer(entry, answer) == 0.0
-    assert time.process_time() - start < 0.5
+    score_answer(entry, items[task][0]["solution"])  # starts the process
+    start = time.monotonic()
+    try:
+        assert score_answer(entry, answer) == 0.0
+    except RuntimeError as error:
+        assert "Error" in str(error)  # of the library, which the reward takes for a wrong answer
+    assert time.monotonic() - start < (SCORE_LIMIT_S + 10 if answer in SLOW else 4)
 
 
 # Task, the item's answer and metadata; an answer in other words, its score.
@@ -103,7 +108,7 @@ ORDINARY = [
 @pytest.mark.parametrize(("task", "solution", "metadata", "answer", "score"), ORDINARY)
 def test_ordinary_answers_get_their_score(task: str, solution: object, metadata: dict, answer: str, score: float):
     item = {"question": "?", "answer": solution, "metadata": metadata}
-    assert score_answer(dump_json({"task": task, "options": {}, **item}), answer) == score
+    assert score_answer(repr({"task": task, "options": {}, **item}), answer) == score
 
 
 def test_a_model_cannot_run_programs_through_a_scorer(tmp_path, items: dict[str, list[dict[str, str]]]):
@@ -145,39 +150,21 @@ def test_wrong_answers_score_less_than_right_ones(items: dict[str, list[dict[str
 
 
 def test_entries_bring_back_the_item_of_the_library(items: dict[str, list[dict[str, str]]]):
-    for name, made in items.items():
-        for row in made:
-            assert dump_json(load_json(row["entry"])) == row["entry"], name
-    arc = load_json(items["arc_agi"][0]["entry"])
+    arc = ast.literal_eval(items["arc_agi"][0]["entry"])
     assert isinstance(arc["metadata"]["output"], tuple)  # a list there costs the right answer its point
 
 
-@pytest.mark.parametrize(
-    "value",
-    [(1, (2, [3])), {"half": Fraction(1, 2)}, {1: "a", (2, 3): {"b": None}}, {"a": {"b": ()}}, [1.5, True, "é"]],
-)
-def test_json_keeps_tuples_and_keys(value: object):
-    assert load_json(dump_json(value)) == value
-
-
-def test_json_makes_numbers_of_numpy_plain():
-    kept = load_json(dump_json({"row": (np.int64(3), np.float32(0.5)), "is_open": np.bool_(True)}))
-    assert kept == {"row": (3, 0.5), "is_open": True}
-
-
 def test_options_reach_the_library():
-    item = load_json(first_entry("chain_sum", min_terms=6, max_terms=6))
+    item = ast.literal_eval(first_entry("chain_sum", min_terms=6, max_terms=6))
     assert item["metadata"]["num_terms"] == 6
-    assert load_json(first_entry("word_sorting", transformation="uppercase"))["answer"].isupper()
-    dates = first_entry("time_intervals", task_types=["date"], min_date="2020-01-01", max_date="2021-01-01")
-    assert load_json(dates)["metadata"]["task_type"] == "date"
+    assert ast.literal_eval(first_entry("word_sorting", transformation="uppercase"))["answer"].isupper()
 
 
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("gcd", "hard", "has no config 'hard'"),
-        ("gcd", "seed=3", "dataset_seed"),
+        ("gcd", "hard", "'hard'"),
+        ("gcd", "seed=3", "seed=3"),
         ("gcd", "num_train=0", "num_train"),
         ("gcd", "num_test=many", "num_test"),
         ("gcd", '{"num_train": ', "not valid JSON"),

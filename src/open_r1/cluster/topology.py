@@ -96,17 +96,10 @@ def plan_topology(num_nodes: int, gpus_per_node: int, values: RecipeValues, want
 
 def _count_serving_nodes(num_nodes: int, wanted: Wanted) -> int:
     num_serving = 1 if wanted.num_serving is None else wanted.num_serving
-    if num_serving < 1:
+    if not 0 < num_serving < num_nodes:
         raise ValueError(
-            f"--vllm-nodes {num_serving}, but the recipe asks for a vLLM server (`vllm_mode: server`), which needs 1 "
-            "node or more. Without one: --args '--vllm_mode colocate'"
-        )
-    if num_nodes <= num_serving:
-        few = "1 node trains" if num_nodes == 1 else f"{num_nodes} nodes train"
-        most = f", or --vllm-nodes 1 to {num_nodes - 1}" if num_nodes > 1 else ""
-        raise ValueError(
-            f"No node would be left to train: the job has {num_nodes}, and the server of `vllm_mode: server` takes "
-            f"{num_serving}. Ask for --nodes {num_serving + 1} or more{most}; {few} with --args '--vllm_mode colocate'"
+            f"--vllm-nodes {num_serving} of {num_nodes}: a server (`vllm_mode: server`) needs 1 node or more, and the "
+            f"training too: take --nodes {num_serving + 1} or more, or --args '--vllm_mode colocate'"
         )
     return num_serving
 
@@ -139,20 +132,12 @@ def _check_server(topology: Topology, values: RecipeValues) -> None:
             f"{topology.tensor_parallel}. Say --tp {of_recipe}, or leave `vllm_tensor_parallel_size` out"
         )
     num_nodes = topology.num_serving
-    if _fits(topology.copies, topology.tensor_parallel, num_nodes, topology.gpus_per_node):
-        return
-    devices = num_nodes * max(1, topology.gpus_per_node)
-    what = f"{topology.gpus_per_node} GPUs" if topology.gpus_per_node else "one CPU server"
-    valid = []
-    for tensor in sorted({2**power for power in range(devices.bit_length())} | {topology.tensor_parallel}):
-        copies = [data for data in range(1, devices + 1) if _fits(data, tensor, num_nodes, topology.gpus_per_node)]
-        if copies:
-            valid.append(f"--tp {tensor} with --dp {' '.join(map(str, copies))}")
-    raise ValueError(
-        f"--dp {topology.copies} x --tp {topology.tensor_parallel} does not fit on {num_nodes} vLLM "
-        f"node{'s' if num_nodes > 1 else ''} of {what}: together at most {devices}, the same number on each node, and "
-        f"copies of the model either whole on a node or on whole nodes. Valid: {_shortened(valid)}"
-    )
+    if not _fits(topology.copies, topology.tensor_parallel, num_nodes, topology.gpus_per_node):
+        raise ValueError(
+            f"--dp {topology.copies} x --tp {topology.tensor_parallel} does not fit on {num_nodes} vLLM nodes of "
+            f"{topology.gpus_per_node or 'no'} GPUs: at most as many together as GPUs (or CPU nodes), "
+            "the same number on each node, and copies of the model either whole on a node or on whole nodes"
+        )
 
 
 def _fits(data_parallel: int, tensor_parallel: int, num_nodes: int, gpus_per_node: int) -> bool:
@@ -174,62 +159,33 @@ def _check_colocated(topology: Topology, values: RecipeValues) -> None:
 
 
 def _check_evaluation_batch(topology: Topology, values: RecipeValues) -> None:
-    """Refuse a batch of completions in evaluation that does not divide into whole groups."""
-    if values["eval_strategy"] in (False, "no", "false"):
-        return
-    rows, group = values["per_device_eval_batch_size"], values["num_generations_eval"] or values["num_generations"]
-    batch = rows * topology.num_processes
-    if group < 1 or batch % group:
-        raise ValueError(
-            f"An evaluation batch has {batch} completions (per_device_eval_batch_size {rows} x "
-            f"{topology.num_processes} processes), which do not divide into groups of {group} (num_generations_eval, "
-            f"or num_generations). Valid: num_generations_eval {_divisors(batch, at_least=1)}"
-        )
+    if values["eval_strategy"] not in (False, "no", "false"):
+        batch = values["per_device_eval_batch_size"] * topology.num_processes
+        _check_groups("num_generations_eval", values["num_generations_eval"] or values["num_generations"], batch, 1)
 
 
 def _check_generation_batch(topology: Topology, values: RecipeValues) -> None:
-    """Refuse a batch of completions that does not divide into whole groups."""
-    group, rows = values["num_generations"], values["per_device_train_batch_size"]
-    steps = values["steps_per_generation"]
-    fixed = values["generation_batch_size"]
+    steps, fixed = values["steps_per_generation"], values["generation_batch_size"]
     if steps is not None and fixed is not None:
+        raise ValueError("`generation_batch_size` and `steps_per_generation` say the same: leave one out")
+    at_once = values["per_device_train_batch_size"] * topology.num_processes
+    batch = fixed or at_once * (values["gradient_accumulation_steps"] if steps is None else steps)
+    if at_once < 1 or batch < 1 or batch % at_once:
         raise ValueError(
-            f"`generation_batch_size` {fixed} and `steps_per_generation` {steps} both say how many completions are "
-            "generated at once: leave one out"
+            f"A generation batch has {batch} completions, which is no multiple of the {at_once} that "
+            f"{topology.num_processes} processes x per_device_train_batch_size take (x gradient_accumulation_steps, "
+            "steps_per_generation, or generation_batch_size)"
         )
-    if steps is None:
-        steps = values["gradient_accumulation_steps"]
-    at_once = rows * topology.num_processes
-    batch = at_once * steps if fixed is None else fixed
-    if rows < 1 or steps < 1 or batch < 1:
-        raise ValueError(f"per_device_train_batch_size {rows} x {steps} steps of accumulation: both must be 1 or more")
-    if fixed and fixed % at_once:
+    _check_groups("num_generations", values["num_generations"], batch, 2)
+
+
+def _check_groups(name: str, group: int, batch: int, smallest: int) -> None:
+    """Refuse a batch of completions that does not divide into whole groups."""
+    if group < smallest or batch % group:
         raise ValueError(
-            f"`generation_batch_size` is {fixed}, which is no multiple of the {at_once} completions that "
-            f"{topology.num_processes} processes x per_device_train_batch_size {rows} take at a time"
+            f"A batch has {batch} completions, which do not divide into groups of {name} {group}. Valid: {name} "
+            f"{_divisors(batch, at_least=smallest)}"
         )
-    if group >= 2 and batch % group == 0:
-        return
-    num_serving = topology.num_serving
-    counts = [
-        str(number + num_serving)
-        for number in range(1, 2 * topology.num_training + 8)
-        if not fixed and group >= 2 and rows * number * topology.processes_per_node * steps % group == 0
-    ]
-    made_of = (
-        "generation_batch_size"
-        if fixed
-        else (
-            f"per_device_train_batch_size {rows} x {topology.num_processes} processes on "
-            f"{topology.num_training} training node{'s' if topology.num_training > 1 else ''} x "
-            f"{steps} steps per generation"
-        )
-    )
-    nodes = f", or --nodes {_shortened(counts)}" if counts else ""
-    raise ValueError(
-        f"A generation batch has {batch} completions ({made_of}), which do not divide into groups of num_generations "
-        f"{group}. Valid: num_generations {_divisors(batch, at_least=2)}{nodes}"
-    )
 
 
 def _divisors(number: int, *, at_least: int) -> str:

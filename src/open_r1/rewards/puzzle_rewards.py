@@ -283,7 +283,7 @@ def reasoning_gym_reward(
 
 def _score_entry(text: str, entry: str) -> tuple[str, float]:
     require_library()
-    task, _, _ = read_entry(entry)
+    task = read_entry(entry)["task"]
     if (answer := find_answer(text)) is None:
         return "no_answer", 0.0
     try:

@@ -22,7 +22,7 @@ ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may b
 _PLACES_ELSEWHERE = 2
 
 _LOCK = threading.Lock()
-_SANDBOXES: dict["SandboxSettings", Sandbox] = {}
+_SANDBOXES: dict[tuple["SandboxSettings", str | None], Sandbox] = {}  # by settings and token
 
 
 def _forget_parent() -> None:
@@ -82,18 +82,20 @@ class SandboxSettings:
             raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
         if not (math.isfinite(self.patience_s) and self.patience_s > 0):
             raise ValueError(f"sandbox_patience_s must be positive, got {self.patience_s}.")
-        key = replace(self, num_parallel=None)
+        is_router = self.provider in ROUTER_PROVIDERS and self.router_url is not None
+        token = self._token() if is_router else None
+        key = replace(self, num_parallel=None, provider="router" if is_router else self.provider), token
         with _LOCK:
             if key not in _SANDBOXES:
-                _SANDBOXES[key] = self._new()
+                _SANDBOXES[key] = key[0]._new(token)
             return _SANDBOXES[key]
 
-    def _new(self) -> Sandbox:
+    def _new(self, token: str | None) -> Sandbox:
         """Return a new sandbox, imported with the libraries that it needs."""
-        if self.provider == "router" or (self.provider in ROUTER_PROVIDERS and self.router_url is not None):
+        if self.provider == "router":
             from open_r1.sandbox.router import RouterSandbox
 
-            return RouterSandbox(self.router_url or "", token=self._token(), patience_s=self.patience_s)
+            return RouterSandbox(self.router_url or "", token=token, patience_s=self.patience_s)
         if self.provider == "piston":
             from open_r1.sandbox.piston import PistonSandbox
 

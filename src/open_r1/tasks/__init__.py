@@ -13,7 +13,7 @@ with `reasoning_gym_items`, which calls the library, and `reasoning_gym_scoring`
 import difflib
 from collections.abc import Callable
 
-from open_r1.tasks import countdown, knights_knaves, reasoning_gym_rows, running_sums
+from open_r1.tasks import countdown, knights_knaves, reasoning_gym_items, running_sums
 from open_r1.tasks.reasoning_gym_items import NAMES
 
 Row = dict[str, object]
@@ -53,5 +53,5 @@ def load_task(name: str, config: str | None = None, seed: int = 0) -> dict[str, 
             f"one of the {len(NAMES)} names of that library."
         )
     if name.startswith(LIBRARY_PREFIX):
-        return reasoning_gym_rows.load(name.removeprefix(LIBRARY_PREFIX), config, seed)
+        return reasoning_gym_items.load(name.removeprefix(LIBRARY_PREFIX), config, seed)
     return TASKS[name](config, seed)

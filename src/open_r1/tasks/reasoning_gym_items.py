@@ -1,26 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls the reasoning-gym library: makes items of its 105 tasks, keeps them as JSON, builds the data sets that score.
+r"""Rows made by the reasoning-gym library (extra `puzzles`): 105 generated tasks, each with the library's own scorer.
 
-`reasoning_gym_rows` runs `write_items` in processes of their own. The library is imported at use, which takes 1 s.
+A row of `tasks/reasoning_gym/chain_sum`:
+    {"problem": "State the final answer to the following arithmetic problem: 4 + 3 =", "solution": "7",
+     "reasoning_gym_entry": "{'task': 'chain_sum', 'options': {}, 'question': ..., 'answer': '7', 'metadata': ...}",
+     "domain": "reasoning_gym"}
+
+`reasoning_gym_entry` is the library's item as a literal of Python, from which `reasoning_gym_scoring` scores an answer
+as the library would. `solution` is one answer that gets full marks; in `boxnet` and `rush_hour`, of which the library
+knows none, it is "".
+
+Config: `num_train` (1000), `num_test` (100), and any option of the task's own dataclass in the library, as JSON or as
+`name=value` with commas between: `dataset_config: num_train=5000,min_terms=3,max_terms=8`.
+
+Disjointness: the SHA-256 of the question puts an item into the pool `train` (9/10) or `test` (1/10), whatever the
+options and the seed, and no question occurs twice. A few tasks have few questions (`coin_flip` 256 by default);
+where they run out, the splits are shorter, with a warning.
+
+Time: 1,100 rows of most tasks take seconds; of futoshiki, knight_swap, zebra_puzzles, intermediate_integration,
+quantum_lock, puzzle24 and sokoban one to six minutes, for searches of the library. Each run, and each rank of it,
+makes its rows anew. An item that takes longer than ITEM_LIMIT_S ends the run: some options have the library search
+without end.
+
+Different from calling the library directly:
+1. Rows are made in a process of their own, with fixed string hashing and fixed seeds of `random` and numpy: seven
+   tasks would give other rows in every process (codeio, isomorphic_strings, knight_swap, list_functions,
+   polynomial_multiplication, ransom_note, word_ladder), so in a run on several GPUs every rank would train on other
+   data. `bf` and `codeio` print. `codeio` executes programs of the internet that come with the library, some of which
+   write files or open connections: a warning says so. The process runs in a temporary folder. Scoring executes none.
+2. The library draws item i from seed + i, so that the seeds 0 and 1 share all but one item. Ours are hashed first.
 """
 
-import functools
+import ast
+import contextlib
 import hashlib
-import importlib
 import importlib.util
 import itertools
 import json
+import logging
 import os
 import random
 import re
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from fractions import Fraction
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from open_r1.tasks.options import parse_config
+from open_r1.tasks.pools import choose_pool
+
+logger = logging.getLogger(__name__)
+
+DOMAIN = "reasoning_gym"
+POOLS = ("test", *["train"] * 9)
+"""Shares of the pools, in tenths."""
+NUM_ROWS = {"train": 1000, "test": 100}
+MAX_MISSES = 1000
+"""Items without a new question after which a task counts as exhausted."""
+ITEM_LIMIT_S = 300
 CHUNK_SIZE = 1000
 """Items drawn from one data set of the library. Most make an item when asked for it, but `acre` makes all at once."""
 
@@ -64,33 +107,102 @@ def require_library() -> None:
         )
 
 
-def write_items() -> None:
-    """Write the items of an order to stdout, one JSON line each, until nobody reads on: the program of a worker.
+def pool_of(question: str) -> str:
+    """Return the pool to which a question belongs, whatever the options and the seed."""
+    return choose_pool(question, POOLS)
 
-    Whatever the library and the programs that it executes print goes to stderr. A refusal of the options is the line
-    `{"error": ...}`. An item that takes too long ends the process.
+
+def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[dict[str, object]]]:
+    """Return the splits `train` and `test` of one task of the library.
+
+    Raises:
+        ModuleNotFoundError: The library is not installed.
+        ValueError: The library refuses an option, or one item took too long; the message has what it said.
     """
-    order, limit_s = json.loads(sys.argv[1]), int(sys.argv[2])
-    lines = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    items = make_items(**order)
-    while True:
+    where = f"tasks/reasoning_gym/{task}"
+    require_library()
+    words, options = parse_config(config, where)
+    if words or {"seed", "size"} & options.keys():
+        raise ValueError(f"{where} takes options such as num_train=1000 and min_terms=3, got {config!r}.")
+    wanted = {split: options.pop(f"num_{split}", count) for split, count in NUM_ROWS.items()}
+    if not all(type(count) is int and count > 0 for count in wanted.values()):
+        raise ValueError(f"num_train and num_test of {where} are whole numbers of at least 1, got {wanted}.")
+    if task == "codeio":
+        logger.warning("%s executes programs from the internet that come with reasoning-gym to make its rows.", where)
+    order = {"task": task, "options": options, "seed": seed, "wanted": wanted, "limit_s": ITEM_LIMIT_S}
+    program = "from open_r1.tasks.reasoning_gym_items import write_rows; write_rows()"
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        start_beside(program, json.dumps(order), folder=folder) as process,
+    ):
+        stdout, stderr = process.communicate()
+    if process.returncode == -signal.SIGALRM:
+        raise ValueError(f"{where}: an item took more than {ITEM_LIMIT_S} s. Try other options.")
+    if process.returncode:
+        raise ValueError(f"{where} (exit {process.returncode}): {stderr.strip()[-500:]}")
+    made = json.loads(stdout)
+    if made["skipped"]:
+        num, example = len(made["skipped"]), made["skipped"][0]
+        logger.warning("%d items of %s failed, or differ from run to run: %s", num, where, example)
+    for split, rows in made["splits"].items():
+        if not rows:
+            raise ValueError(f"{where} has too few different questions with {options} for a {split} split.")
+        if len(rows) < wanted[split]:
+            text = "%s has only %d different rows for its %s split, and %d are asked for: try other options."
+            logger.warning(text, where, len(rows), split, wanted[split])
+    return made["splits"]
+
+
+def start_beside(program: str, *words: str, folder: str | None = None) -> subprocess.Popen[str]:
+    """Start a program of this package in a process with fixed string hashing, its streams pipes."""
+    package_root = str(Path(__file__).resolve().parents[2])
+    python_path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", program, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if folder is None else subprocess.PIPE,
+        text=True,
+        errors="replace",
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": python_path},
+    )
+
+
+def write_rows() -> None:
+    """Write the rows of the order on the command line to stdout; what the library prints goes to stderr."""
+    order = json.loads(sys.argv[1])
+    with contextlib.redirect_stdout(sys.stderr):
+        splits, skipped = collect_rows(**order)
+    json.dump({"splits": splits, "skipped": skipped}, sys.stdout)
+
+
+def collect_rows(
+    task: str, options: dict[str, Any], seed: int, wanted: dict[str, int], limit_s: int = 0
+) -> tuple[dict[str, list[dict[str, object]]], list[str]]:
+    """Return as many rows of each split as wanted, or fewer where questions run out; and why items were left out."""
+    splits: dict[str, list[dict[str, object]]] = {split: [] for split in wanted}
+    seen: set[str] = set()
+    skipped: list[str] = []
+    misses = 0
+    items = make_items(task, options, seed)
+    while misses < MAX_MISSES and any(len(splits[split]) < count for split, count in wanted.items()):
         signal.alarm(limit_s)
-        try:
-            item = next(items)
-        except (AssertionError, TypeError, ValueError) as error:  # what the library checks its options with
-            item = {"error": str(error) or repr(error)}
-        signal.alarm(0)
-        lines.write(json.dumps(item) + "\n")
-        lines.flush()
-        if "error" in item:
-            return
+        item = next(items)
+        if "skipped" in item:
+            skipped.append(item["skipped"])
+        question = item.get("question", "")
+        misses = misses + 1 if question in seen or not question else 0
+        pool = pool_of(question)
+        if not misses and len(splits[pool]) < wanted[pool]:
+            row = {"problem": question, "solution": item["solution"], "reasoning_gym_entry": item["entry"]}
+            splits[pool].append({**row, "domain": DOMAIN})
+        seen.add(question)
+    return splits, skipped
 
 
-def make_items(
-    task: str, options: dict[str, Any], seed: int, start: int = 0, step: int = 1
-) -> Iterator[dict[str, str]]:
-    """Yield the items start, start + step, ... of a task: `question`, `solution` and `entry`.
+def make_items(task: str, options: dict[str, Any], seed: int) -> Iterator[dict[str, str]]:
+    """Yield the items of a task: `question`, `solution` and `entry`.
 
     A dictionary with `skipped` stands for an item that the library fails to make, as `maze` does now and then, or that
     would differ in another process.
@@ -98,111 +210,51 @@ def make_items(
     Raises:
         AssertionError, TypeError, ValueError: The library refuses the options.
     """
-    for index in itertools.count(start, step):
+    dataset: Any = None
+    for index in itertools.count():
         chunk, place = divmod(index, CHUNK_SIZE)
-        settings = {**options, "seed": seed_for(task, seed, chunk), "size": CHUNK_SIZE}
-        dataset = build_dataset(task, dump_json(settings))
-        random.seed(settings["seed"] + place)  # list_functions also draws from generators of the process
-        np.random.seed(settings["seed"] + place)
+        # The library's item i has the seed + i: neighbouring seeds must not be neighbours there.
+        digest = hashlib.sha256(f"reasoning_gym {task} {seed} {chunk}".encode()).digest()
+        library_seed = int.from_bytes(digest[:4], "big") // 2  # numpy takes no more than 32 bits, i included
+        if place == 0:
+            dataset = create_dataset(task, options, library_seed, CHUNK_SIZE)
+        random.seed(library_seed + place)  # list_functions also draws from generators of the process
+        np.random.seed(library_seed + place)
         try:
             item = dataset[place]
-            entry = dump_json({"task": task, "options": options, **item})
+            entry = repr({"task": task, "options": options, **_plain(item)})
+            ast.literal_eval(entry)
         except Exception as error:  # noqa: BLE001 - generators of the library fail as they like; counted by the reader
             yield {"skipped": repr(error)}
             continue
         if task == "codeio" and _UNREPEATABLE.search(item["question"]):  # which holds the program
             yield {"skipped": "its program draws random numbers or reads the clock"}
             continue
-        yield {"question": item["question"], "solution": find_solution(task, item), "entry": entry}
+        answer = item["answer"]
+        if answer is None:
+            answer = item["metadata"].get(_ANSWERS_IN_METADATA.get(task), "")
+            answer = answer if isinstance(answer, str) else json.dumps(answer)
+        yield {"question": item["question"], "solution": str(answer), "entry": entry}
 
 
-def seed_for(task: str, seed: int, chunk: int) -> int:
-    """Return the library's seed. Item i has the seed + i: neighbouring seeds must not be neighbours there."""
-    digest = hashlib.sha256(f"reasoning_gym {task} {seed} {chunk}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") // 2  # numpy takes no more than 32 bits, i included
+def create_dataset(task: str, options: dict[str, Any], seed: int = 0, size: int = 1) -> Any:
+    """Return the library's data set of a task; options are in the types of JSON."""
+    from reasoning_gym.factory import DATASETS, create_dataset
+
+    default = DATASETS[task][1]()
+    fitted = {
+        name: type(getattr(default, name))(value) if isinstance(getattr(default, name, None), Enum | tuple) else value
+        for name, value in options.items()
+    }
+    return create_dataset(task, seed=seed, size=size, **fitted)
 
 
-def find_solution(task: str, item: dict[str, Any]) -> str:
-    """Return an answer that gets full marks, or "" where the library knows none."""
-    if item["answer"] is not None:
-        return str(item["answer"])
-    answer = item["metadata"].get(_ANSWERS_IN_METADATA.get(task))
-    if answer is None:
-        return ""
-    return answer if isinstance(answer, str) else json.dumps(answer)
-
-
-@functools.lru_cache(maxsize=128)
-def build_dataset(task: str, options: str) -> Any:
-    """Return the library's data set of a task; `options` is a JSON object in the form of `dump_json`."""
-    require_library()
-    library = importlib.import_module("reasoning_gym.factory")
-    _, config_class = library.DATASETS[task]
-    return library.create_dataset(task, **fit_options(config_class, load_json(options)))
-
-
-def fit_options(config_class: type, options: dict[str, Any]) -> dict[str, Any]:
-    """Return options in the types that the library's dataclass has: tuples, enumerations, dates.
-
-    Raises:
-        ValueError: An option does not exist.
-    """
-    defaults = {name: value for name, value in vars(config_class()).items() if not name.startswith("_")}
-    for name in options:
-        if name not in defaults:
-            known = ["num_train", "num_test", *(name for name in defaults if name not in ("seed", "size"))]
-            raise ValueError(f"unknown option {name!r}; there is {', '.join(known)}")
-    return {name: _fit(value, defaults[name]) for name, value in options.items()}
-
-
-def _fit(value: Any, default: Any) -> Any:
-    kind = type(default)
-    if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
-        return kind(_fit(entry, default[0] if default else entry) for entry in value)
-    if hasattr(default, "isoformat") and isinstance(value, str):
-        return kind.fromisoformat(value)
-    if hasattr(default, "__dataclass_fields__") and isinstance(value, dict):
-        return kind(**value)
-    if hasattr(kind, "__members__") and not isinstance(value, kind):
-        return kind(value)
-    return value
-
-
-def dump_json(value: Any) -> str:
-    """Return JSON that `load_json` turns back into the same value: tuples, fractions, keys that are no text.
-
-    >>> load_json(dump_json({"edges": [(0, 1)], "colors": {0: 1}}))
-    {'edges': [(0, 1)], 'colors': {0: 1}}
-    """
-    return json.dumps(_tag(value))
-
-
-def load_json(text: str) -> Any:
-    """Return the value that `dump_json` wrote."""
-    return json.loads(text, object_hook=_untag)
-
-
-def _tag(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return {"__tuple__": [_tag(entry) for entry in value]}
-    if isinstance(value, list):
-        return [_tag(entry) for entry in value]
+def _plain(value: Any) -> Any:
+    """Return a value of the library as one whose `repr` is a literal."""
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, Fraction):
-        return {"__fraction__": str(value)}
     if isinstance(value, dict):
-        if all(isinstance(key, str) for key in value):
-            return {key: _tag(entry) for key, entry in value.items()}
-        return {"__items__": [[_tag(key), _tag(entry)] for key, entry in value.items()]}
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
     return value
-
-
-def _untag(loaded: dict[str, Any]) -> Any:
-    if loaded.keys() == {"__tuple__"}:
-        return tuple(loaded["__tuple__"])
-    if loaded.keys() == {"__fraction__"}:
-        return Fraction(loaded["__fraction__"])
-    if loaded.keys() == {"__items__"}:
-        return dict(loaded["__items__"])
-    return loaded
