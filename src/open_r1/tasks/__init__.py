@@ -4,10 +4,9 @@
 A recipe names a task as a data set: `dataset_name: tasks/running_sums`, `dataset_config: rl`.
 A task is a function `load(config, seed) -> {split: rows}`; to add one, write its module and put it in TASKS.
 
-`running_sums` the demo · `countdown`, `knights_knaves` puzzles of our own · `reasoning_gym_rows` the library's tasks,
-with `reasoning_gym_items`, which calls the library, and `reasoning_gym_scoring`, which keeps hostile answers from it ·
-`options` reads a config · `pools` keeps training and test apart ·
-`arithmetic`, `antiderivatives` read what a model computes
+`running_sums` the demo · `countdown`, `knights_knaves` puzzles · `reasoning_gym_items` the library's tasks ·
+`reasoning_gym_scoring` answers to them · `options` a config · `pools` keeps training and test apart ·
+`arithmetic`, `antiderivatives` formulas of a model
 """
 
 import difflib
