@@ -14,8 +14,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -131,13 +132,19 @@ class _Driver:
         answered = asyncio.gather(*workers)
         watching = asyncio.create_task(_watch(self._outcome, total, self._journal))
         stopping, ending = asyncio.create_task(self._stop.wait()), asyncio.create_task(self._stop_now.wait())
+        is_main = threading.current_thread() is threading.main_thread()  # others get no signals
+        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        loop = asyncio.get_running_loop()
         try:
-            with _signals_to(self._on_signal):
-                await asyncio.wait({answered, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if self._stop.is_set():
-                    await asyncio.wait({answered, ending}, timeout=self._grace_s, return_when=asyncio.FIRST_COMPLETED)
+            for number in numbers:
+                loop.add_signal_handler(number, self._on_signal, number)
+            await asyncio.wait({answered, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set():
+                await asyncio.wait({answered, ending}, timeout=self._grace_s, return_when=asyncio.FIRST_COMPLETED)
             self._outcome.cut_off = self._in_flight
         finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
             for task in (*workers, watching, stopping, ending):
                 task.cancel()
             ended = await asyncio.gather(answered, watching, return_exceptions=True)
@@ -199,19 +206,14 @@ async def _converse(request: Request, ask_one: AskOne) -> Reply:
         # An answer that was cut off is no answer: what the user says next wouldn't follow from it.
         if reply.text is None or reply.finish_reason == "length":
             break
-        conversation += [
-            {"role": "assistant", "content": without_reasoning(reply.text)},
-            {"role": "user", "content": turn},
-        ]
+        said = {"role": "assistant", "content": without_reasoning(reply.text)}
+        conversation += [said, {"role": "user", "content": turn}]
         before, reply = reply, await ask_one(replace(request, messages=[*conversation], turns=()))
-        usage: Mapping[str, int] = {
-            name: before.usage.get(name, 0) + reply.usage.get(name, 0) for name in {**before.usage, **reply.usage}
-        }
+        usage = dict(Counter(before.usage) + Counter(reply.usage))
         attempts, latency_s = before.attempts + reply.attempts, before.latency_s + reply.latency_s
         reply = replace(reply, usage=usage, attempts=attempts, latency_s=latency_s)
-    if reply.text is not None:
-        conversation.append({"role": "assistant", "content": reply.text})
-    return replace(reply, conversation=conversation)
+    answer = [] if reply.text is None else [{"role": "assistant", "content": reply.text}]
+    return replace(reply, conversation=[*conversation, *answer])
 
 
 async def _watch(outcome: Outcome, total: int | None, journal: Journal) -> None:
@@ -241,24 +243,5 @@ async def _watch(outcome: Outcome, total: int | None, journal: Journal) -> None:
 def _allow_open_files(count: int) -> None:
     """Raise this process's limit of open files, which is often 1024: each request in flight is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-@contextmanager
-def _signals_to(on_signal: Callable[[int], None]) -> Iterator[None]:
-    """Hand SIGINT and SIGTERM to a function, on the running loop; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+    if 0 <= soft < count:  # -1: no limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard < 0 else min(count, hard), hard))

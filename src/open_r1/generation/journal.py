@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _HEADER = b'{"journal": 1, "settings": {'
 _READ_BYTES = 1 << 20
 # How our own records begin: reading these alone is ten times as fast as reading texts of 50 kB.
-_NAME = re.compile(rb'\{"key": "([\w.:-]+)", "index": (\d+), "')
+_NAME = re.compile(rb'(\{"key": "[\w.:-]+", "index": \d+), "')
 
 
 class JournalError(ValueError):
@@ -71,8 +71,8 @@ class Journal:
             # By the hash of key and index, of which 10 million differ in all but that with a chance of 1 in 400,000.
             self._places: dict[int, int] = {}
             self._unfinished: set[int] = set()
-            for place, name, record in self._scan(is_final is not None):
-                self._note(name, place, is_final is None or is_final(record))
+            for place, record in self._scan(is_whole=is_final is not None):
+                self._note(record, place, is_final is None or is_final(record))
         except BaseException:
             self.close()
             raise
@@ -105,9 +105,10 @@ class Journal:
         record = json.loads(self._reader.readline())
         return record if (record["key"], record["index"]) == name else None
 
-    def _note(self, name: tuple[str, int], place: int, is_final: bool) -> None:
-        self._places[hash(name)] = place
-        (self._unfinished.discard if is_final else self._unfinished.add)(hash(name))
+    def _note(self, record: Mapping[str, Any], place: int, is_final: bool) -> None:
+        name = hash((record["key"], record["index"]))
+        self._places[name] = place
+        (self._unfinished.discard if is_final else self._unfinished.add)(name)
 
     def _open(self, settings: Mapping[str, Any] | None, overwrite: bool) -> dict[str, Any]:
         """Lock the file and return the settings of its first line, written if there is none; cut a torn last line."""
@@ -182,7 +183,7 @@ class Journal:
         place = self._size
         self._write(b"".join(lines))
         for record, line in zip(records, lines, strict=True):
-            self._note((record["key"], record["index"]), place, is_final=True)
+            self._note(record, place, is_final=True)
             place += len(line)
 
     def _write(self, content: bytes) -> None:
@@ -219,28 +220,26 @@ class Journal:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the records written so far, in the order of writing; a generation asked for again comes again."""
-        return (record for _, _, record in self._scan(True))
+        return (record for _, record in self._scan(is_whole=True))
 
-    def _scan(self, is_whole: bool) -> Iterator[tuple[int, tuple[str, int], dict[str, Any]]]:
-        """Yield place, name and content of each record; without `is_whole` the content may be left out."""
+    def _scan(self, *, is_whole: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield place and content of each record; without `is_whole` perhaps its key and index alone."""
         with self.path.open("rb", buffering=_READ_BYTES) as lines:
             place = len(next(lines, b""))
             for number, line in enumerate(lines, start=2):
-                match = None if is_whole else _NAME.match(line)
+                match = None if is_whole or not line.endswith(b"}\n") else _NAME.match(line)
                 record: dict[str, Any] = {}
-                if match is None or not line.endswith(b"}\n"):
-                    try:
-                        record = json.loads(line)
-                        is_right = isinstance(record["key"], str) and type(record["index"]) is int
-                    except (ValueError, KeyError, TypeError):
-                        is_right = False
-                    if not is_right:
-                        raise JournalError(
-                            f"{self.path}, line {number}: no record of a generation but {line[:80]!r}. Mend or delete "
-                            "the line; what it held is asked for again."
-                        )
-                name = (match[1].decode(), int(match[2])) if not record and match else (record["key"], record["index"])
-                yield place, name, record
+                try:
+                    record = json.loads(line if match is None else match[1] + b"}")
+                    is_right = isinstance(record["key"], str) and type(record["index"]) is int
+                except (ValueError, KeyError, TypeError):
+                    is_right = False
+                if not is_right:
+                    raise JournalError(
+                        f"{self.path}, line {number}: no record of a generation but {line[:80]!r}. Mend or delete the "
+                        "line; what it held is asked for again."
+                    )
+                yield place, record
                 place += len(line)
 
 

@@ -9,7 +9,6 @@
 import json
 import math
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ import pyarrow as pa
 
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.sources import RowSource
+from open_r1.generation.driver import Outcome
 from open_r1.generation.journal import Journal
-from open_r1.generation.messages import Reply
+from open_r1.generation.messages import Message, Reply
 from open_r1.generation.prompts import Prompts
 
 _BATCH_ROWS = 64  # generations of 100 kB, 32 a row, are then 200 MB
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens")
-_COUNTS = ("rows", "rows_without_prompt", "requests", "errors", "truncated", "attempts", *_USAGE[:2])
 _OF_REPLY = {
     "status": pa.int64(),
     "attempts": pa.int64(),
@@ -79,41 +78,46 @@ def publish(
     Raises:
         ValueError: All generations failed: that is no data set, but a mistake somewhere.
     """
-    counts, types = Counter(dict.fromkeys(_COUNTS, 0)), added_columns(has_turns=has_turns)
-    last_error = ""
+    counts, types = Outcome(), added_columns(has_turns=has_turns)
     columns = [name for name in source.column_names if name not in drop_columns]
-    chosen, begin = np.sort(rows), 0
-    for batch in source.batches(columns, batch_rows=_BATCH_ROWS, end=int(chosen[-1]) + 1):
-        first, last = np.searchsorted(chosen, [begin, begin + batch.num_rows])
-        own = chosen[first:last]
-        begin += batch.num_rows
-        if not len(own):
-            continue
-        values: dict[str, list[Any]] = {name: [] for name in types}
-        for row in own:
-            messages = prompts.get(int(row))[1]
-            replies = [_reply(journal, prompts, int(row), index) for index in range(num_generations)]
-            counts += Counter(rows=1, rows_without_prompt=int(not messages))
-            for reply in replies if messages else ():
-                counts += _counts_of(reply)
-                last_error = reply.error or last_error
-            values["generations"].append([reply.text for reply in replies])
-            values["finish_reasons"].append([reply.finish_reason for reply in replies])
-            values["api_metadata"].append(
+    read, chosen = source.dataset.select_columns(columns).with_format("arrow"), np.sort(rows).tolist()
+    for start in range(0, len(chosen), _BATCH_ROWS):
+        own = chosen[start : start + _BATCH_ROWS]
+        replies_RG = [[_reply(journal, prompts, row, index) for index in range(num_generations)] for row in own]
+        for row, replies in zip(own, replies_RG, strict=True):
+            for reply in () if row in prompts.bad else replies:
+                counts.add(reply, 0)  # of no turns, so that all attempts count
+        values: dict[str, list[Any]] = {
+            "generations": [[reply.text for reply in replies] for replies in replies_RG],
+            "finish_reasons": [[reply.finish_reason for reply in replies] for replies in replies_RG],
+            "api_metadata": [
                 [{**reply.usage, **{name: getattr(reply, name) for name in _OF_REPLY}} for reply in replies]
-            )
-            if has_turns:
-                values[CONVERSATIONS].append([_conversation(reply, messages) for reply in replies])
-        arrays = [pa.array(values[name], type=kind) for name, kind in types.items()]
-        taken = batch.take(pa.array(own - (begin - batch.num_rows)))
-        folder.write(pa.RecordBatch.from_arrays([*taken.columns, *arrays], names=[*taken.schema.names, *types]))
-    detail = {name: counts[name] for name in _COUNTS}
-    if detail["requests"] and detail["errors"] == detail["requests"]:
+                for replies in replies_RG
+            ],
+            CONVERSATIONS: [
+                [_conversation(reply, prompts, row) if has_turns else [] for reply in replies]
+                for row, replies in zip(own, replies_RG, strict=True)
+            ],
+        }
+        table = read[own].replace_schema_metadata(None)
+        for name, kind in types.items():
+            table = table.append_column(name, pa.array(values[name], type=kind))
+        folder.write(table)
+    if counts.done and counts.failed == counts.done:
         raise ValueError(
-            f"All {detail['requests']} generations failed, the last with: {last_error}. No data set is written; mend "
+            f"All {counts.done} generations failed, the last with: {counts.last_error}. No data set is written; mend "
             "the cause and repeat the command with --retry-errors."
         )
-    return detail
+    return {
+        "rows": len(chosen),
+        "rows_without_prompt": sum(row in prompts.bad for row in chosen),
+        "requests": counts.done,
+        "errors": counts.failed,
+        "truncated": counts.truncated,
+        "attempts": counts.retries,
+        "prompt_tokens": counts.prompt_tokens,
+        "completion_tokens": counts.completion_tokens,
+    }
 
 
 def _reply(journal: Journal, prompts: Prompts, row: int, index: int) -> Reply:
@@ -123,16 +127,11 @@ def _reply(journal: Journal, prompts: Prompts, row: int, index: int) -> Reply:
     return found or Reply.failed("no reply was kept; ask again with --retry-errors", attempts=0)
 
 
-def _counts_of(reply: Reply) -> Counter[str]:
-    tokens = {name: reply.usage.get(name, 0) for name in _USAGE[:2]}
-    cut = int(reply.finish_reason == "length")
-    return Counter(requests=1, errors=int(reply.text is None), truncated=cut, attempts=reply.attempts, **tokens)
-
-
-def _conversation(reply: Reply, messages: Sequence[Any]) -> Sequence[Any]:
-    if reply.conversation or not messages:
+def _conversation(reply: Reply, prompts: Prompts, row: int) -> Sequence[Message]:
+    if reply.conversation or row in prompts.bad:
         return reply.conversation
-    return [*messages, *([] if reply.text is None else [{"role": "assistant", "content": reply.text}])]
+    answer = [] if reply.text is None else [{"role": "assistant", "content": reply.text}]
+    return [*prompts.get(row)[1], *answer]
 
 
 def export_json_lines(source: RowSource, path: Path) -> None:
