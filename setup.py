@@ -40,6 +40,7 @@ CORE = [
     "regex>=2024.11",  # the language rewards tell words by their Unicode script, which `re` does not know
     "rich>=13.0",  # TRL prints completions with it
     "safetensors>=0.5",
+    "scipy>=1.15",  # Student's distribution, of intervals
     "tokenizers>=0.22",
     "tqdm>=4.66",
     "xxhash>=3.5",  # fingerprints of sources and hashes of words; datasets brings it

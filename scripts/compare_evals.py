@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(respelled(sys.argv[1:] if argv is None else argv, "_"))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     # Imported here: arrow takes half a second, which --help needn't.
-    from open_r1.evaluation.comparison import as_json, as_text, overview_of
+    from open_r1.evaluation.compare import as_json, as_text, overview_of
 
     try:
         if args.json is not None:

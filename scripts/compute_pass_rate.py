@@ -33,7 +33,7 @@ from open_r1.data.card import DataCard
 from open_r1.data.flags import STOPPED
 from open_r1.data.folder import load_columns
 from open_r1.data.sources import open_source
-from open_r1.evaluation.estimators import pass_at_k
+from open_r1.evaluation.metrics import pass_at_k
 from open_r1.generation.journal import Journal
 from open_r1.generation.messages import ServersDownError
 from open_r1.generation.vllm_here import require_vllm

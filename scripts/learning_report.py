@@ -27,8 +27,7 @@ import pandas as pd
 from open_r1.data.card import CARD_NAME
 from open_r1.data.flags import FlagParser
 from open_r1.data.folder import load_columns
-from open_r1.evaluation.intervals import mean_interval
-from open_r1.evaluation.paired import paired_difference
+from open_r1.evaluation.intervals import mean_interval, paired_difference
 
 NUM_STEPS, NUM_PROBLEMS, WINDOW = 5, 3, 5
 COLUMNS = ("problem", "solution", "pass_rate", "pass_rate_rewards", "pass_rate_generations")

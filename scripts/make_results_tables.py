@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.data.flags import FlagParser
-from open_r1.evaluation.settings import TEMPLATES
+from open_r1.evaluation.prompts import TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "assets" / "results.json"

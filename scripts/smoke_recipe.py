@@ -59,10 +59,10 @@ from open_r1.configs import (
     SFTConfig,
     SFTScriptArguments,
 )
-from open_r1.data.benchmarks import find_benchmarks
 from open_r1.data.layouts import check_name
 from open_r1.data.sources import TASK_PREFIX
 from open_r1.data.user_code import is_user_place
+from open_r1.evaluation.benchmarks import find_benchmarks
 from open_r1.recipes import TRANSLATIONS, load_recipe
 from open_r1.tasks import load_task
 from open_r1.tasks.options import parse_config

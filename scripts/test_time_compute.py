@@ -23,12 +23,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
-from open_r1.evaluation.flags import add_sandbox_flags
 from open_r1.test_time.flags import (
     add_candidate_flags,
     add_method_flags,
     add_model_flags,
     add_problem_flags,
+    add_sandbox_flags,
     run_settings,
 )
 

@@ -18,7 +18,7 @@ from trl import get_peft_config
 
 from open_r1.configs import DistillConfig, DistillScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
-from open_r1.evaluation.eval_sets import load_eval_benchmarks
+from open_r1.evaluation.training import load_eval_benchmarks
 from open_r1.models import fit_embeddings, get_model, get_teacher, get_tokenizer, template_kwargs_of
 from open_r1.preflight import (
     check_distill_settings,

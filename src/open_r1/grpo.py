@@ -22,7 +22,7 @@ from trl import get_peft_config
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.stages import build_stages
 from open_r1.data.training_rows import get_dataset
-from open_r1.evaluation.eval_sets import load_eval_benchmarks
+from open_r1.evaluation.training import load_eval_benchmarks
 from open_r1.models import (
     completion_prefix,
     end_token_ids,

@@ -19,8 +19,7 @@ from trl import get_peft_config
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.data.sources import require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split
-from open_r1.evaluation.during_training import PolicyEvaluation
-from open_r1.evaluation.eval_sets import evaluate_by_rewards, load_eval_benchmarks
+from open_r1.evaluation.training import PolicyEvaluation, evaluate_by_rewards, load_eval_benchmarks
 from open_r1.models import completion_prefix, fit_embeddings, get_model, get_tokenizer
 from open_r1.preflight import (
     check_eval_benchmarks,

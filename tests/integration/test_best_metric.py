@@ -2,12 +2,11 @@
 """`metric_for_best_model` of a test split: what it can't be ends the run at its first evaluation, not silently."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
-from open_r1.evaluation import eval_sets
-from open_r1.evaluation.estimators import summarize
+from open_r1.evaluation import training
+from open_r1.evaluation.metrics import reward_metrics
 from open_r1.training import trainer
 from tests.integration.tiny import Tiny, build_tiny
 
@@ -23,7 +22,7 @@ SETTINGS = {
     "grpo": {**EVALUATION, "reward_funcs": ["format", "accuracy"], "num_generations_eval": 2},
 }
 KINDS = list(SETTINGS)
-SUMMARIZERS = {"sft": eval_sets, "grpo": trainer}
+SUMMARIZERS = {"sft": training, "grpo": trainer}
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +55,12 @@ def test_metric_that_a_reward_logs_can_choose_the_best_model(tiny, tmp_path):
 def test_evaluation_that_could_judge_nothing_ends_no_training_and_is_not_the_best(tiny, tmp_path, kind, monkeypatch):
     calls = []
 
-    def first_is_lost(records, *rest):
-        calls.append(len(records))
-        lost = [replace(entry, rewards=dict.fromkeys(entry.rewards)) for entry in records]
-        return summarize(lost if len(calls) == 1 else records, *rest)
+    def first_is_lost(rows, rewards, *rest):
+        calls.append(len(rows))
+        lost = [{**row, **dict.fromkeys(rewards)} for row in rows]
+        return reward_metrics(lost if len(calls) == 1 else rows, rewards, *rest)
 
-    monkeypatch.setattr(SUMMARIZERS[kind], "summarize", first_is_lost)
+    monkeypatch.setattr(SUMMARIZERS[kind], "reward_metrics", first_is_lost)
     settings = SETTINGS[kind] | {"max_steps": 4, "save_steps": 2, "load_best_model_at_end": True}
     tiny.train(kind, tmp_path, **settings, metric_for_best_model="accuracy_reward/pass@2")
     state = json.loads((tmp_path / "trainer_state.json").read_text())

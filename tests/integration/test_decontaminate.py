@@ -229,7 +229,7 @@ def test_duplicates_of_removed_rows_stay_in_one_run_and_in_parts(tmp_path, capsy
         (["--benchmark_file", "{folder}/planted.jsonl:answer"], "one name"),
         (["--benchmark_file", "other={folder}/planted.jsonl:answer"], "'answer'"),
         (["--benchmark_file", "ids={folder}/rows.parquet:id"], "no text"),
-        (["--benchmarks", "aime_1999"], "known are ['aime24', 'aime25', 'aime_2024'"),
+        (["--benchmarks", "aime_1999"], "known are ['aime24', 'aime25', 'aime26'"),
         (["--ngram_size", "0"], "--ngram_size"),
         (["--boilerplate_items", "1"], "--boilerplate_items"),
         (["--near_duplicates", "1.5"], "--near_duplicates"),

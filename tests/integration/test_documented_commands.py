@@ -17,8 +17,7 @@ from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScrip
 from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
 from open_r1.curation.settings import CurateSettings
 from open_r1.data.flags import respelled
-from open_r1.evaluation.flags import build_parser as evaluation_parser
-from open_r1.evaluation.job_checks import chosen_benchmarks
+from open_r1.evaluation.settings import parse
 from open_r1.test_time.flags import run_settings
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, merge_lora, test_time_compute
 from tests.conftest import ROOT
@@ -52,7 +51,7 @@ def parse_curation(words: list[str]) -> None:
 
 
 def parse_evaluation(words: list[str]) -> None:
-    assert chosen_benchmarks(evaluation_parser("").parse_args(respelled(words, "_")))
+    assert parse(words).chosen()
 
 
 PARSERS = {

@@ -6,7 +6,7 @@ from trl import ModelConfig
 
 from open_r1.cluster.submission import submit_script
 from open_r1.configs import SFTConfig
-from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
+from open_r1.evaluation.benchmarks import SUPPORTED_BENCHMARKS
 from open_r1.evaluation.jobs import submit_evaluation
 from open_r1.utils.evaluation import run_benchmark_jobs
 from scripts.run_benchmarks import main

@@ -27,7 +27,7 @@ from trl.scripts.vllm_serve import make_parser as vllm_serve_parser
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
-from open_r1.evaluation.job_checks import chosen_benchmarks
+from open_r1.evaluation.settings import EvaluationArguments
 from tests.conftest import ROOT
 
 DOCUMENT = ROOT / "docs" / "migration.md"
@@ -90,7 +90,7 @@ def check_python(words: list[str]) -> None:
         return
     args = parsed_by(path, flags)
     if path.stem == "run_benchmarks" and not args.list_benchmarks:
-        assert chosen_benchmarks(args)
+        assert EvaluationArguments(**vars(args)).chosen()
 
 
 class Parsed(BaseException):

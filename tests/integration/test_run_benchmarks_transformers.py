@@ -14,11 +14,9 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from open_r1.evaluation.identity import Identity
-from open_r1.evaluation.serving import choose_backend, describe_servers, serving
-from open_r1.evaluation.settings import EvaluationSettings
+from open_r1.evaluation.run import engine_of
+from open_r1.evaluation.settings import EvaluationArguments
 from scripts.run_benchmarks import main
-from tests.integration.fakes.chat_server import ChatServer
 from tests.integration.held import held
 from tests.integration.tiny import build_tiny
 
@@ -75,19 +73,7 @@ def test_results_tell_what_served_the_model(finished, tiny):
     settings = results["settings"]
     (served_by,) = settings["served_by"]
     assert (served_by["engine"], served_by["dtype"], served_by["device"]) == ("transformers", "float32", "cpu")
-    assert len(settings["chat_template_hash"]) == len(settings["prompt_hash"]) == 16
     assert results["speed"]["tokens"] > 0
-    assert not any("template" in note for note in results["notes"])
-
-
-def test_a_template_that_nothing_tells_is_noted(tiny, tmp_path):
-    words = ["--data", str(tiny.data / "test.jsonl"), "--output_dir", str(tmp_path), "--num_samples", "1"]
-    with ChatServer() as server:
-        assert main(["--url", server.address, *words]) == 0
-    results = json.loads(next(tmp_path.rglob("results.json")).read_text())
-    assert results["settings"]["chat_template_hash"] is None
-    assert "nothing here tells which chat template the servers apply" in results["notes"]
-    assert results["settings"]["served_by"] == [{"engine": "stub", "version": None}]
 
 
 def test_answers_of_one_problem_differ_and_the_same_run_gives_the_same(finished, tiny, tmp_path):
@@ -100,7 +86,7 @@ def test_a_killed_run_goes_on_and_comes_to_the_same_answers(finished, tiny, tmp_
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
     words = words_of(tiny, tmp_path, "--max_concurrent", 1)
     process = subprocess.Popen(held(SCRIPT, 1 + 2, *words), stderr=subprocess.PIPE, text=True, env=environment)
-    journal = folder_of(tmp_path) / "generations.jsonl"
+    journal = folder_of(tmp_path) / "journal.jsonl"
     while not journal.exists() or journal.read_text().count("\n") < 1 + 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
@@ -140,11 +126,6 @@ def test_other_settings_are_refused_before_a_model_loads(finished, tiny, capsys,
     assert "temperature was 0.6 and is now 0.2" in capsys.readouterr().err
 
 
-def test_arguments_of_vllm_are_refused(tiny, tmp_path, capsys):
-    assert main(words_of(tiny, tmp_path, "--serve_args=--dtype bfloat16")) == 1
-    assert "serve_args are for vLLM" in capsys.readouterr().err
-
-
 @pytest.fixture
 def no_vllm(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
@@ -154,26 +135,12 @@ def no_vllm(monkeypatch, tmp_path):
 
 def test_auto_is_vllm_where_there_is_one_and_else_transformers(no_vllm, tmp_path, caplog):
     caplog.set_level("INFO")
-    assert choose_backend(EvaluationSettings("m")) == "transformers"
+    assert engine_of(EvaluationArguments(model_id=["m"])) == "transformers"
     assert "transformers answers in this process" in caplog.text
-    cases = [({"backend": "vllm"}, "install_serving"), ({"serve_args": ["--dtype", "half"]}, "--parallel.*for vLLM")]
-    for settings, message in cases:
-        with pytest.raises(FileNotFoundError, match=message):
-            choose_backend(EvaluationSettings("m", **settings))
+    for settings in ({"backend": "vllm"}, {"serve_args": "--dtype half"}):
+        with pytest.raises(FileNotFoundError, match="install_serving"):
+            engine_of(EvaluationArguments(model_id=["m"], **settings))
     (tmp_path / "vllm").write_text("#!/bin/sh\n")
     (tmp_path / "vllm").chmod(0o755)
-    assert choose_backend(EvaluationSettings("m")) == "vllm"
-    assert choose_backend(EvaluationSettings("m", backend="transformers")) == "transformers"
-
-
-def test_servers_that_are_given_are_asked_and_none_is_started(no_vllm):
-    settings = EvaluationSettings("m", servers=["localhost:1"])
-    with serving(settings, Identity()) as served:
-        assert (served.addresses, served.here) == (["localhost:1"], None)
-
-
-def test_servers_are_described_by_what_they_tell():
-    with ChatServer() as server:
-        address = server.address
-        assert describe_servers([address, f"http://{address}/v1"], "key") == [{"engine": "stub", "version": None}]
-    assert describe_servers([address], None) == [{"engine": None, "version": None}]
+    assert engine_of(EvaluationArguments(model_id=["m"])) == "vllm"
+    assert engine_of(EvaluationArguments(model_id=["m"], backend="transformers")) == "transformers"

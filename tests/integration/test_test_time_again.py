@@ -154,12 +154,11 @@ def test_it_and_benchmarks_leave_each_other_alone_in_one_output_folder(words, ti
     assert results_of(tmp_path) == mine
     assert main(words("--methods", "greedy", "cot")) == 0
     assert (path.read_bytes(), len(results_of(tmp_path)["points"])) == (theirs, 2)
-    asked = [(folder / "asking.jsonl").read_text().count("served_by") for folder in (path.parent, folder_of(tmp_path))]
-    assert asked == [1, 2]
+    assert (folder_of(tmp_path) / "asking.jsonl").read_text().count("served_by") == 2
 
 
 @pytest.mark.parametrize("flags", [(), ("--overwrite",)])
-@pytest.mark.parametrize("kept", ["results.json", "answers.parquet", "generations.jsonl"])
+@pytest.mark.parametrize("kept", ["results.json", "answers.parquet", "settings.json"])
 def test_a_folder_of_another_program_is_refused_before_a_model_loads(words, tiny, tmp_path, capsys, flags, kept):
     """A benchmark may be named as folders are here."""
     folder = evaluated(tiny, write_rows(tmp_path / "sums-test-time.jsonl", addition_rows(1)), tmp_path).parent

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from open_r1.data.benchmarks import local_benchmark
 from open_r1.data.card import source_commit
-from open_r1.evaluation.problems import load_problems
-from open_r1.evaluation.settings import EvaluationSettings
+from open_r1.evaluation.benchmarks import local_benchmark
+from open_r1.evaluation.prompts import load_problems
 from open_r1.test_time.backends import BackendError, Model
 from open_r1.test_time.local_backends import context_of
 from open_r1.test_time.methods import MethodOptions, get_method
@@ -251,11 +250,10 @@ def test_every_prompt_that_is_asked_leaves_room_for_what_forcing_adds(length, ti
     rows = [*addition_rows(1), {"problem": "1" * length, "solution": "1"}]
     path = write_rows(tmp_path / f"long{length}.jsonl", rows)
     backend = SmallBackend(AutoTokenizer.from_pretrained(tiny.model), 256)
-    settings = EvaluationSettings(model=str(tiny.model), output_dir=tmp_path, template="{prompt}=")
     options = MethodOptions(budgets=(4,), num_waits=(0, 2), answer_reserve_tokens=20)
     method = get_method("budget_forcing", options)
-    with contextlib.closing(load_problems(local_benchmark(path), settings)) as problems:
-        asked = render_problems(problems, backend, 20, method.room_tokens(backend))
+    problems = load_problems(local_benchmark(path), template="{prompt}=")
+    asked = render_problems(problems, backend, 20, method.room_tokens(backend))
     for group in method.groups():
         assert len(list(method.solve(asked, backend, group, 0))) == len(asked)
     assert len(asked) == 2 or length > 150

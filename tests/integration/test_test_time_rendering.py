@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Problems as methods and scorers get them, from files of every kind, and templates that refuse them."""
 
-import contextlib
-
 import pytest
 
-from open_r1.data.benchmarks import local_benchmark
-from open_r1.evaluation.problems import load_problems
-from open_r1.evaluation.settings import EvaluationSettings
+from open_r1.evaluation.benchmarks import local_benchmark
+from open_r1.evaluation.prompts import load_problems
 from open_r1.test_time.rendering import render_problems
 from tests.integration.tiny import write_rows
 from tests.unit.scripted_model import CHATML, ScriptedModel, build_tokenizer
@@ -21,9 +18,7 @@ def rendered(path, *, chat_template=CHATML, **settings):
     """Return the problems of a file, and their prompts as text."""
     tokenizer = build_tokenizer(chat_template=chat_template)
     backend = ScriptedModel(tokenizer, lambda prompt: ())
-    settings = EvaluationSettings(model="tiny", output_dir=path.parent, **settings)
-    with contextlib.closing(load_problems(local_benchmark(path), settings)) as problems:
-        found = render_problems(problems, backend, 1, 1)
+    found = render_problems(load_problems(local_benchmark(path), **settings), backend, 1, 1)
     return found, [tokenizer.decode(list(problem.prompt_ids)) for problem in found]
 
 

@@ -20,8 +20,7 @@ from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.rewards import RewardArguments
 from open_r1.data.training_rows import get_dataset
-from open_r1.evaluation.during_training import PolicyEvaluation
-from open_r1.evaluation.eval_sets import RewardSet
+from open_r1.evaluation.training import PolicyEvaluation, RewardSet
 from open_r1.models import get_model, get_tokenizer
 from open_r1.reward_models import load_reward_model
 from open_r1.rewards import UNSCORABLE, get_reward_funcs

@@ -64,7 +64,7 @@ def test_answers_differ_by_their_seeds_and_are_counted(server, tmp_path):
 
 def test_a_killed_run_goes_on_with_what_is_missing(server, tmp_path):
     def journals():
-        return list((tmp_path / "out").rglob("generations.jsonl"))
+        return list((tmp_path / "out").rglob("journal.jsonl"))
 
     with Gate(server.url, most=5) as gate:
         command = words(gate, tmp_path, "--max_concurrent", "2")

@@ -82,7 +82,7 @@ def test_arguments_by_position_and_a_requeued_job_that_goes_on(cluster, model, p
     positions = ("plain", plain, model, "main", "False", "False", prompt)
     job = cluster.submit(SCRIPT, *positions, "--output_dir", tmp_path / "out", site=stand_in(cluster, "3"))
     folder = tmp_path / "out" / "a_model" / "main" / "plain"
-    journal = folder / "generations.jsonl"
+    journal = folder / "journal.jsonl"
     eventually(lambda: journal.is_file() and len(journal.read_text().splitlines()) == 1 + 3, "three answers")
     job.signal_batch("USR1")
     assert job.wait() == "COMPLETED"
@@ -94,7 +94,7 @@ def test_arguments_by_position_and_a_requeued_job_that_goes_on(cluster, model, p
 
 
 def test_a_job_without_a_new_answer_is_requeued_once_and_then_given_up(cluster, model, problems, tmp_path):
-    journal = tmp_path / "out" / "a_model" / "main" / "two_problems_it_s_a_test_" / "generations.jsonl"
+    journal = tmp_path / "out" / "a_model" / "main" / "two_problems_it_s_a_test_" / "journal.jsonl"
     job = cluster.submit(
         SCRIPT,
         "--model",

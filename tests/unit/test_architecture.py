@@ -17,7 +17,8 @@ FLOORS = [
     {"grading", "data"},
     {"rewards", "models", "cluster"},
     {"generation", "reward_models"},
-    {"evaluation", "curation"},
+    {"evaluation"},
+    {"curation"},
     {"training", "test_time"},
     {"preflight"},
 ]

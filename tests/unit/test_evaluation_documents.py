@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from open_r1.configs.evaluation import EvaluationParameters
-from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
-from open_r1.evaluation import flags as benchmark_flags
+from open_r1.evaluation import settings as benchmark_settings
+from open_r1.evaluation.benchmarks import SUPPORTED_BENCHMARKS
 from open_r1.test_time.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 
 
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
-    "run_benchmarks": lambda: benchmark_flags.build_parser(""),
+    "run_benchmarks": lambda: benchmark_settings.build_parser(),
     "test_time_compute": lambda: parser_of("test_time_compute"),
     "compare_evals": lambda: parser_of("compare_evals"),
     "export_inspect_log": lambda: parser_of("export_inspect_log"),
@@ -67,7 +67,7 @@ def test_command_is_understood(name, command):
 def test_benchmark_stands_in_the_table_as_in_the_code(benchmark):
     row = table_row(benchmark.name)
     assert row.split("|")[2].strip() == str(benchmark.num_samples)
-    assert f"`{benchmark.lighteval}`" in row
+    assert all(f"`{name}`" in row for name in benchmark.aliases[:1])
     assert benchmark.dataset in row
 
 

@@ -4,7 +4,7 @@
 import pytest
 
 from open_r1.data.flags import FlagParser, joined, read_api_key, respelled
-from open_r1.evaluation.flags import build_parser
+from open_r1.evaluation.settings import build_parser
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, run_benchmarks
 
 MAINS = {
@@ -51,7 +51,7 @@ def test_flags_are_respelled_and_values_are_not(word, separator, expected):
 
 def test_words_for_another_program_may_begin_with_a_flag_of_ours(capsys):
     words = ["--serve-args", "--seed=1 --max-model-len 4096", "--seed", "2"]
-    assert joined(build_parser(None), words) == ["--serve-args=--seed=1 --max-model-len 4096", "--seed", "2"]
+    assert joined(build_parser(), words) == ["--serve-args=--seed=1 --max-model-len 4096", "--seed", "2"]
     assert run_benchmarks.main([*words, "--list_benchmarks"]) == 0
     assert "aime24" in capsys.readouterr().out
 

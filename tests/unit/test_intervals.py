@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals of means over problems: against formulas, printed tables, and what they cover in a simulation."""
+"""Intervals of means and paired differences: formulas, printed tables, enumeration, coverage in simulations."""
 
+import itertools
 import math
 import statistics
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from open_r1.evaluation.estimators import avg_at_k
-from open_r1.evaluation.intervals import effective_number, mean_interval, student_quantile
+from open_r1.evaluation.intervals import (
+    effective_number,
+    holm,
+    mean_interval,
+    paired_difference,
+    sign_flip_p_value,
+    student_quantile,
+)
+from open_r1.evaluation.metrics import avg_at_k
 
 NAN = math.nan
 
@@ -31,7 +40,7 @@ NAN = math.nan
 def test_quantiles_are_those_of_printed_tables(degrees, upper, power):
     assert student_quantile(0.975, degrees) == pytest.approx(upper, abs=6e-5)
     assert student_quantile(0.8, degrees) == pytest.approx(power, abs=6e-5)
-    assert student_quantile(0.025, degrees) == -student_quantile(0.975, degrees)
+    assert student_quantile(0.025, degrees) == pytest.approx(-upper, abs=6e-5)
 
 
 def test_quantiles_of_two_degrees_follow_the_closed_form():
@@ -46,12 +55,6 @@ def test_quantiles_of_two_degrees_follow_the_closed_form():
 )
 def test_quantiles_of_many_degrees_are_exact(probability, degrees, quantile):
     assert student_quantile(probability, degrees) == pytest.approx(quantile, rel=1e-8)
-
-
-@pytest.mark.parametrize(("probability", "degrees"), [(0.0, 5), (1.0, 5), (0.5, 0), (-1.0, 2)])
-def test_quantiles_out_of_range_are_refused(probability, degrees):
-    with pytest.raises(ValueError, match="must be between 0 and 1"):
-        student_quantile(probability, degrees)
 
 
 def test_interval_is_students_with_a_problem_of_each_kind_added():
@@ -174,3 +177,121 @@ def test_scores_beyond_1_are_known_though_their_means_are_not():
     assert (interval.low, interval.high) == (0.5, 0.5)
     with pytest.raises(ValueError, match="said to be bounded"):
         mean_interval([2.0, 0.0], is_bounded=True)
+
+
+def p_value_by_enumeration(differences):
+    flipped = [
+        abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    return np.mean([total >= abs(sum(differences)) - 1e-9 for total in flipped])
+
+
+@pytest.mark.parametrize("differences", [[1], [1, 1, 1], [0.5, -0.25, 1, 0.25, 0.75], [0.1] * 10, [1, -1, 0, 0], [0]])
+def test_p_value_is_the_share_of_sign_patterns(differences):
+    assert sign_flip_p_value(differences) == pytest.approx(p_value_by_enumeration(differences))
+
+
+@pytest.mark.parametrize("number", [3, 10, 19])
+def test_exact_p_value_is_that_of_scipy_and_of_mcnemar(number):
+    differences = np.random.default_rng(number).normal(0.4, 1, min(number, 10))
+    samples = (differences, np.zeros_like(differences))
+    found = stats.permutation_test(samples, lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=2**11)
+    assert sign_flip_p_value(differences) == pytest.approx(found.pvalue)
+    signs = [1.0] * 2 + [-1.0] * (number - 2)
+    assert sign_flip_p_value(signs) == pytest.approx(stats.binomtest(2, number).pvalue)
+
+
+def test_p_value_and_interval_of_many_problems_are_those_of_students_paired_test():
+    a, b = np.random.default_rng(2).random((2, 400))
+    found, expected = paired_difference(a, b), stats.ttest_rel(b, a)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert sign_flip_p_value(np.ones(100_000)) == 0.0
+    steps = np.random.default_rng(6).normal(0.4, 1, 20)
+    assert sign_flip_p_value(steps) == pytest.approx(sign_flip_p_value(steps[:19]), abs=0.03)
+
+
+def test_runs_are_compared_problem_by_problem():
+    found = paired_difference([0.0, 0.0, 1.0, 0.5, NAN], [1.0, 1.0, 0.5, 0.5, 1.0])
+    assert (found.num_problems, found.num_better, found.num_worse, found.num_equal) == (4, 2, 1, 1)
+    assert (found.mean, found.is_too_few) == (0.375, True)
+    assert found.p_value == 0.5  # 1 + 1 - 0.5 and its opposite, 1 + 1 + 0.5 and its opposite: 4 of 8
+
+
+@pytest.mark.parametrize(("count", "is_too_few"), [(1, True), (5, True), (6, False)])
+def test_fewer_than_six_differing_problems_are_too_few_to_compare(count, is_too_few):
+    found = paired_difference(np.zeros(40), [1.0] * count + [0.0] * (40 - count))
+    assert found.is_too_few == is_too_few == math.isnan(found.low) == math.isnan(found.detectable)
+    assert (found.p_value >= 0.0625) == is_too_few
+
+
+def test_difference_of_values_beyond_1_is_students():
+    b = [2.0, 3.0, 7.0, 4.0, 5.0, 1.0]
+    found = paired_difference([0.0] * 6, b)
+    margin = 2.57058 * statistics.stdev(b) / math.sqrt(6)
+    assert (found.low, found.high) == pytest.approx((22 / 6 - margin, 22 / 6 + margin), abs=1e-4)
+
+
+@pytest.mark.parametrize(("num_problems", "change"), [(6, 1.0), (30, 0.5), (500, -1 / 64)])
+def test_differences_that_are_all_alike_leave_a_width(num_problems: int, change: float):
+    start = [0.5 - change / 2] * num_problems
+    found = paired_difference(start, [value + change for value in start])
+    assert found.low < change < found.high or abs(change) == 1.0
+    assert 0.0 < found.low < found.high or found.low < found.high < 0.0
+    assert found.p_value < 0.05
+    assert found.detectable > 0.0
+
+
+def test_six_problems_that_agree_are_more_than_chance():
+    assert paired_difference([0.1] * 6, [0.2, 0.3, 0.3, 0.4, 0.5, 0.6]).p_value == pytest.approx(2 / 64)
+
+
+def test_many_answers_to_a_problem_make_the_interval_narrow():
+    rng = np.random.default_rng(8)
+    rates = rng.beta(0.5, 0.5, (40, 30))
+    pairs = zip(rng.binomial(64, rates) / 64, rng.binomial(64, np.clip(rates + 0.05, 0, 1)) / 64, strict=True)
+    found = [paired_difference(a, b) for a, b in pairs]
+    assert np.mean([entry.high - entry.low for entry in found]) < 0.06
+    assert np.mean([entry.low > 0 for entry in found]) > 0.8
+
+
+@pytest.mark.parametrize("num_problems", [7, 10, 30, 100])
+def test_the_detectable_difference_is_found_in_8_of_10_cases(num_problems):
+    rng = np.random.default_rng(3)
+    spread = [paired_difference(np.full(num_problems, 2.0), row) for row in rng.normal(2, 0.2, (40, num_problems))]
+    detectable = np.mean([entry.detectable for entry in spread])
+    runs = rng.normal(detectable, 0.2, (100, num_problems))
+    found = [paired_difference(np.zeros(num_problems), row) for row in runs]
+    assert 0.67 <= np.mean([entry.p_value < 0.05 for entry in found]) <= 0.93
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ([], [], "No problem has a value in both"),
+        ([NAN], [1.0], "No problem"),
+        ([1.0], [1.0, 0.0], "1 values of one"),
+        ([math.inf], [0.0], "infinite"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused(a, b, said):
+    with pytest.raises(ValueError, match=said):
+        paired_difference(a, b)
+
+
+def test_differences_cover_the_truth_and_p_values_cry_wolf_in_5_of_100_cases():
+    rng = np.random.default_rng(4)
+    rates = rng.beta(0.5, 0.5, (300, 30))
+    a, b = rng.binomial(4, rates) / 4, rng.binomial(4, rates) / 4
+    found = [paired_difference(one, other) for one, other in zip(a, b, strict=True)]
+    assert np.mean([entry.low <= 0 <= entry.high for entry in found]) >= 0.93
+    assert np.mean([entry.p_value < 0.05 for entry in found]) <= 0.08
+
+
+def test_corrected_p_values_are_holms():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
+        {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
+    )
+    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}

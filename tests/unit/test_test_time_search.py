@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from open_r1.evaluation.judgement import LOST, Judgement, judgement_of
+from open_r1.evaluation.judges import LOST, Judgement, judgement_of
 from open_r1.rewards.verifier import Verdict
 from open_r1.test_time.methods import DEFAULT_N, MethodOptions, get_method
 from open_r1.test_time.scorers import ScorerError, StepScores, fingerprint_of

@@ -3,7 +3,7 @@
 
 import pytest
 
-from open_r1.evaluation.identity import Identity, fingerprint_folder, identify_served
+from open_r1.evaluation.fingerprint import fingerprint_folder, identify_served
 from open_r1.generation.client import ServedModel
 from open_r1.test_time import local_backends, openai_backend
 from open_r1.test_time.backends import BackendSettings, Model, open_backend
@@ -57,4 +57,4 @@ def test_a_copy_of_the_weights_is_the_same_model(weights, open_servers, named):
 @pytest.mark.parametrize(("are_roots_told", "is_known"), [(True, True), (False, False)])
 def test_weights_are_known_where_each_server_tells_them(weights, are_roots_told, is_known):
     served = ServedModel("m", None, (weights["A"],), are_roots_told=are_roots_told)
-    assert identify_served(served) == Identity(fingerprint=fingerprint_folder(weights["A"]) if is_known else None)
+    assert identify_served(served)["model_fingerprint"] == (fingerprint_folder(weights["A"]) if is_known else None)

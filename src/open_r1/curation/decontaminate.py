@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from open_r1.curation.near import near_duplicates
 from open_r1.curation.ngrams import Hit, Index, make_rule, pc
 from open_r1.curation.parts import finished_parts, part_folder, rows_of_part
-from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
 from open_r1.data.card import FATE, FLAG_PREFIX, MARKED, REMOVED, DataCard, Step
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.sources import RowSource, open_source
+from open_r1.evaluation.benchmarks import SUPPORTED_BENCHMARKS
 
 logger = logging.getLogger(__name__)
 

@@ -1,318 +1,303 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running benchmarks on a model behind an OpenAI-compatible server: what `scripts/run_benchmarks.py` does.
+"""Table of benchmarks, also decontamination's; local files and data sets of the hub as benchmarks.
 
-    <output>/<model>/<revision>/<benchmark>/answers.parquet    every answer with its verdict, at the end
-                                            results.json       metrics and all settings; the run is done when it is
-    <output>/<model>/<revision>/vllm.log                       what a server of our own has written
+    {"problem": "2+2?", "solution": "4"}                                            math: a gold answer
+    {"question": "2+2?", "choices": ["3", "4"], "answer": "B"}                      choices: letters
+    {"Question": "2+2?", "Correct Answer": "4", "Incorrect Answer 1": "3", ...}     choices, as GPQA has them
+    {"problem": "Add two numbers.", "verification_info": {"test_cases": [...]}}     code: tests of programs
+    {"question_content": "...", "private_test_cases": "eJx...", "metadata": "{}"}   code, as LiveCodeBench has them
+    {"prompt": "def add(a, b):", "test": "def check(f): ...", "entry_point": "add"} code, as HumanEval has them
 
-`direct.py` asks, and keeps each answer beside these files.
-
-1. The verifier is the one that rewards use, and every setting stands beside the figures.
-2. Nothing is deleted: results of other settings are refused, or put aside under a new name. Of the same settings, more
-   answers a problem, or more problems, take the place of fewer; fewer are refused where there are more.
+A benchmark has the number of answers that its published figures are means of. The layouts of rows with
+`is_checked=False` are written from the data sets' pages; no copy of the hub's rows has been read with them.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from open_r1.data.benchmarks import Benchmark
-from open_r1.data.card import source_commit
-from open_r1.data.folder import refuse_file
-from open_r1.evaluation.asking_log import read_commits, read_servers
-from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
-from open_r1.evaluation.direct import Asked, Question, ask, put_journal_aside
-from open_r1.evaluation.identity import (
-    Identity,
-    check_is_there,
-    fingerprint_prompt,
-    fingerprint_template,
-    identify,
-)
-from open_r1.evaluation.judging import Judge, RecordOf, judge_of, judged_answers
-from open_r1.evaluation.model_names import check_model_name
-from open_r1.evaluation.problems import Problems, load_problems
-from open_r1.evaluation.results import (
-    AnswersFile,
-    Described,
-    check_writable,
-    finished_results,
-    is_fewer,
-    read_results,
-    refuse_other_settings,
-)
-from open_r1.evaluation.serving import Serving, Weights, describe_servers, engine_of, serving
-from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.evaluation.tally import Tally
-from open_r1.generation.client import Client, ServedModel
-from open_r1.generation.driver import Outcome, run
+if TYPE_CHECKING:
+    from open_r1.data.sources import RowSource
 
-logger = logging.getLogger(__name__)
-
-
-class NoAnswersError(RuntimeError):
-    """All requests failed, or no answer could be judged: there is nothing to report."""
+LOCAL_SAMPLES = 4
+_LOCAL_SUFFIXES = {".jsonl", ".json", ".parquet", ".csv"}
+KINDS = {
+    "math": "answers that equal the gold answer",
+    "choices": "letters of the right choices",
+    "code": "programs that pass all tests",
+}
+AUTO = "auto"
+# Columns that hold the tests of a program, each in a layout of `grading.cases`, and tests written as Python.
+TEST_COLUMNS = ("verification_info", "test_cases", "input_output", "public_test_cases", "private_test_cases")
+PYTHON_TESTS = ("test", "test_list")
+GPQA_WRONG = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
+_PROMPT, _SOLUTION = "problem", "solution"
+# What other data sets call the columns, in this order, by the kind.
+_PROMPTS = {
+    "math": ("question",),
+    "choices": ("Question", "question"),
+    "code": ("question_content", "problem_statement", "prompt", "text", "question"),
+}
+_SOLUTIONS = {"math": ("answer", "final_answer"), "choices": ("Correct Answer", "answer")}
+_CHOICES = ("choices", "options")
 
 
 @dataclass(frozen=True)
-class Report:
-    """How the run on one benchmark ended.
+class Benchmark:
+    """Data of a benchmark, how answers are judged, and how many to each problem are drawn.
 
     Attributes:
-        benchmark: Its name.
-        folder: Where its results are.
-        results: What is in `results.json`; None: a signal ended it early.
-        was_done: Whether an earlier run had finished it.
-        outcome: What was asked for; None: nothing was left to ask.
+        name: Its name in recipes, and of its results' folder.
+        dataset: Name on the hub, or a local file or folder.
+        config: Configuration of the data set.
+        split: Split of the data set, or a slice.
+        prompt_column: Problems, or conversations.
+        solution_column: Gold answers, or worked solutions; of choices the right one; not read of code.
+        num_samples: Answers a problem (k of avg@k).
+        kind: One of `KINDS`; "auto": what the columns say (`fitted`).
+        aliases: Other names: of lighteval 0.13, or of decontamination.
+        judge: A reward in place of the kind's judge: its name in the table, or `file.py:function`.
+        is_checked: Whether the columns were compared with the data set's.
+        wrong_columns: Wrong choices, a column each; empty: all choices are in one column.
     """
 
-    benchmark: str
-    folder: Path
-    results: dict[str, Any] | None
-    was_done: bool = False
-    outcome: Outcome | None = None
+    name: str
+    dataset: str
+    config: str | None = None
+    split: str = "train"
+    prompt_column: str = _PROMPT
+    solution_column: str = _SOLUTION
+    num_samples: int = LOCAL_SAMPLES
+    kind: str = "math"
+    aliases: tuple[str, ...] = ()
+    judge: str | None = None
+    is_checked: bool = True
+    wrong_columns: tuple[str, ...] = ()
+    choices_column: str = _CHOICES[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a file or folder on this machine."""
+        return Path(self.dataset).is_absolute()
+
+    @property
+    def metric(self) -> str:
+        """The figure that is published of it, and what counts as right."""
+        judged = KINDS.get(self.kind, "right answers") if self.judge is None else f"scores by {self.judge}"
+        return f"avg@{self.num_samples} of {judged}"
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that every row needs; of code, tests beside them."""
+        if self.judge is not None or self.kind == "code":
+            return [self.prompt_column]
+        choices = {"choices": [*(self.wrong_columns or [self.choices_column])]}.get(self.kind, [])
+        return [self.prompt_column, self.solution_column, *choices]
 
 
-def run_benchmarks(benchmarks: Sequence[Benchmark], settings: EvaluationSettings) -> Iterator[Report]:
-    """Run benchmarks one after the other, and yield what came of each; ends after one that a signal has ended.
+def _row(
+    name: str, dataset: str, split: str, prompt: str, solution: str, k: int, config: str | None = None, **others: Any
+) -> Benchmark:
+    others.setdefault("is_checked", False)
+    return Benchmark(name, dataset, config, split, prompt, solution, k, **others)
 
-    All data sets are read before a server starts, and none starts for benchmarks that are finished.
+
+# Samples as in the tables of DeepSeek-R1 and Open R1, or as the benchmark's own page counts.
+_OPEN_R1 = {"is_checked": True}
+_LCB = ("lighteval/code_generation_lite", "test", "question_content", "private_test_cases", 16)
+_GPQA = {"kind": "choices", "wrong_columns": GPQA_WRONG, "aliases": ("gpqa:diamond",), **_OPEN_R1}
+_TABLE = (
+    _row("math_500", "HuggingFaceH4/MATH-500", "test", "problem", "answer", 4, **_OPEN_R1),
+    _row("aime24", "HuggingFaceH4/aime_2024", "train", "problem", "answer", 64, aliases=("aime_2024",), **_OPEN_R1),
+    _row("aime25", "yentinglin/aime_2025", "train", "problem", "answer", 64, aliases=("aime_2025",), **_OPEN_R1),
+    _row("gpqa", "Idavidrein/gpqa", "train", "Question", "Correct Answer", 8, "gpqa_diamond", **_GPQA),
+    _row("lcb", *_LCB, "v4_v5", kind="code", aliases=("lcb:codegeneration",), **_OPEN_R1),
+    _row("lcb_v4", *_LCB, "v4", kind="code", aliases=("lcb:codegeneration_v4",), **_OPEN_R1),
+    _row("gsm8k", "openai/gsm8k", "test", "question", "answer", 1, "main"),
+    _row("aime26", "MathArena/aime_2026", "train", "problem", "answer", 64, aliases=("aime_2026",)),
+    _row("amc23", "math-ai/amc23", "test", "question", "answer", 16),
+    _row("olympiadbench", "Hothan/OlympiadBench", "train", "question", "final_answer", 1, "OE_TO_maths_en_COMP"),
+    _row("minerva", "math-ai/minervamath", "test", "question", "answer", 4),
+    _row("hmmt25", "MathArena/hmmt_feb_2025", "train", "problem", "answer", 64),
+    _row("mmlu_pro", "TIGER-Lab/MMLU-Pro", "test", "question", "answer", 1, kind="choices", choices_column="options"),
+    _row("humaneval", "openai/openai_humaneval", "test", "prompt", "canonical_solution", 16, kind="code"),
+    _row("mbpp", "google-research-datasets/mbpp", "test", "prompt", "code", 16, "sanitized", kind="code"),
+    _row("ioi24", "open-r1/ioi", "test", "problem", "problem", 16, judge="ioi_code"),
+    _row("codeforces", "open-r1/codeforces", "test", "prompt", "prompt", 4, "verifiable-prompts", judge="cf_code"),
+)  # fmt: skip
+SUPPORTED_BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _TABLE}
+
+
+def benchmark_names() -> list[str]:
+    """Return the names of the table, which `all` stands for."""
+    return list(SUPPORTED_BENCHMARKS)
+
+
+def local_benchmark(
+    path: Path | str,
+    *,
+    split: str = "train",
+    prompt_column: str = _PROMPT,
+    solution_column: str = _SOLUTION,
+    kind: str = AUTO,
+) -> Benchmark:
+    """Return the benchmark that a local file or folder, or a data set of the hub (a text with a `/`), is."""
+    if kind != AUTO and kind not in KINDS:
+        raise ValueError(f"There is no kind of benchmarks {kind!r}; there are {', '.join(KINDS)}, and {AUTO}.")
+    found = Path(path).expanduser()
+    dataset = str(path) if isinstance(path, str) and not found.exists() else str(found.resolve())
+    name = re.sub(r"[^\w.-]+", "_", Path(dataset).stem if found.is_file() else Path(dataset).name)
+    return Benchmark(name, dataset, None, split, prompt_column, solution_column, kind=kind, is_checked=found.exists())
+
+
+def fitted(benchmark: Benchmark, found: Sequence[str]) -> Benchmark:
+    """Return a benchmark with the kind and the names that its columns have.
+
+    Only outside the table anything is left open: the kind, where nobody says, and columns of the public layouts.
+
+    >>> fitted(local_benchmark(Path("x.jsonl")), ["question", "choices", "answer"]).kind
+    'choices'
 
     Raises:
-        ValueError: Settings, data, servers, or what is in the output folder don't go together.
-        FileNotFoundError: vLLM is asked for, and there is none.
-        ServersDownError: A server doesn't start or answer any more, or requests fail one after the other.
-        NoAnswersError: No answer came that could be judged.
-        JudgingError: The sandbox that runs programs is gone.
+        ValueError: Columns are missing, or the kind isn't clear; the message lists those found.
     """
-    left: list[tuple[Problems, dict[str, Any]]] = []
-    commit = source_commit()  # of the code that is loaded, whatever comes later
-    refuse_file(settings.output_dir)
-    identity = _identify(settings)
-    with ExitStack() as stack:
-        for benchmark in benchmarks:
-            problems = load_problems(benchmark, settings)
-            stack.callback(problems.close)
-            problems.judged_by = judge_of(problems).check()
-            known = settings.of_an_answer(problems.benchmark, problems.source.parent().identity())
-            known |= {**_of_the_results(problems, settings), **identity.as_settings()}
-            known |= {"model": settings.model, "served_engine": engine_of(settings)}
-            report = _finished_before(problems, settings, known)
-            if report is not None:
-                yield report
-            else:
-                left.append((problems, known))
-        if not left:
-            return
-        if not settings.servers:
-            check_writable(settings.output_dir)  # before a model loads
-        served = stack.enter_context(serving(settings, identity))
-        model = Weights(settings, identity)
-        for problems, known in left:
-            report = _Run(problems, settings, served, known, model, commit).run()
-            yield report
-            if report.results is None:
-                return
-
-
-def _identify(settings: EvaluationSettings) -> Identity:
-    if settings.commit is not None:
-        return Identity(settings.commit)
-    if settings.model is not None and not settings.servers:
-        check_model_name(settings.model)
-        check_is_there(settings.model, settings.revision)
-    identity = identify(settings.model, settings.revision)
-    if settings.servers and identity.commit not in (None, settings.revision):
-        logger.warning(
-            "The hub's commit of %s is %s now. Servers that have loaded an earlier one give figures of "
-            "that: name it by --model_commit.",
-            settings.model,
-            identity.commit,
+    where, is_given = f"The benchmark {benchmark.name} ({benchmark.dataset})", _is_of_table(benchmark)
+    if benchmark.kind == AUTO:
+        benchmark = replace(benchmark, kind=_kind_of(benchmark, found, where))
+    if not is_given:
+        benchmark = _with_columns(benchmark, found)
+    missing = [column for column in benchmark.columns if column not in found]
+    if benchmark.kind == "code" and benchmark.judge is None and not {*TEST_COLUMNS, *PYTHON_TESTS} & set(found):
+        missing.append(f"one of {', '.join(TEST_COLUMNS)}")
+    if missing:
+        raise ValueError(
+            f"{where}, of the kind {benchmark.kind}, has no columns {missing} (set --prompt_column and "
+            f"--solution_column, or --kind). Columns found: {list(found)}"
         )
-    return identity
+    return benchmark
 
 
-def _finished_before(problems: Problems, settings: EvaluationSettings, known: Mapping[str, Any]) -> Report | None:
-    """Return what an earlier run with a server of its own has finished: one isn't started to find that out.
+def _kind_of(benchmark: Benchmark, found: Sequence[str], where: str) -> str:
+    if set(_CHOICES) & set(found) or set(GPQA_WRONG) <= set(found):
+        return "choices"
+    tests = [column for column in (*TEST_COLUMNS, *PYTHON_TESTS) if column in found]
+    if tests and benchmark.solution_column in found:
+        raise ValueError(
+            f"{where} has gold answers in {benchmark.solution_column!r} and tests of programs in {tests}: say which "
+            "decide, math or code (--kind, or `eval_benchmarks_kind` of a recipe), or leave the others out."
+        )
+    return "code" if tests else "math"
 
-    The same model and arguments give the same context. Other servers are asked for theirs.
+
+def _with_columns(benchmark: Benchmark, found: Sequence[str]) -> Benchmark:
+    kind, prompt, solution = benchmark.kind, benchmark.prompt_column, benchmark.solution_column
+    if prompt == _PROMPT and prompt not in found:
+        prompt = next((name for name in _PROMPTS.get(kind, ()) if name in found), prompt)
+    if solution == _SOLUTION and solution not in found:
+        solution = next((name for name in _SOLUTIONS.get(kind, ()) if name in found), solution)
+    choices = next((name for name in _CHOICES if name in found), benchmark.choices_column)
+    is_gpqa = kind == "choices" and choices not in found and set(GPQA_WRONG) <= set(found)
+    return replace(
+        benchmark,
+        prompt_column=prompt,
+        solution_column=solution,
+        choices_column=choices,
+        wrong_columns=GPQA_WRONG if is_gpqa else benchmark.wrong_columns,
+    )
+
+
+def find_benchmarks(names: Sequence[str]) -> list[Benchmark]:
+    """Return benchmarks by name: of the table, in lighteval's spelling, `all`, local files or data sets of the hub.
+
+    >>> [benchmark.num_samples for benchmark in find_benchmarks(["aime24,gpqa", "lighteval|math_500|0|0"])]
+    [64, 8, 4]
+
+    Raises:
+        ValueError: A name is unknown or given twice; a file is missing.
     """
-    if settings.model is None or settings.servers:
-        return None
-    folder = settings.folder_of(settings.model, problems.benchmark)
-    before = (read_results(folder) or {"settings": {}})["settings"]
-    of_the_sampling = settings.of_the_sampling(known["served_engine"], None)
-    if settings.sampling.max_tokens is None:
-        of_the_server = {key: before.get(key) for key in ("max_tokens", "context_tokens")}
-        if of_the_server["max_tokens"] not in (None, DEFAULT_MAX_TOKENS):
-            return None
-        of_the_sampling |= of_the_server
-    found = finished_results(folder, {**known, **of_the_sampling})
-    if found is not None and _counts(found, settings):
-        return Report(problems.benchmark.name, folder, found, was_done=True)
-    if not settings.overwrite:
-        # What the context of the server, or the judge alone, decides isn't compared: nor would the answers' journal.
-        apart = {"max_tokens", "context_tokens"} if settings.sampling.max_tokens is None else set()
-        apart |= _of_the_results(problems, settings).keys()
-        refuse_other_settings(folder, {k: v for k, v in {**known, **of_the_sampling}.items() if k not in apart})
-    is_fewer(folder, problems, settings)
-    return None
+    found = [_find(name) for name in each_of(names)]
+    refuse_same_names(found)
+    return found
 
 
-def _counts(found: Mapping[str, Any], settings: EvaluationSettings) -> bool:
-    """Whether finished results stand: with `overwrite`, only those of a run of the same name do."""
-    return not settings.overwrite or (settings.run_id is not None and found.get("run_id") == settings.run_id)
+def refuse_same_names(benchmarks: Sequence[Benchmark]) -> None:
+    """Refuse two benchmarks of one name, whose results would share a folder."""
+    taken = [benchmark.name for benchmark in benchmarks]
+    twice = sorted({name for name in taken if taken.count(name) > 1})
+    if twice:
+        raise ValueError(f"The benchmarks {twice} are named twice, and results go to a folder of that name.")
 
 
-def _of_the_results(problems: Problems, settings: EvaluationSettings) -> dict[str, Any]:
-    """What the results depend on beside the answers."""
-    limits = {"test_timeout_s": problems.limits.cpu_s, "test_memory_mb": problems.limits.memory_mb}
-    return {
-        "num_samples": settings.samples_of(problems.benchmark),
-        "solution_column": problems.benchmark.solution_column,
-        "limit": settings.limit,
-        **(limits if problems.benchmark.kind == "code" else {}),
-        **problems.judged_by,
-    }
+def each_of(names: Sequence[str]) -> list[str]:
+    """Return the names one by one, of "all" and of those between commas; a file may have commas in its name."""
+    if list(names) == ["all"]:
+        return benchmark_names()
+    return [
+        part.strip() for name in names for part in ([name] if Path(name).expanduser().exists() else name.split(","))
+    ]
 
 
-class _Run:
-    def __init__(
-        self,
-        problems: Problems,
-        settings: EvaluationSettings,
-        serving: Serving,
-        known: Mapping[str, Any],
-        model: Weights,
-        commit: str | None,
-    ) -> None:
-        self._problems, self._settings, self._serving = problems, settings, serving
-        self._model, self._commit, self._known = model, commit, dict(known)
+def _find(name: str) -> Benchmark:
+    # Open R1's jobs take lighteval's `suite|task|fewshot|0`; version 0.13 of it spells that `task|fewshot`.
+    parts = name.split("|")
+    task = parts[1] if len(parts) in (3, 4) else parts[0]
+    for benchmark in SUPPORTED_BENCHMARKS.values():
+        if task in (benchmark.name, *benchmark.aliases):
+            shots = parts[2:3] or parts[1:]
+            if shots and shots[0].strip() != "0":
+                raise ValueError(
+                    f"The benchmark {name!r} asks for {shots[0]!r} solved examples in the prompt: benchmarks are "
+                    f"asked without, as models that reason are. Name it {benchmark.name}."
+                )
+            return benchmark
+    path = Path(name).expanduser()
+    if name.strip() and path.exists():
+        return local_benchmark(path)
+    if path.suffix in _LOCAL_SUFFIXES:
+        raise ValueError(f"There is no file {name!r} (in {Path.cwd()}).")
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        return local_benchmark(name)
+    nearest = difflib.get_close_matches(task, benchmark_names(), n=1)
+    meant = f" Did you mean {nearest[0]}?" if nearest else ""
+    raise ValueError(
+        f"Unknown benchmark {name!r}.{meant} Known: {', '.join(benchmark_names())}, all (of these), a data set of the "
+        "hub as owner/name, or a local file."
+    )
 
-    def run(self) -> Report:
-        """Ask, judge, write."""
-        name = self._problems.benchmark.name
-        here = self._serving.here
-        served = run(self._find()) if here is None else here.served()
-        self._model.check(served)
-        model = self._settings.model or served.name
-        identity = self._model.identify(served)
-        by = engine_of(self._settings, served)
-        of_the_sampling = self._settings.of_the_sampling(by, served.max_model_len)
-        self._known |= {"model": model, **identity.as_settings(), **of_the_sampling, "served_engine": by}
-        folder = self._settings.folder_of(model, self._problems.benchmark)
-        found = finished_results(folder, self._known)
-        if found is not None and _counts(found, self._settings):
-            return Report(name, folder, found, was_done=True)
-        check_writable(self._settings.output_dir)
-        question = self._question(served, folder)
-        if not self._settings.overwrite:
-            refuse_other_settings(folder, question.asked)
-        has_more = is_fewer(folder, self._problems, self._settings)
-        if self._settings.overwrite:
-            is_unsure = not identity.is_known and self._settings.run_id is None
-            put_journal_aside(folder, question.asked, is_finished=found is not None or has_more or is_unsure)
-        with ask(question) as asked:
-            results = None if asked.record_of is None else self._publish(question, asked, asked.record_of)
-        return Report(name, folder, results, outcome=asked.outcome)
 
-    def _question(self, served: ServedModel, folder: Path) -> Question:
-        results_alone, serving = _of_the_results(self._problems, self._settings), self._serving
-        return Question(
-            problems=self._problems,
-            settings=self._settings,
-            served=served,
-            addresses=serving.addresses,
-            here=serving.here,
-            sampling=self._settings.sampling_by(self._known["served_engine"], served.max_model_len),
-            num_samples=self._known["num_samples"],
-            folder=folder,
-            asked={key: value for key, value in self._known.items() if key not in results_alone},
-            served_by=(
-                describe_servers(serving.addresses, self._settings.api_key)
-                if serving.here is None
-                else [serving.here.describe()]
-            ),
-            commit=self._commit,
-        )
+def check_columns(benchmarks: Sequence[Benchmark]) -> None:
+    """Refuse local files that can't be read, or lack the columns: before a job waits in the queue to say so."""
+    for benchmark in benchmarks:
+        if benchmark.is_local:
+            open_rows(benchmark)
 
-    async def _find(self) -> ServedModel:
-        settings = self._settings
-        client = Client(
-            self._serving.addresses,
-            model=settings.served_model,
-            api_key=settings.api_key,
-            patience=settings.patience,
-        )
-        async with client:
-            return await client.find_model(wait_s=settings.wait_s, max_tokens=settings.sampling.max_tokens)
 
-    def _publish(self, question: Question, asked: Asked, record_of: RecordOf) -> dict[str, Any]:
-        tally, folder = Tally(self._problems), question.folder
-        with AnswersFile(folder, self._problems) as file:
-            judge = judge_of(self._problems, folder)
-            for batch in judged_answers(self._problems, record_of, question.num_samples, judge):
-                for of_a_problem in batch:
-                    tally.add(of_a_problem)
-                file.write([answer for of_a_problem in batch for answer in of_a_problem])
-            return file.finish(self._results(question, asked, tally, judge))
+def open_rows(benchmark: Benchmark) -> "tuple[Benchmark, RowSource]":
+    """Return a benchmark as its columns say, and its rows.
 
-    def _results(self, question: Question, asked: Asked, tally: Tally, judge: Judge) -> dict[str, Any]:
-        counts, described = self._counted(tally, question.total), self._described(question)
-        notes = [] if described.chat_template_hash else ["nothing here tells which chat template the servers apply"]
-        if len(described.served_by) > 1:
-            notes.append("several kinds of servers have answered (served_by), which needn't answer alike")
-        return {
-            "benchmark": self._problems.benchmark.name,
-            "is_complete": not counts["failed"] and not counts["lost"],
-            "notes": [*self._problems.notes(), *tally.notes(question.total), *judge.notes(), *notes],
-            "run_id": self._settings.run_id,
-            "errors": tally.errors(),
-            "metrics": tally.metrics(),
-            "speed": None if asked.speed is None else {**vars(asked.speed), "tokens_per_s": asked.speed.tokens_per_s},
-            "counts": {
-                **counts,
-                "rows_left_out": len(self._problems.skipped),
-            },
-            "settings": {**self._known, **vars(described)},
-            "commit": self._commit,
-            "commits": list(dict.fromkeys([*read_commits(question.folder), *filter(None, [self._commit])])),
-        }
+    Raises:
+        ValueError: It can't be read, or lacks columns.
+    """
+    # Imported here: a job's supervisor reads the table of benchmarks, and does without arrow.
+    from open_r1.data.sources import open_source
 
-    def _counted(self, tally: Tally, total: int) -> dict[str, Any]:
-        """Return the counts; raise where there is nothing to report."""
-        name = self._problems.benchmark.name
-        if not tally.num_returned:
-            raise NoAnswersError(
-                f"{name}: all {tally.num_failed} requests failed, the last with: {tally.last_error}. The same command "
-                "asks again."
-            )
-        counts = tally.counts(total)
-        if not counts["problems_judged"]:
-            raise NoAnswersError(f"{name}: no answer could be judged: {counts['verdicts']}.")
-        return counts
+    try:
+        source = open_source(benchmark.dataset, config=benchmark.config, split=benchmark.split)
+    except (ValueError, OSError) as error:
+        hint = "" if benchmark.is_local else " Offline, or without access to it, give a local copy by --data."
+        raise ValueError(
+            f"The benchmark {benchmark.name} ({benchmark.dataset}) can't be loaded: {error}{hint}"
+        ) from error
+    return fitted(benchmark, source.column_names), source
 
-    def _described(self, question: Question) -> Described:
-        settings, benchmark, served = self._settings, self._problems.benchmark, question.served
-        return Described(
-            dataset=benchmark.dataset,
-            config=benchmark.config,
-            split=benchmark.split,
-            served_as=served.name,
-            max_model_len=served.max_model_len,
-            servers=settings.servers,
-            served_with=settings.served_with,
-            served_by=read_servers(question.folder) or question.served_by,
-            chat_template_hash=self._chat_template(served),
-            prompt_hash=fingerprint_prompt(self._known["template"], settings.system_prompt),
-        )
 
-    def _chat_template(self, served: ServedModel) -> str | None:
-        settings = self._settings
-        model = settings.model or next((root for root in served.roots if Path(root).is_dir()), served.name)
-        return fingerprint_template(
-            model, self._known["model_commit"] or settings.revision, [*settings.serve_args, *settings.served_with]
-        )
+def word_of(benchmark: Benchmark) -> str:
+    """Return the word by which `find_benchmarks` finds it, from any folder."""
+    return benchmark.name if _is_of_table(benchmark) else benchmark.dataset
+
+
+def _is_of_table(benchmark: Benchmark) -> bool:
+    return SUPPORTED_BENCHMARKS.get(benchmark.name) == benchmark

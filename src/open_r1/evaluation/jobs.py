@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Submitting `slurm/evaluate.slurm` from a training, from a command line, or from a program of the user's own.
+"""Slurm jobs that evaluate: `slurm/evaluate.slurm` submitted, and its words checked before the queue and on the node.
+
+    submit_evaluation(["--model=/data/grpo", "--benchmarks", "aime24"], job_name="evaluate-grpo")  ->  "4711"
+    python -m open_r1.evaluation.jobs [--on_node] WORD...  ->  kept_in=/data/evals/grpo/main commit=9c92...
 
 The job doesn't get the variables of the training that runs here (`cluster/submission.py`).
 """
@@ -7,13 +10,16 @@ The job doesn't get the variables of the training that runs here (`cluster/submi
 import logging
 import os
 import re
+import shlex
 import shutil
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from open_r1.cluster.submission import submit_script
-from open_r1.data.benchmarks import each_of, find_benchmarks
+from open_r1.evaluation.benchmarks import each_of, find_benchmarks, open_rows
 
 if TYPE_CHECKING:
     from open_r1.configs.training import TrainingConfig
@@ -92,3 +98,55 @@ def run_benchmark_jobs(training_args: "TrainingConfig", model_args: object = Non
         job_ids.append(submit_evaluation(words, job_name=f"or1_{name}_{model.rpartition('/')[2]}_{revision}"))
         logger.info("Submitted job %s: %s on %s, revision %s.", job_ids[-1], name, model, revision)
     return job_ids
+
+
+def check_words(words: Sequence[str], *, is_on_node: bool = False) -> tuple[Path, str]:
+    """Refuse what a job could only refuse; return the folder of its results, and the commit of the model's revision.
+
+    Args:
+        words: Of `scripts/run_benchmarks.py`.
+        is_on_node: Whether data sets and sandboxes are looked at too, before a model is served.
+
+    Raises:
+        ValueError: See the message.
+        SandboxError: The sandbox for programs can't be reached, or can't isolate them.
+        SystemExit: A flag or its value is unknown; the message is on stderr.
+    """
+    # Imported here: a training submits jobs, and needs neither arrow nor aiohttp for it.
+    from open_r1.evaluation.fingerprint import resolve_commit
+    from open_r1.evaluation.prompts import reward_arguments
+    from open_r1.evaluation.settings import parse
+    from open_r1.generation.prompts import check_template
+    from open_r1.rewards.program_rewards import code_sandbox
+
+    args = parse(words)
+    if args.prompt_template is not None:
+        check_template(args.prompt_template)
+    found = [open_rows(entry)[0] if entry.is_local or is_on_node else entry for entry in args.chosen()]
+    if is_on_node and any(entry.kind == "code" for entry in found):
+        code_sandbox(reward_arguments("binary_code", args)).check(())
+    model = args.model_id[0]
+    commit = resolve_commit(model, args.model_revision) if is_on_node and not Path(model).is_dir() else None
+    return args.folder(model), commit or ""
+
+
+def main() -> int:
+    """Check the words of a job, and print what its script has to know, as assignments of bash."""
+    is_on_node = "--on_node" in sys.argv[1:2]
+    try:
+        with redirect_stdout(sys.stderr):  # bash runs what is printed here
+            folder, commit = check_words(sys.argv[1 + is_on_node :], is_on_node=is_on_node)
+    except ImportError as error:
+        if is_on_node:
+            raise
+        sys.stderr.write(f"The words for scripts/run_benchmarks.py are checked in the job alone: {error}\n")
+        return 0
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(f"kept_in={shlex.quote(str(folder))}\ncommit={shlex.quote(commit)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,186 +1,313 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of `benchmarks.run_benchmarks`: what each answer, and what the results depend on."""
+"""Arguments of `scripts/run_benchmarks.py`: one dataclass for the flags, their defaults, and what answers depend on.
 
+EvaluationArguments(model_id=["data/grpo"], data="sums.jsonl", temperature=0.6, num_samples=4)
+settings.json  {"settings": {"temperature": 0.6, "source": [...], "template": "...", ...}, "runs": [...]}
+"""
+
+import argparse
+import math
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from open_r1.data.benchmarks import Benchmark
-from open_r1.evaluation import choices, program_rows
-from open_r1.evaluation.defaults import ANSWER_TIMEOUT_S, BACKENDS, DEFAULT_MAX_TOKENS, PROGRAM_LIMITS
-from open_r1.evaluation.identity import fingerprint_named_template
+from open_r1.configs.fields import setting
+from open_r1.configs.rewards import CodeExecutionParameters
+from open_r1.data.flags import WORDS, JoinWords, joined, read_api_key, respelled
+from open_r1.evaluation import prompts
+from open_r1.evaluation.benchmarks import (
+    AUTO,
+    SUPPORTED_BENCHMARKS,
+    Benchmark,
+    find_benchmarks,
+    local_benchmark,
+    refuse_same_names,
+)
+from open_r1.evaluation.fingerprint import fingerprint_template
 from open_r1.generation.client import Patience
 from open_r1.generation.messages import NEUTRAL, Sampling
-from open_r1.generation.prompts import DEFAULT_TEMPLATE
 from open_r1.generation.servers import check_serve_args
-from open_r1.sandbox import Limits
-from open_r1.sandbox.providers import SandboxSettings
 
-# By the kind of the benchmark; math as Open R1 asks.
-TEMPLATES = {"math": DEFAULT_TEMPLATE, "choices": choices.TEMPLATE, "code": program_rows.TEMPLATE}
-# What else makes the prompts of a kind.
-_WRITTEN: dict[str, dict[str, Any]] = {
-    "math": {},
-    "choices": {"choices_order_seed": choices.ORDER_SEED},
-    "code": {"forms": dict(program_rows.FORMS)},
-}
-_PATIENCE = Patience(timeout_s=ANSWER_TIMEOUT_S, deadline_s=2 * ANSWER_TIMEOUT_S)
+# As in the tables of DeepSeek-R1 and Open R1; where the context is shorter, what it leaves.
+DEFAULT_MAX_TOKENS = 32768
+_PARALLEL = {"data": "--data-parallel-size", "tensor": "--tensor-parallel-size"}
 _SAMPLING = tuple(entry.name for entry in fields(Sampling) if entry.name not in ("extra_body", "stop"))
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How benchmarks are run on a model.
+@dataclass(kw_only=True)
+class EvaluationArguments(CodeExecutionParameters):
+    """How benchmarks are run on models.
 
-    Attributes:
-        model: Folder or name on the hub; None: what the servers serve.
-        revision: Branch, tag or commit of a model on the hub; a folder in the results in any case.
-        commit: What `revision` was when `servers` have loaded it; None: what it is now.
-        model_name: Name in the results; None: made of `model`.
-        output_dir: Results go to `<output_dir>/<model>/<revision>/<benchmark>/`.
-        backend: What serves a model without `servers`: vllm, transformers, or auto (vllm where it is installed).
-        servers: Addresses of servers; empty: `backend` serves the model.
-        served_model: Name to ask the servers for; None: the one that they serve.
-        serve_args: More arguments for `vllm serve`; of `servers`, those that they were started with.
-        trust_remote_code: Whether code of the model's repository may run: in `vllm serve`, or in this very process
-            where transformers serves; of `servers`, whether they run it.
-        served_with: The whole command line of `servers`, for the record.
-        system_prompt: First message of every conversation.
-        template: Text with `{prompt}`; None: that of the benchmark's kind (`TEMPLATES`).
-        sampling: How answers are drawn; without `max_tokens`, the default or what the context leaves.
-        num_samples: Answers a problem; None: the benchmark's.
-        limit: Problems to ask, the first ones; None: all.
-        max_concurrent: Requests in flight.
-        patience: How long to go on when requests fail.
-        wait_s: Seconds to wait for the first server.
-        grace_s: Seconds for requests in flight after a signal.
-        api_key: Bearer token.
-        overwrite: Put aside, under a new name, what is finished or of other settings, and begin anew.
-        run_id: Name of this run; `overwrite` leaves what a run of that name has finished.
-        sandbox: Where programs run that answer a benchmark of code.
-        limits: Of each of their tests.
+    Raises:
+        ValueError: A value is out of its range, or two contradict each other.
     """
 
-    model: str | None
-    revision: str = "main"
-    commit: str | None = None
-    model_name: str | None = None
-    output_dir: Path = Path("eval_results")
-    backend: str = "auto"
-    servers: Sequence[str] = ()
-    served_model: str | None = None
-    serve_args: Sequence[str] = ()
-    trust_remote_code: bool = False
-    served_with: Sequence[str] = ()
-    system_prompt: str | None = None
-    template: str | None = None
-    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.6, top_p=0.95, seed=0))
-    num_samples: int | None = None
-    limit: int | None = None
-    max_concurrent: int = 256
-    patience: Patience = _PATIENCE
-    wait_s: float = 0.0
-    grace_s: float = 10.0
-    api_key: str | None = field(default=None, repr=False)
-    overwrite: bool = False
-    run_id: str | None = None
-    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
-    limits: Limits = PROGRAM_LIMITS
+    model_id: list[str] = setting(
+        [],
+        "Folders, or names on the hub: models, or checkpoints of one; without any, what --url serves.",
+    )
+    model_revision: str = setting("main", "Branch, tag or commit on the hub.")
+    model_name: str | None = setting(None, "Name in the results; by default that of the model, or of its folder.")
+    trust_remote_code: bool = setting(
+        False,
+        "Run code from the repository: in `vllm serve`, or with transformers in this very process; or the servers of "
+        "--url do.",
+    )
+    system_prompt: str | None = setting(None, "First message of each conversation.")
+    prompt_template: str | None = setting(
+        None,
+        "Text with {prompt}, which alone is replaced; by default it asks for steps, and for a boxed answer, a boxed "
+        "letter or a block of code.",
+    )
+    benchmarks: list[str] = setting(
+        [],
+        "Names of --list_benchmarks; `all` of these; data sets of the hub as owner/name; or local files; "
+        "several by spaces or commas.",
+        action="extend",
+    )
+    list_benchmarks: bool = setting(False, "Print the table of benchmarks, and nothing else.")
+    data: str | None = setting(None, "Local JSON lines, parquet, csv or folder, or a data set of the hub.")
+    kind: Literal["auto", "math", "choices", "code"] = setting(
+        AUTO,
+        "Of --data: math has gold answers; choices a column `choices`, or those of GPQA; code tests, as of "
+        "verification_info or LiveCodeBench; auto: what the columns say.",
+    )
+    prompt_column: str = setting("problem", "Problems of --data.")
+    solution_column: str = setting("solution", "Gold answers, worked solutions or right choices of --data.")
+    split: str = setting("train", "Split of --data, or a slice such as train[:100].")
+    limit: int | None = setting(None, "The first so many problems; by default all.")
+    judge: str | None = setting(
+        None,
+        "A reward in place of the benchmark's judge: file.py:function, called with completions and all columns, which "
+        "gives each a score from 0 to 1, or None; or a name of the table of rewards.",
+    )
+    judge_again: bool = setting(False, "Judge the answers that the folders hold anew, and ask nothing.")
+    output_dir: str = setting("eval_results", "Folder of the results.")
+    overwrite: bool = setting(False, "Archive the folder of earlier answers under another name, and begin anew.")
+    run_id: str | None = setting(
+        None, "Of jobs that are requeued: --overwrite leaves what a run of that name has begun."
+    )
+    slurm: bool = setting(False, "Submit slurm/evaluate.slurm with these settings instead of running.")
+    backend: Literal["auto", "vllm", "transformers"] = setting(
+        "auto",
+        "What serves --model_id without --url: `vllm serve`, or transformers in this process; auto: vllm where it is "
+        "installed.",
+    )
+    parallel: Literal["data", "tensor"] | None = setting(
+        None, "Of vLLM: copies of the model (data), or one that is spread (tensor), over --num_gpus."
+    )
+    num_gpus: int | None = setting(None, "GPUs of --parallel.")
+    url: str | None = setting(None, "host:port or URL, several by commas; without it, --backend serves.")
+    served_model: str | None = setting(None, "Name to ask the servers for; by default the one that they serve.")
+    serve_args: str = setting(
+        "",
+        "For `vllm serve`, as a shell splits them: '--data-parallel-size 8 --dtype bfloat16'; with --url, those that "
+        "its servers were started with: other ones are another run.",
+        metavar=WORDS,
+        action=JoinWords,
+    )
+    model_commit: str | None = setting(
+        None, "With --url, what its servers have loaded; by default --model_revision on the hub now."
+    )
+    served_with: str = setting("", "With --url, the whole command line of its servers, for the record.")
+    api_key_env: str | None = setting(None, "Environment variable with the API key.")
+    wait_s: float = setting(0.0, "Seconds to wait for the first server.")
+    max_concurrent: int = setting(256, "Requests in flight.")
+    retries: int = setting(9, "How often a failed request is sent again.")
+    # So many tokens take 6,600 s at the 5 tokens/s that a server with many requests in flight may give to each.
+    timeout: float = setting(7200.0, "Seconds for one answer.")
+    patience: float = setting(600.0, "Seconds without any server, then it stops.")
+    num_samples: int | None = setting(
+        None, "Answers a problem; by default the benchmark's, of other data 4; 1 at temperature 0."
+    )
+    temperature: float = setting(0.6, "0 to 2.")
+    top_p: float = setting(0.95, "Above 0, at most 1.")
+    top_k: int | None = setting(
+        None, "By default all tokens, unless a server of --url that isn't vLLM says otherwise."
+    )
+    min_p: float | None = setting(None, "By default likewise none.")
+    max_tokens: int | None = setting(
+        None, f"Of one answer, reasoning included; by default {DEFAULT_MAX_TOKENS}, or what the context leaves."
+    )
+    seed: list[int] = setting(
+        [0], "Of the first answer to a problem, the next have seed + 1, ...; several are several runs."
+    )
+    code_test_timeout_s: float = setting(6.0, "CPU seconds of a test, as of LiveCodeBench's own judge.")
+    code_memory_mb: int = setting(2048, "MiB of a test.")
 
     def __post_init__(self) -> None:
-        for name, least in {"num_samples": 1, "limit": 1, "max_concurrent": 1, "wait_s": 0}.items():
+        for name, least in {"num_samples": 1, "limit": 1, "max_concurrent": 1, "wait_s": 0, "retries": 0}.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"{name} is {value}; it must be at least {least}.")
-        if self.model_name is not None and not re.fullmatch(r"(?!\.)[\w.=-]+(/(?!\.)[\w.=-]+)*", self.model_name):
-            raise ValueError(
-                f"model_name is {self.model_name!r}: it names a folder in {self.output_dir}; letters, digits, ._=- "
-                "go, and / between parts."
+                raise ValueError(f"--{name} is {value}; it must be at least {least}.")
+        is_commit = self.model_commit is None or (self.url and re.fullmatch(r"[0-9a-f]{40}", self.model_commit))
+        name = re.fullmatch(r"(?!\.)[\w.=-]+(/(?!\.)[\w.=-]+)*", self.model_name or "name")
+        is_greedy_again = self.temperature == 0 and ((self.num_samples or 1) > 1 or len(self.seed) > 1)
+        is_parallel = (self.parallel is None) == (self.num_gpus is None) and not (self.parallel and self.url)
+        refusals = {
+            "--timeout and --patience must be above 0, and finite": not all(
+                0 < value < math.inf for value in (self.timeout, self.patience)
+            ),
+            f"--model_name is {self.model_name!r}: letters, digits, ._=- go, and / between parts": name is None,
+            f"--model_revision is {self.model_revision!r}, which is no branch, tag or commit": not re.match(
+                r"\w", self.model_revision
+            ),
+            f"--model_commit is {self.model_commit!r}: 40 digits, of what servers of --url have loaded": not is_commit,
+            "--parallel data|tensor and --num_gpus N go together, for a server that is started here": not is_parallel,
+            f"--backend {self.backend} serves a model here; --url names servers too": self.backend != "auto"
+            and self.url,
+            "--serve_args are for vLLM, and --backend is transformers": self.backend == "transformers"
+            and self.serve_words,
+            "Name the model by --model_id, or a server that serves it by --url": not (
+                self.model_id or self.url or self.list_benchmarks
+            ),
+            "Several models of --model_id are served one after the other: leave --url and --model_name out": len(
+                self.model_id
             )
-        if not self.revision.strip() or self.revision.startswith("-") or set(_as_folder(self.revision)) == {"."}:
-            raise ValueError(f"The revision of the model is {self.revision!r}, which is no branch, tag or commit.")
-        if self.commit is not None and not (self.servers and re.fullmatch(r"[0-9a-f]{40}", self.commit)):
-            raise ValueError(
-                f"model_commit is {self.commit!r}: the 40 digits of the commit that the servers of --url "
-                "have loaded; one that is started for the model takes --model_revision."
-            )
-        check_serve_args(self.serve_args, is_ours=not self.servers)
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend is {self.backend!r}; it is one of {', '.join(BACKENDS)}.")
-        if self.backend != "auto" and self.servers:
-            raise ValueError(f"backend is {self.backend!r}, which serves a model here; servers are named too.")
-        if self.backend == "transformers" and self.serve_args:
-            raise ValueError(f"serve_args are for vLLM, and backend is transformers: {list(self.serve_args)}.")
-        if self.model is not None and self.model_name is None:
-            label_of(self.model)
-        if self.model is None and not self.servers:
-            raise ValueError("Name the model by --model_id, or a server that serves it by --url.")
-        if self.sampling.temperature == 0 and (self.num_samples or 1) > 1:
-            raise ValueError("temperature 0 gives the same answer each time: num_samples must be 1.")
+            > 1
+            and (self.url or self.model_name),
+            "--temperature 0 gives the same answer each time: num_samples must be 1, and one seed": is_greedy_again,
+        }
+        if refused := [text for text, is_due in refusals.items() if is_due]:
+            raise ValueError(f"{refused[0]}.")
+        check_serve_args(self.serve_words, is_ours=not self.url)
+        for model in self.model_id:
+            label_of(model)
+        _ = self.sampling()
 
-    def samples_of(self, benchmark: Benchmark) -> int:
-        """Return how many answers are drawn to a problem of a benchmark."""
-        if self.sampling.temperature == 0:
-            return 1
-        return self.num_samples or benchmark.num_samples
+    @property
+    def servers(self) -> list[str]:
+        """Addresses of --url."""
+        return [part.strip() for part in (self.url or "").split(",") if part.strip()]
+
+    @property
+    def serve_words(self) -> list[str]:
+        """Arguments of `vllm serve`."""
+        gpus = [_PARALLEL[self.parallel], str(self.num_gpus)] if self.parallel else []
+        return [*gpus, *shlex.split(self.serve_args)]
+
+    @property
+    def api_key(self) -> str | None:
+        """Bearer token of the servers."""
+        return read_api_key(self.api_key_env)
+
+    @property
+    def patience_of_client(self) -> Patience:
+        """How long to go on when requests fail."""
+        return Patience(self.retries, self.timeout, 2 * self.timeout, self.patience)
 
     @property
     def takes_generation_config(self) -> bool:
         """Whether vLLM is told what of the model's generation_config.json to mix with the sampling."""
-        return any(word.replace("_", "-").startswith("--generation-config") for word in self.serve_args)
+        return any(word.replace("_", "-").startswith("--generation-config") for word in self.serve_words)
 
-    def sampling_by(self, engine: str | None, max_model_len: int | None) -> Sampling:
+    def chosen(self) -> list[Benchmark]:
+        """Return the benchmarks that are to be run.
+
+        Raises:
+            ValueError: Nothing is named, or what isn't there, or twice.
+        """
+        shape = {name: getattr(self, name) for name in ("split", "prompt_column", "solution_column", "kind")}
+        named = [entry if SUPPORTED_BENCHMARKS.get(entry.name) == entry else entry.dataset
+                 for entry in find_benchmarks(self.benchmarks)]  # fmt: skip
+        if self.data is not None:
+            path = Path(self.data).expanduser()
+            if not path.exists() and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", self.data):
+                raise ValueError(f"--data {self.data}: there is no such file or folder (in {Path.cwd()}).")
+            named.append(str(path.resolve()) if path.exists() else self.data)
+        found = [local_benchmark(entry, **shape) if isinstance(entry, str) else entry for entry in named]
+        if not found:
+            raise ValueError("Name --benchmarks, or data by --data; --list_benchmarks prints the table.")
+        if self.kind != AUTO and not any(isinstance(entry, str) for entry in named):
+            raise ValueError(f"--kind {self.kind} says how --data is judged, and there is none.")
+        refuse_same_names(found)
+        return found
+
+    def samples_of(self, benchmark: Benchmark) -> int:
+        """Return how many answers are drawn to a problem of a benchmark.
+
+        Raises:
+            ValueError: Seeds of --seed are so near that two runs would share answers.
+        """
+        k = 1 if self.temperature == 0 else self.num_samples or benchmark.num_samples
+        if any(later - seed < k for seed, later in zip(sorted(self.seed), sorted(self.seed)[1:], strict=False)):
+            raise ValueError(
+                f"Answer i has --seed + i: seeds of runs of {k} answers must be {k} apart, got {self.seed}."
+            )
+        return k
+
+    def sampling(self, engine: str | None = None, max_model_len: int | None = None) -> Sampling:
         """Return how servers are asked to draw.
 
         Args:
-            engine: What serves (`serving.engine_of`). vLLM alone is told what changes nothing, since other servers may
-                refuse fields that they don't know.
+            engine: What serves. vLLM alone is told what changes nothing, since other servers may refuse fields that
+                they don't know.
             max_model_len: Context in tokens; one of at most `DEFAULT_MAX_TOKENS` is left to the server as the limit.
         """
-        sampling = self.sampling
-        if sampling.max_tokens is None and (max_model_len is None or max_model_len > DEFAULT_MAX_TOKENS):
-            sampling = replace(sampling, max_tokens=DEFAULT_MAX_TOKENS)
+        max_tokens = self.max_tokens
+        if max_tokens is None and (max_model_len is None or max_model_len > DEFAULT_MAX_TOKENS):
+            max_tokens = DEFAULT_MAX_TOKENS
+        found = Sampling(self.temperature, self.top_p, self.top_k, self.min_p, max_tokens, self.seed[0])
         if engine != "vllm" or self.takes_generation_config:
-            return sampling
-        left = {name: value for name, value in NEUTRAL.items() if name not in sampling.body()}
-        return replace(sampling, extra_body={**sampling.extra_body, **left})
+            return found
+        return replace(found, extra_body={name: value for name, value in NEUTRAL.items() if name not in found.body()})
 
-    def of_an_answer(self, benchmark: Benchmark, source: Sequence[str | None]) -> dict[str, Any]:
-        """Return what each answer depends on, beside the model and the limit of tokens, which the server tells.
-
-        Args:
-            benchmark: What is asked.
-            source: `Parent.identity` of its data.
-        """
+    def of_an_answer(self, problems: prompts.Problems) -> dict[str, Any]:
+        """Return what each answer depends on, beside the model and the sampling."""
+        benchmark = problems.benchmark
+        written = {"choices": {"choices_order_seed": prompts.ORDER_SEED}, "code": {"forms": dict(prompts.FORMS)}}
         return {
-            "revision": self.revision,
-            "source": list(source),
+            "revision": self.model_revision,
+            "source": list(problems.source),
             "prompt_column": benchmark.prompt_column,
             "kind": benchmark.kind,
-            "template": self.template or TEMPLATES[benchmark.kind],
-            **_WRITTEN[benchmark.kind],
-            "system_prompt": self.system_prompt,
-            "serve_args": list(self.serve_args),
+            "template": self.prompt_template or prompts.TEMPLATES[benchmark.kind],
+            **written.get(benchmark.kind, {}),
+            "system_prompt": self.system_prompt or None,
+            "serve_args": self.serve_words,
             # The words name a file, whose text decides; the model's own template is in what identifies the model.
-            "named_template_hash": fingerprint_named_template([*self.serve_args, *self.served_with]),
+            "named_template_hash": fingerprint_template([*self.serve_words, *shlex.split(self.served_with)]),
             "trust_remote_code": self.trust_remote_code,
         }
 
     def of_the_sampling(self, engine: str | None, max_model_len: int | None) -> dict[str, Any]:
         """Return how answers are drawn, None for what is left to the server, with the context where it limits them."""
-        sampling = self.sampling_by(engine, max_model_len)
+        sampling = self.sampling(engine, max_model_len)
         known = dict.fromkeys([*_SAMPLING, *NEUTRAL]) | sampling.body()
         return {**known, "context_tokens": max_model_len if sampling.max_tokens is None else None}
 
     def folder(self, model: str) -> Path:
         """Return the folder of a model's results; those of a benchmark have a folder each in it."""
-        return self.output_dir / (self.model_name or label_of(model)) / _as_folder(self.revision)
+        return Path(self.output_dir) / (self.model_name or label_of(model)) / _as_folder(self.model_revision)
 
-    def folder_of(self, model: str, benchmark: Benchmark) -> Path:
-        """Return the folder of the results on a benchmark."""
-        return self.folder(model) / benchmark.name
+
+def build_parser(description: str | None = None) -> Any:
+    """Return the parser of the command line."""
+    from transformers.hf_argparser import HfArgumentParser  # half a second
+
+    kinds = (argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter)
+    formatter = type("Formatter", kinds, {})
+    return HfArgumentParser(
+        EvaluationArguments,
+        description=description,
+        formatter_class=formatter,
+        allow_abbrev=False,
+        usage="%(prog)s [flags]; --help lists them",
+    )
+
+
+def parse(words: Sequence[str], description: str | None = None) -> EvaluationArguments:
+    """Return the arguments of a command line; dashes and underscores in flags are the same.
+
+    Raises:
+        ValueError: They can't work.
+        SystemExit: A flag or its value is unknown.
+    """
+    parser = build_parser(description)
+    return EvaluationArguments(**vars(parser.parse_args(respelled(joined(parser, words), "_"))))
 
 
 def label_of(model: str) -> str:

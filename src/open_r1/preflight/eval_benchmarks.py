@@ -14,10 +14,8 @@ from trl import ModelConfig
 
 from open_r1.configs.evaluation import EvaluationParameters
 from open_r1.configs.training import GRPOConfig, TrainingConfig, TrainingScriptArguments
-from open_r1.evaluation.during_training import PolicyEvaluation
-from open_r1.evaluation.eval_sets import BenchmarkSet
-from open_r1.evaluation.judging import judge_of
-from open_r1.evaluation.program_judge import ProgramJudge
+from open_r1.evaluation.judges import judge_of
+from open_r1.evaluation.training import BenchmarkSet, PolicyEvaluation
 from open_r1.models import context_length
 from open_r1.preflight.programs import is_first_of_run
 
@@ -94,11 +92,10 @@ def _warn_of_idle_settings(training_args: TrainingConfig) -> None:
 
 def _check_judge(entry: BenchmarkSet, training_args: TrainingConfig) -> None:
     """Check that the sandbox of programs answers; the first process of the run judges all answers."""
-    judge = judge_of(entry.problems)
-    if not isinstance(judge, ProgramJudge) or not is_first_of_run():
+    if entry.problems.judge is None or not is_first_of_run():
         return
     try:
-        judge.check()
+        judge_of(entry.problems).check()
     except ValueError as error:
         raise ValueError(f"`eval_benchmarks`: {error}") from error
     if training_args.world_size > 1:

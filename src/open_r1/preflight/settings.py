@@ -22,7 +22,7 @@ from open_r1.configs.training import (
     TrainingConfig,
     TrainingScriptArguments,
 )
-from open_r1.data.benchmarks import check_columns, find_benchmarks
+from open_r1.evaluation.benchmarks import check_columns, find_benchmarks
 from open_r1.evaluation.jobs import find_script, is_slurm_available
 from open_r1.models import context_length
 from open_r1.preflight.eval_benchmarks import is_evaluated

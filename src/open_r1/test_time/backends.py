@@ -10,11 +10,11 @@ from functools import cache
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any
 
-from open_r1.evaluation.identity import fingerprint_folder
-from open_r1.evaluation.serving import describe_servers
+from open_r1.evaluation.fingerprint import fingerprint_folder
 from open_r1.generation.client import Patience, refuse_another
 from open_r1.generation.messages import Reply, Sampling
 from open_r1.generation.vllm_here import require_vllm
+from open_r1.test_time.asking_log import describe_servers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

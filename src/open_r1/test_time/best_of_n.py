@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from open_r1.evaluation.equal_answers import group_answers
+from open_r1.evaluation.metrics import group_answers
 from open_r1.rewards.verifier.extract import extract_answer
 from open_r1.test_time.aggregation import log_score
 from open_r1.test_time.backends import Backend, Completion

@@ -12,24 +12,21 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from open_r1.data.benchmarks import Benchmark
-from open_r1.data.card import source_commit
-from open_r1.evaluation.asking_log import note_servers, read_commits, read_servers
-from open_r1.evaluation.direct import JOURNAL_NAME as GENERATIONS_NAME
-from open_r1.evaluation.direct import put_journal_aside
-from open_r1.evaluation.identity import Identity, identify, identify_served
-from open_r1.evaluation.judging import judge_of
-from open_r1.evaluation.problems import Problems, load_problems
-from open_r1.evaluation.results import ANSWERS_NAME, RESULTS_NAME, write_results
-from open_r1.evaluation.serving import engine_of
+from open_r1.data.card import package_versions, source_commit
+from open_r1.evaluation.benchmarks import Benchmark
+from open_r1.evaluation.fingerprint import identify, identify_served, note_of_unknown
+from open_r1.evaluation.judges import judge_of
+from open_r1.evaluation.prompts import Problems, load_problems
+from open_r1.evaluation.run import ANSWERS_NAME, RESULTS_NAME, SETTINGS_NAME, write_json
 from open_r1.evaluation.settings import label_of
-from open_r1.evaluation.tally import problem_key
-from open_r1.generation.journal import Journal
+from open_r1.generation.journal import Journal, differing, free_name, read_settings
+from open_r1.test_time.asking_log import note_servers, read_commits, read_servers
 from open_r1.test_time.backends import Backend, engine_versions, open_backend
 from open_r1.test_time.curves import curves_of, draw_curves, forcing_of
 from open_r1.test_time.kept import Kept, kept_of
@@ -77,17 +74,23 @@ def run(settings: RunSettings) -> Report:
         JournalError: The journal is of other settings, in use, or on a disk that takes no more.
     """
     with ExitStack() as stack:
-        problems = load_problems(settings.benchmark, settings.evaluation)
-        stack.callback(problems.close)
+        asked = settings.evaluation
+        problems = load_problems(
+            settings.benchmark,
+            template=asked.prompt_template,
+            system_prompt=asked.system_prompt or None,
+            limit=asked.limit,
+            code=asked,
+        )
         _check_votes(settings, problems.benchmark)
         if settings.backend.model is not None:
             _refuse_another_program(settings.folder_of(settings.backend.model.name))  # before it is loaded
         judge = judge_of(problems)
-        verdicts = Verdicts(problems, judge)
+        verdicts = Verdicts(judge)
         options = replace(
             settings.options,
             judge=judge,
-            has_answers=problems.benchmark.kind != "code",
+            has_answers=problems.has_votes,
             scorer_fingerprint=fingerprint_of(settings.options.scorer),
         )
         methods = [get_method(name, options) for name in settings.methods]  # a scorer may load a model
@@ -122,12 +125,27 @@ def _refuse_another_program(folder: Path) -> None:
         found = [RESULTS_NAME]
     else:
         found = [] if isinstance(results, dict) and "points" in results else [RESULTS_NAME]
-    found += [name for name in (ANSWERS_NAME, GENERATIONS_NAME) if (folder / name).exists()]
+    found += [name for name in (ANSWERS_NAME, SETTINGS_NAME) if (folder / name).exists()]
     if found:
         raise ValueError(
             f"{folder} has {', '.join(found)}, which test_time_compute.py hasn't written: name another "
             "--output_dir, or move that away."
         )
+
+
+def _archive(folder: Path, shared: Mapping[str, Any], *, is_finished: bool) -> None:
+    """Rename a folder whose journal is of other settings, or finished."""
+    path = folder / JOURNAL_NAME
+    begun = read_settings(path)
+    if is_finished or (begun is not None and differing(begun, shared)):
+        with Journal(path, None) if begun is not None else nullcontext():  # refuses where another process is at it
+            if folder.exists():
+                folder.rename(free := free_name(folder))
+                logger.warning("%s is begun anew. What it held is in %s.", folder, free)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class _Run:
@@ -144,14 +162,15 @@ class _Run:
         room_tokens = max(method.room_tokens(backend) for method, _ in plan)
         self._asked = render_problems(problems, backend, settings.options.answer_reserve_tokens, room_tokens)
         self._model, identity = self._identified()
-        self._notes_of_model, self._is_unsure = identity.notes(self._model), not identity.is_known
+        self._is_unsure = not any(identity.values())
+        self._notes_of_model = [note_of_unknown(self._model)] if self._is_unsure else []
         for note in self._notes_of_model:
             logger.warning("%s.", note)
         self._shared = self._of_all_settings(identity)
         self._engines = engine_versions(settings.backend)
         self._folder = settings.folder_of(self._model)
         _refuse_another_program(self._folder)
-        self._keys = {problem.row: problem_key(problems, problem.row) for problem in self._asked}
+        self._keys = {problem.row: problems.cluster_of(problem.row) for problem in self._asked}
         self._num_repeated = len(self._asked) - len(set(self._keys.values()))
 
     def run(self) -> Report:
@@ -159,7 +178,7 @@ class _Run:
         path = self._folder / JOURNAL_NAME
         if self._settings.overwrite:
             is_finished = self._is_unsure or (self._folder / RESULTS_NAME).exists()
-            put_journal_aside(self._folder, self._shared, is_finished=is_finished, name=JOURNAL_NAME)
+            _archive(self._folder, self._shared, is_finished=is_finished)
         stale: list[tuple[str, int]] = []
 
         def is_final(record: Mapping[str, Any]) -> bool:
@@ -191,23 +210,21 @@ class _Run:
             kept = kept_of(journal.records(), planned, rows, self._settings.repeats_of, self._verdicts.counts)
             return self._publish(kept, self._verdicts.attempts_of(kept.records, journal))
 
-    def _identified(self) -> tuple[str, Identity]:
-        model, revision = self._settings.backend.model, self._settings.evaluation.revision
+    def _identified(self) -> tuple[str, dict[str, str | None]]:
+        model, revision = self._settings.backend.model, self._settings.evaluation.model_revision
         if model is not None:
             return model.name, identify(model.name, revision)
         assert isinstance(self._backend, OpenAIBackend)  # all others load a model that has a name
         served = self._backend.served
         return served.name, identify_served(served)
 
-    def _of_all_settings(self, identity: Identity) -> dict[str, Any]:
+    def _of_all_settings(self, identity: dict[str, str | None]) -> dict[str, Any]:
         settings, options = self._settings, self._settings.options
         template = str(self._backend.tokenizer.chat_template)
-        of_an_answer = settings.evaluation.of_an_answer(
-            self._problems.benchmark, self._problems.source.parent().identity()
-        )
+        of_an_answer = settings.evaluation.of_an_answer(self._problems)
         return {
             **{name: value for name, value in of_an_answer.items() if name != "serve_args"},
-            **identity.as_settings(),
+            **identity,
             "model": self._model,
             "solution_column": self._problems.benchmark.solution_column,
             "chat_template": hashlib.sha256(template.encode()).hexdigest()[:16],
@@ -228,7 +245,7 @@ class _Run:
         """What servers say that they are; None: the backend, which is in this process."""
         if not isinstance(self._backend, OpenAIBackend):
             return None
-        return engine_of(self._settings.evaluation, self._backend.served)
+        return "+".join(self._backend.served.owners) or "unknown"
 
     def _total(self) -> int:
         return sum(len(group) * self._settings.repeats_of(method.name) for method, group in self._plan) * len(
@@ -262,7 +279,7 @@ class _Run:
             "forcing": forcing_of(curves),
             "counts": {"problems": len(self._asked), "problems_repeated": self._num_repeated,
                        "attempts": len(attempts),
-                       "rows_left_out": len(self._problems.skipped) + len(self._problems.golds) - len(self._asked)},
+                       "rows_left_out": len(self._problems.skipped) + len(self._problems.by_row) - len(self._asked)},
             "notes": [*self._notes_of_run(engines), *kept.notes(), *_notes(points)],
             "settings": {**self._shared, **self._verdicts.settings, "methods": methods,
                          "temperature": {name: self._settings.temperature_of(name) for name in methods},
@@ -270,22 +287,22 @@ class _Run:
                          "engine_versions": engines,
                          "dataset": self._problems.benchmark.dataset, "servers": list(self._settings.backend.servers)},
         }  # fmt: skip
-        write_results(self._folder, results)
+        write_json(self._folder / RESULTS_NAME, {**results, "date": _now(), "versions": package_versions()})
         model = self._settings.evaluation.model_name or label_of(self._model)
         draw_curves(curves, self._folder / CURVE_NAME, f"{model} on {self._problems.benchmark.name}")
         return Report(self._folder, results, points)
 
     def _notes_of_run(self, engines: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return what must be known of model, data and judge."""
-        notes = [*self._notes_of_model, *self._problems.notes(), *self._verdicts.notes(self._folder)]
+        notes = [*self._notes_of_model, *self._problems.notes()]
         if len(engines) > 1:
             notes.append(
                 "several engines, or versions of them, have answered (engine_versions), which needn't answer alike"
             )
-        num_long = len(self._problems.golds) - len(self._asked)
+        num_long = len(self._problems.by_row) - len(self._asked)
         if num_long:
             notes.append(
-                f"{num_long} of {len(self._problems.golds)} prompts are too long for the context of "
+                f"{num_long} of {len(self._problems.by_row)} prompts are too long for the context of "
                 f"{self._backend.max_model_len} tokens: all accuracies are of the other problems"
             )
         if self._num_repeated:

@@ -5,14 +5,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from open_r1.data.benchmarks import AUTO, KINDS, Benchmark
 from open_r1.data.flags import read_api_key
-from open_r1.evaluation.flags import sandbox_of
-from open_r1.evaluation.job_checks import chosen_benchmarks
+from open_r1.evaluation.benchmarks import AUTO, KINDS, Benchmark
+from open_r1.sandbox.providers import PROVIDERS
 from open_r1.test_time.methods import AUTO as AUTO_BUDGET
 from open_r1.test_time.methods import METHODS, MethodOptions
 
 if TYPE_CHECKING:
+    from open_r1.evaluation.settings import EvaluationArguments
     from open_r1.generation.client import Patience
     from open_r1.test_time.settings import RunSettings
 
@@ -113,6 +113,61 @@ def add_problem_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--output_dir", type=Path, default=Path("test_time_results"), metavar="FOLDER", help="default: %(default)s")
     add("--overwrite", action="store_true", help="put aside what is there, and begin anew (default: go on)")
+
+
+def add_sandbox_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the sandbox that judges programs."""
+    group = parser.add_argument_group("programs, of benchmarks of code; names as in recipes")
+    add = group.add_argument
+    add(
+        "--code_provider",
+        default="local",
+        choices=PROVIDERS,
+        help="the sandbox: local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; morph MORPH_API_KEY; fusion "
+        "SANDBOX_FUSION_URL; router --sandbox_router_url (default: %(default)s)",
+    )
+    add(
+        "--sandbox_router_url",
+        metavar="ADDRESS",
+        help="host:port or URL of a router, of router, e2b or morph (default: none)",
+    )
+    add(
+        "--sandbox_router_token_env",
+        metavar="VARIABLE",
+        help="environment variable with the router's token (default: SANDBOX_ROUTER_TOKEN, if it's set)",
+    )
+    add(
+        "--sandbox_patience_s",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="router, piston: seconds that a program waits while nobody answers (default: %(default)g)",
+    )
+    add(
+        "--sandbox_python",
+        metavar="FILE",
+        help="local: interpreter for the programs (default: this one or the system's, by a probe)",
+    )
+    add(
+        "--parallel_code_exec_per_proc",
+        type=int,
+        metavar="N",
+        help="programs judged at a time (default: as many as this process has cores)",
+    )
+    add(
+        "--code_test_timeout_s",
+        type=float,
+        default=6.0,
+        metavar="S",
+        help="CPU seconds of a test (default: %(default)g)",
+    )
+    add(
+        "--code_memory_mb",
+        type=int,
+        default=2048,
+        metavar="MIB",
+        help="memory of a test (default: %(default)s)",
+    )
 
 
 def add_method_flags(parser: argparse.ArgumentParser) -> None:
@@ -252,7 +307,7 @@ def run_settings(args: argparse.Namespace) -> "RunSettings":
         ValueError: They can't work.
     """
     # Imported here: aiohttp and arrow take most of a second, which --help needn't.
-    from open_r1.evaluation.settings import EvaluationSettings
+    from open_r1.evaluation.settings import EvaluationArguments
     from open_r1.test_time.backends import BackendSettings, Model
     from open_r1.test_time.settings import RunSettings
 
@@ -282,23 +337,18 @@ def run_settings(args: argparse.Namespace) -> "RunSettings":
         enforce_eager=args.enforce_eager,
         max_model_len=args.max_model_len,
     )
-    sandbox, limits = sandbox_of(args)
-    evaluation = EvaluationSettings(
-        model=args.model_id,
-        revision=args.model_revision,
-        model_name=args.model_name,
-        output_dir=args.output_dir,
-        servers=servers,
-        served_model=args.served_model,
-        trust_remote_code=args.trust_remote_code,
-        system_prompt=args.system_prompt or None,
-        template=args.prompt_template,
-        limit=args.limit,
-        sandbox=sandbox,
-        limits=limits,
+    names = ("model_revision", "model_name", "url", "served_model", "trust_remote_code", "system_prompt",
+             "prompt_template", "limit", "benchmarks", "kind", "split", "prompt_column", "solution_column",
+             "code_provider", "sandbox_router_url", "sandbox_router_token_env", "sandbox_patience_s", "sandbox_python",
+             "parallel_code_exec_per_proc", "code_test_timeout_s", "code_memory_mb")  # fmt: skip
+    evaluation = EvaluationArguments(
+        model_id=[] if args.model_id is None else [args.model_id],
+        output_dir=str(args.output_dir),
+        data=None if args.data is None else str(args.data),
+        **{name: getattr(args, name) for name in names},
     )
     return RunSettings(
-        _benchmark(args),
+        _benchmark(args, evaluation),
         evaluation,
         backend,
         tuple(args.methods),
@@ -344,10 +394,10 @@ def _options(args: argparse.Namespace) -> MethodOptions:
     )
 
 
-def _benchmark(args: argparse.Namespace) -> Benchmark:
+def _benchmark(args: argparse.Namespace, evaluation: "EvaluationArguments") -> Benchmark:
     if bool(args.benchmarks) == (args.data is not None):
         raise ValueError("Name a --benchmark, or a local file by --data: one of the two.")
-    found = chosen_benchmarks(args)
+    found = evaluation.chosen()
     if len(found) > 1:
         raise ValueError(f"--benchmark {args.benchmarks[0]} is {len(found)} benchmarks: name one a command.")
     return found[0]

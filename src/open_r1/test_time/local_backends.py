@@ -4,13 +4,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from open_r1.evaluation.identity import check_is_there
-from open_r1.evaluation.model_names import check_model_name
+from open_r1.evaluation.fingerprint import check_model_name, resolve_commit
 from open_r1.generation.messages import Request
 from open_r1.generation.transformers_here import Sampler
 from open_r1.generation.vllm_here import VllmModel
@@ -36,7 +36,8 @@ def load_tokenizer(model: Model, *, is_served: bool = False) -> "PreTrainedToken
         ValueError: There is no such model, or it has no tokenizer.
     """
     check_model_name(model.name, is_tokenizer_enough=is_served)
-    check_is_there(model.name, model.revision or "main")
+    if not Path(model.name).expanduser().is_dir():
+        resolve_commit(model.name, model.revision or "main", is_required=True)
     try:
         return AutoTokenizer.from_pretrained(
             model.name, revision=model.revision, trust_remote_code=model.trust_remote_code

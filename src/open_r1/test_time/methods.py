@@ -18,7 +18,7 @@ from open_r1.test_time.thinking import find_thinking
 
 if TYPE_CHECKING:
     # The command line has its defaults from here, and these take most of a second.
-    from open_r1.evaluation.judgement import Judge
+    from open_r1.evaluation.judges import Judge
     from open_r1.test_time.backends import Backend
     from open_r1.test_time.results import Attempt, Setting
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
-from open_r1.evaluation.choices import lettered
-from open_r1.evaluation.problems import Problems
+from open_r1.evaluation.prompts import Problems
 from open_r1.generation.messages import Message
 from open_r1.test_time.backends import Backend
 from open_r1.test_time.methods import Problem
@@ -38,14 +37,13 @@ def render_problems(
         raise ValueError(f"The tokenizer of {tokenizer.name_or_path!r} has no chat template: prompts can't be made.")
     found: list[Problem] = []
     too_long: list[int] = []
-    texts = _texts_of(problems)
-    for row in problems.golds:
-        _, messages, _ = problems.prompts.get(row)
+    for row, problem in problems.by_row.items():
+        messages = problem.messages
         ids = tokenizer.encode(render(tokenizer, messages, is_open=True), add_special_tokens=False)
         if len(ids) + room_tokens + answer_reserve_tokens > context:
             too_long.append(row)
         else:
-            found.append(Problem(row, tuple(messages), tuple(ids), texts.get(row, messages[-1]["content"])))
+            found.append(Problem(row, tuple(messages), tuple(ids), problem.text or messages[-1]["content"]))
     if not found:
         raise ValueError(
             f"All prompts are too long: with {answer_reserve_tokens} tokens for the answer and {room_tokens} beside, "
@@ -56,24 +54,11 @@ def render_problems(
         logger.warning(
             "%d of %d prompts are too long for the context of %d tokens; they are left out. The first is row %d.",
             len(too_long),
-            len(problems.golds),
+            len(problems.by_row),
             context,
             too_long[0],
         )
     return found
-
-
-def _texts_of(problems: Problems) -> dict[int, str]:
-    """Return the problems by their rows, without what is asked around them; those that are conversations left out."""
-    benchmark = problems.benchmark
-    has_choices = benchmark.kind == "choices"
-    columns = benchmark.columns if has_choices else [benchmark.prompt_column]
-    rows = enumerate(problems.source.rows(columns, end=max(problems.golds) + 1))
-    asked = ((row, values) for row, values in rows if row in problems.golds)
-    if has_choices:
-        return {row: lettered(values, benchmark)[0] for row, values in asked}
-    texts = ((row, values[benchmark.prompt_column]) for row, values in asked)
-    return {row: text for row, text in texts if isinstance(text, str)}
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Message], *, is_open: bool = False) -> str:

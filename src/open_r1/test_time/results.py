@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from open_r1.evaluation.estimators import avg_at_k
 from open_r1.evaluation.intervals import Interval, mean_interval
+from open_r1.evaluation.metrics import avg_at_k
 from open_r1.generation.messages import row_key
 
 Value = int | float | str | bool | None

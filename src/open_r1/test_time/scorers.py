@@ -25,8 +25,8 @@ from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from open_r1.data.user_code import is_user_place, load_function
-from open_r1.evaluation.identity import identify
-from open_r1.evaluation.judgement import LOST, Judge
+from open_r1.evaluation.fingerprint import identify
+from open_r1.evaluation.judges import LOST, Judge
 from open_r1.test_time.aggregation import check_step_scores
 from open_r1.test_time.methods import Problem
 from open_r1.test_time.results import ORACLE
@@ -148,7 +148,7 @@ def fingerprint_of(name: str | None) -> str | None:
         return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
     base, _, revision = name.partition("@")
     found = identify(name if Path(name).expanduser().is_dir() else base, revision or "main")
-    return found.fingerprint or found.commit
+    return found["model_fingerprint"] or found["model_commit"]
 
 
 def _check_signature(function: Callable[..., Any], place: str) -> None:

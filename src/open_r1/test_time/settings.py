@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from open_r1.data.benchmarks import Benchmark
-from open_r1.evaluation.settings import EvaluationSettings
+from open_r1.evaluation.benchmarks import Benchmark
+from open_r1.evaluation.settings import EvaluationArguments
 from open_r1.test_time.backends import BackendSettings
 from open_r1.test_time.methods import DEFAULT_TEMPERATURE, MethodOptions
 
@@ -31,7 +31,7 @@ class RunSettings:
     """
 
     benchmark: Benchmark
-    evaluation: EvaluationSettings
+    evaluation: EvaluationArguments
     backend: BackendSettings
     methods: Sequence[str]
     options: MethodOptions

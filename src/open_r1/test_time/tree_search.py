@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from open_r1.evaluation.equal_answers import group_answers
+from open_r1.evaluation.metrics import group_answers
 from open_r1.rewards.verifier.extract import extract_answer
 from open_r1.test_time.aggregation import AGGREGATIONS, NO_STEPS, log_score
 from open_r1.test_time.backends import Backend

@@ -11,19 +11,16 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from open_r1.data.card import plain_json
-from open_r1.evaluation.asking_log import add_line, read_lines
-from open_r1.evaluation.judgement import Judge
-from open_r1.evaluation.problems import Problems
+from open_r1.evaluation.judges import Judge
 from open_r1.generation.journal import Journal
 from open_r1.test_time.results import Attempt, Setting, from_record, to_record
 
 logger = logging.getLogger(__name__)
 
-_JUDGED_BY, _NOTES = "judged_by", "judge_notes"
+_JUDGED_BY = "judged_by"
 
 
 class Verdicts:
@@ -36,10 +33,9 @@ class Verdicts:
         ValueError: This machine can't judge.
     """
 
-    def __init__(self, problems: Problems, judge: Judge) -> None:
-        limits = {"test_timeout_s": problems.limits.cpu_s, "test_memory_mb": problems.limits.memory_mb}
+    def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self.settings = {**judge.check(), **(limits if problems.benchmark.kind == "code" else {})}
+        self.settings = judge.check()
         content = json.dumps(plain_json(self.settings), sort_keys=True)
         self._name = hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -89,11 +85,3 @@ class Verdicts:
 
     def _is_due(self, record: Mapping[str, Any]) -> bool:
         return record["score"] is None or record.get(_JUDGED_BY) != self._name
-
-    def notes(self, folder: Path) -> list[str]:
-        """Return what must be known to read the verdicts, those of earlier runs too; this run's are added."""
-        before = [line[_NOTES] for line in read_lines(folder) if line.get(_JUDGED_BY) == self._name]
-        now = self._judge.notes()
-        if now and now not in before:
-            add_line(folder, {_JUDGED_BY: self._name, _NOTES: now})
-        return list(dict.fromkeys(note for notes in [*before, now] for note in notes))

@@ -29,7 +29,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
 
 from open_r1.data.manifest import STAGING_NAME, remove_manifest, write_manifest, write_whole
-from open_r1.evaluation.during_training import PolicyEvaluation
+from open_r1.evaluation.training import PolicyEvaluation
 from open_r1.training.checkpoints import publish, rotate_checkpoints
 from open_r1.training.hub import DEFAULT_BRANCH, create_hub_revision
 from open_r1.training.stalls import StallCallback

@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from open_r1.configs.training import TrainingConfig
-from open_r1.data.benchmarks import find_benchmarks, word_of
+from open_r1.evaluation.benchmarks import find_benchmarks, word_of
 from open_r1.evaluation.jobs import flags_of_answers, submit_evaluation
 from open_r1.training.hub import EVALUATIONS_NAME, link_tree
 

@@ -47,9 +47,8 @@ from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
-from open_r1.evaluation.during_training import PolicyEvaluation
-from open_r1.evaluation.estimators import Record, estimate_names, summarize
-from open_r1.evaluation.eval_sets import write_rollouts
+from open_r1.evaluation.metrics import reward_metric_names, reward_metrics
+from open_r1.evaluation.training import PolicyEvaluation, write_rollouts
 from open_r1.generation.vllm_here import stopping_kwargs, vllm_settings
 from open_r1.models import end_token_ids
 from open_r1.reward_models import TOO_LONG
@@ -195,7 +194,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         logging.getLogger(trl.GRPOTrainer.__module__).addFilter(_tidy_message)
         self._failed_batches = 0
         self._is_greedy = False
-        self._records: list[Record] = []
+        self._evaluated: list[dict[str, Any]] = []
         self._rollout: dict[str, list] = {}
         self._num_loss_tokens: list[float] = []  # of each micro-batch since the last log
         self.means_over_tokens = {"entropy", "kl"}  # metrics of micro-batches
@@ -527,7 +526,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         if not self.model.training or self.log_completions:
             rows = self._keep_rollouts({**self._rollout, "advantage": output["advantages"].tolist()})
             if not self.model.training:
-                self._records += [self._to_record(row) for row in rows]
+                self._evaluated += [{**row, "is_greedy": self._is_greedy} for row in rows]
         return output
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
@@ -547,25 +546,13 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
             self._num_loss_tokens = []
         super().log(logs, start_time)
 
-    def _to_record(self, row: dict[str, Any]) -> Record:
-        rewards = {name: None if math.isnan(row[name]) else row[name] for name in self.reward_func_names}
-        return Record(
-            row["prompt"],
-            row["completion"],
-            row["num_tokens"],
-            row["is_truncated"],
-            rewards,
-            row["solution"],
-            self._is_greedy,
-        )
-
     def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
         if self.args.eval_greedy:
             with self._greedy():
                 loader = self.get_eval_dataloader(args[0].dataset)
                 trl.GRPOTrainer.evaluation_loop(self, loader, *args[1:], metric_key_prefix=prefix, **kwargs)
-        summary = summarize(self._records, self.num_generations_eval, prefix)
-        self._records = []
+        summary = reward_metrics(self._evaluated, self.reward_func_names, self.num_generations_eval, prefix)
+        self._evaluated = []
         output.metrics.update(summary)
         # TRL averages the means of batches, though the last one is smaller; its numbers would replace the exact ones.
         for name, value in summary.items():
@@ -577,7 +564,9 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         self._num_rollout_batches.pop(("eval", self.state.global_step), None)
 
     def _estimates_of_split(self) -> list[str]:
-        return estimate_names(self.reward_func_names, self.num_generations_eval, self.args.eval_greedy)
+        return reward_metric_names(
+            self.reward_func_names, self.num_generations_eval, with_greedy=self.args.eval_greedy
+        )
 
     @contextmanager
     def _greedy(self) -> Iterator[None]:

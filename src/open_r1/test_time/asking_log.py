@@ -9,44 +9,23 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 from open_r1.data.card import plain_json
+from open_r1.generation.client import server_url
+
+_ASK_S = 5.0
+_MOST_BYTES = 1 << 24
 
 ASKING_NAME = "asking.jsonl"
-
-
-@dataclass(frozen=True)
-class Speed:
-    """How fast answers came, over all runs that have asked for some and were not killed.
-
-    Attributes:
-        tokens: Tokens of the answers.
-        seconds: From the first request to the last answer, of each run.
-        answers: Their number.
-    """
-
-    tokens: int
-    seconds: float
-    answers: int
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Tokens a second, of all requests in flight together."""
-        return self.tokens / self.seconds
 
 
 def note_servers(folder: Path, served_by: Sequence[Mapping[str, Any]], commit: str | None) -> None:
     """Add who is asked from now on, and by which code; the caller alone is at the folder."""
     add_line(folder, {"served_by": [dict(entry) for entry in served_by], "commit": commit})
-
-
-def note_speed(folder: Path, speed: Speed | None) -> None:
-    """Add how fast the answers of a run came; None: none came, or the server doesn't count tokens."""
-    if speed is not None:
-        add_line(folder, vars(speed))
 
 
 def read_servers(folder: Path) -> list[dict[str, Any]]:
@@ -60,16 +39,6 @@ def read_servers(folder: Path) -> list[dict[str, Any]]:
 def read_commits(folder: Path) -> list[str]:
     """Return the commits of all code that has asked so far, each once, the first ones first."""
     return list(dict.fromkeys(line["commit"] for line in read_lines(folder) if isinstance(line.get("commit"), str)))
-
-
-def read_speed(folder: Path) -> Speed | None:
-    """Return the speed over all runs: their tokens over their seconds; None: none has measured it."""
-    runs = [line for line in read_lines(folder) if "seconds" in line]
-    if not runs:
-        return None
-    return Speed(
-        sum(run["tokens"] for run in runs), sum(run["seconds"] for run in runs), sum(run["answers"] for run in runs)
-    )
 
 
 def add_line(folder: Path, line: Mapping[str, Any]) -> None:
@@ -95,3 +64,33 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
         if isinstance(value, dict):
             found.append(value)
     return found
+
+
+def describe_servers(addresses: Sequence[str], api_key: str | None) -> list[dict[str, Any]]:
+    """Return by what servers serve, each kind once: `engine` and `version`, None where they don't tell.
+
+    vLLM tells its version at /version, and its name among its models.
+    """
+    found: list[dict[str, Any]] = []
+    for address in addresses:
+        url = server_url(address)
+        models = _get(f"{url}/models", api_key).get("data")
+        told = _get(f"{url.removesuffix('/v1')}/version", api_key)
+        first = models[0] if isinstance(models, list) and models and isinstance(models[0], dict) else {}
+        kind = {"engine": first.get("owned_by"), "version": None}
+        kind |= {name: value for name, value in told.items() if isinstance(value, str)}
+        if kind not in found:
+            found.append(kind)
+    return [kind for kind in found if any(kind.values())] or found  # one may just be away
+
+
+def _get(url: str, api_key: str | None) -> dict[str, Any]:
+    request = Request(url, headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"})
+    # The proxy of the environment is for servers beyond the cluster alone.
+    opener = build_opener() if url.startswith("https:") else build_opener(ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=_ASK_S) as reply:
+            value = json.loads(reply.read(_MOST_BYTES))
+    except (OSError, HTTPException, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks and test splits that the policy in training answers: sampled by all processes, judged, summed up.
+
+    eval_benchmarks: [sums.jsonl]  ->  eval_sums/avg@4, eval_sums/avg@4_low, eval_sums/pass@4, ...
+    eval_reward_funcs: [accuracy]  ->  eval_accuracy_reward/avg@8, eval_completions/mean_length, ... (SFT's test split)
+
+Prompts, judges and metrics of benchmarks are those of `scripts/run_benchmarks.py`; the judge of a test split are the
+rewards of the recipe. `training.base` says when, and why it is the trainer's `evaluate` that calls this.
+
+1. Answers come from transformers (each by a seed, the same at every evaluation), or from the vLLM that GRPO samples
+   its rollouts with. They end where rollouts do, at `stop_strings` too.
+2. Every process has as many problems, so that none waits for long and all call the model together, as ZeRO-3 needs.
+   Some problems may be answered twice then, and count once.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils.memory import clear_device_cache
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase, TrainerState
+from trl import GRPOTrainer, SFTTrainer
+from trl.models import unwrap_model_for_generation
+
+from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
+from open_r1.configs.training import SFTConfig, SFTScriptArguments, TrainingConfig, TrainingScriptArguments
+from open_r1.evaluation.benchmarks import find_benchmarks, local_benchmark
+from open_r1.evaluation.judges import JudgingError, judge_of, judged_answers
+from open_r1.evaluation.metrics import Metrics, reward_metric_names, reward_metrics
+from open_r1.evaluation.prompts import Problems, load_problems
+from open_r1.evaluation.run import answers_file
+from open_r1.generation.messages import Reply, Request, Sampling
+from open_r1.generation.transformers_here import Sampler
+from open_r1.generation.vllm_here import sample_by_vllm, stopping_kwargs
+from open_r1.models import prompt_token_ids
+from open_r1.rewards import run_reward
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PolicyAnswer:
+    """An answer of the policy.
+
+    Attributes:
+        row: Number of the problem.
+        index: Which of its answers.
+        is_greedy: Decoded greedily, not sampled.
+        sampled: Text, tokens, and why it ended.
+    """
+
+    row: int
+    index: int = 0
+    is_greedy: bool = False
+    sampled: Reply | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkSet:
+    """A benchmark, judged on the first process.
+
+    Attributes:
+        problems: Its rows.
+        prompts: Tokens of the prompt by the number of the row.
+        answers_dir: Every answer is kept in its `<benchmark>/step-<n>.parquet`; None: none is.
+    """
+
+    problems: Problems
+    prompts: Mapping[int, list[int]]
+    answers_dir: Path | None = None
+    with_greedy = False
+
+    @property
+    def name(self) -> str:
+        """Its name in metrics."""
+        return self.problems.benchmark.name
+
+    def metric_names(self, k: int) -> list[str]:
+        """Return the names of its metrics, left out where no answer could be judged; programs have no majority."""
+        votes = [f"maj@{k}"] if self.problems.has_votes else []
+        draws = [f"pass@{k}", *votes] if k > 1 else []
+        ends = (f"avg@{k}", f"avg@{k}_low", f"avg@{k}_high", *draws)
+        return [f"eval_{self.name}/{end}" for end in (*ends, "truncated", "no_answer", "mean_length_tokens")]
+
+    def judge(self, answers: Sequence[PolicyAnswer], state: TrainerState) -> list[Any]:
+        """Return the answers, to be judged together with those of the other processes."""
+        return [(one.row, one.index, one.sampled) for one in answers]
+
+    def summarize(self, answers: Sequence[Any], k: int, step: int) -> dict[str, float]:
+        """Judge the answers of all processes; return the metrics."""
+        replies = {(row, index): replace(reply, usage={"completion_tokens": len(reply.token_ids)})
+                   for row, index, reply in answers}  # fmt: skip
+        metrics, judge = Metrics(self.problems), judge_of(self.problems)
+        try:
+            judged = list(judged_answers(self.problems, lambda row, index: replies.get((row, index)), k, judge))
+        except JudgingError as error:  # an outage of the sandbox ends no training
+            logger.warning("%s: %s", self.name, error)
+            return {}
+        for of_a_problem in judged:
+            metrics.add(of_a_problem)
+        if self.answers_dir is not None:
+            path = self.answers_dir / self.name / f"step-{step:06d}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with answers_file(path, self.problems) as (write, part):
+                write([answer for of_a_problem in judged for answer in of_a_problem])
+            part.replace(path)
+        figures = {f"eval_{self.name}/{name}": value for name, value in metrics.figures(k).items()}
+        if not figures or metrics.counts(len(self.prompts) * k)["lost"]:
+            logger.warning("%s: not all answers could be judged: %s.", self.name, dict(metrics.verdicts))
+        return {name: figures[name] for name in self.metric_names(k) if name in figures}
+
+
+@dataclass(frozen=True)
+class RewardSet:
+    """A test split, of which every process scores the completions that it has sampled.
+
+    Attributes:
+        rows: With `prompt` (messages) and the columns that the rewards need.
+        prompts: Tokens of the prompt by the number of the row.
+        reward_funcs: Rewards from `get_reward_funcs`.
+        batch_size: Completions scored at once.
+        output_dir: Every completion is kept in a file of its `rollouts`.
+        with_greedy: Whether each prompt is decoded greedily too.
+    """
+
+    rows: Dataset
+    prompts: Mapping[int, list[int]]
+    reward_funcs: Sequence[Callable]
+    batch_size: int
+    output_dir: Path
+    with_greedy: bool = False
+
+    @property
+    def _names(self) -> list[str]:
+        return [reward.__name__ for reward in self.reward_funcs]
+
+    def metric_names(self, k: int) -> list[str]:
+        """Return the names of what is estimated from the rewards."""
+        return reward_metric_names(self._names, k, with_greedy=self.with_greedy)
+
+    def judge(self, answers: Sequence[PolicyAnswer], state: TrainerState) -> list[Any]:
+        """Return the completions with their rewards, as rows of `rollouts`."""
+        starts = range(0, len(answers), self.batch_size)
+        return [row for start in starts for row in self._score(answers[start : start + self.batch_size], state)]
+
+    def _score(self, answers: Sequence[PolicyAnswer], state: TrainerState) -> list[dict[str, Any]]:
+        rows = [self.rows[answer.row] for answer in answers]
+        sampled = [answer.sampled for answer in answers if answer.sampled is not None]
+        columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
+        # All that GRPO's trainer passes; what a reward logs beside its values is not kept here.
+        columns |= {
+            "prompts": [row["prompt"] for row in rows],
+            "completions": [[{"role": "assistant", "content": one.text}] for one in sampled],
+            "completion_ids": [one.token_ids for one in sampled],
+        }
+        given = {"trainer_state": state, "log_extra": _ignore, "log_metric": _ignore}
+        rewards = {reward.__name__: run_reward(reward, **columns, **given) for reward in self.reward_funcs}
+        return [
+            {
+                "prompt": row["prompt"],
+                "completion": one.text,
+                "num_tokens": len(one.token_ids or ()),
+                "is_truncated": one.finish_reason == "length",
+                "solution": row.get("solution"),
+                "is_greedy": answer.is_greedy,
+                **{name: values[place] for name, values in rewards.items()},
+            }
+            for place, (row, one, answer) in enumerate(zip(rows, sampled, answers, strict=True))
+        ]
+
+    def summarize(self, rows: Sequence[dict[str, Any]], k: int, step: int) -> dict[str, float]:
+        """Return the metrics of the completions of all processes, which are kept."""
+        write_rollouts(self.output_dir, "eval", step, 0, rows)
+        return reward_metrics(rows, self._names, k, "eval")
+
+
+def _ignore(name: str, value: object) -> None:
+    pass
+
+
+def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one batch of completions to `rollouts/<mode>-<step>-<number>.parquet`, whole or not at all."""
+    folder = output_dir / ROLLOUTS_NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{mode}-{step:06d}-{number}.parquet"
+    temporary = path.with_suffix(".tmp")
+    pd.DataFrame(rows).assign(step=step).to_parquet(temporary)
+    temporary.replace(path)
+
+
+@dataclass(eq=False)
+class PolicyEvaluation:
+    """Measures the policy of a trainer.
+
+    Args:
+        sets: What is asked, at least one.
+        tokenizer: Of the policy.
+        num_samples: Answers sampled to each problem.
+        max_tokens: Most tokens of an answer.
+        batch_size: Answers sampled at once by a process, with transformers.
+        temperature: Of the sampling.
+        top_p: Of the sampling.
+        seed: Of answer 0 to problem 0; answer i to problem r has `seed + r * seed_stride + i`.
+        seed_stride: 0: answer i has the same seed for all problems.
+    """
+
+    sets: Sequence[BenchmarkSet | RewardSet]
+    tokenizer: PreTrainedTokenizerBase
+    num_samples: int
+    max_tokens: int
+    batch_size: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    seed_stride: int = 0
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Names of the metrics that are left out where no answer could be judged."""
+        return [name for entry in self.sets for name in entry.metric_names(self.num_samples)]
+
+    def measure(self, trainer: SFTTrainer | GRPOTrainer, step: int) -> dict[str, float]:
+        """Return the metrics, the same on every process; all processes call it together.
+
+        Args:
+            trainer: Has the policy.
+            step: Optimizer steps that have made it.
+        """
+        accelerator = trainer.accelerator
+        draws = self._share(accelerator.process_index, accelerator.num_processes)
+        is_vllm = isinstance(trainer, GRPOTrainer) and trainer.use_vllm
+        sampled = self._by_vllm(trainer, draws) if is_vllm else self._by_transformers(trainer, draws)
+        answers: list[list[PolicyAnswer]] = [[] for _ in self.sets]
+        for (entry, draw), one in zip(draws, sampled, strict=True):
+            answers[entry].append(replace(draw, sampled=one))
+        judged = [
+            gather_object(entry.judge(own, trainer.state)) for entry, own in zip(self.sets, answers, strict=True)
+        ]
+        clear_device_cache()
+        metrics: list[dict[str, float]] = [{}]
+        if accelerator.is_main_process:
+            for entry, found in zip(self.sets, judged, strict=True):
+                metrics[0] |= entry.summarize(found, self.num_samples, step)
+        (shared,) = broadcast_object_list(metrics)
+        return shared
+
+    def _share(self, rank: int, num_processes: int) -> list[tuple[int, PolicyAnswer]]:
+        """Return what a process draws; the answers to a problem follow each other, greedy ones come last."""
+        problems = [(number, row) for number, entry in enumerate(self.sets) for row in entry.prompts]
+        share = -(-len(problems) // num_processes)
+        own = [problems[(rank + turn * num_processes) % len(problems)] for turn in range(share)]
+        sampled = [(number, PolicyAnswer(row, index)) for number, row in own for index in range(self.num_samples)]
+        greedy = [(number, PolicyAnswer(row, is_greedy=True)) for number, row in own if self.sets[number].with_greedy]
+        return sampled + greedy
+
+    def _by_transformers(self, trainer: Any, draws: Sequence[tuple[int, PolicyAnswer]]) -> list[Reply]:
+        stop = tuple(trainer.args.stop_strings or ()) if isinstance(trainer, GRPOTrainer) else ()
+        requests = []
+        for entry, draw in draws:
+            sampling = Sampling(
+                0.0 if draw.is_greedy else self.temperature,
+                self.top_p,
+                max_tokens=self.max_tokens,
+                seed=self.seed + draw.row * self.seed_stride,
+                stop=stop,
+                extra_body={"include_stop_str_in_output": bool(stop)},
+            )
+            ids = self.sets[entry].prompts[draw.row]
+            requests.append(Request(str(draw.row), draw.index, prompt_ids=ids, sampling=sampling))
+        is_shown = trainer.accelerator.is_main_process and not trainer.args.disable_tqdm
+        with (
+            unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as policy,
+            tqdm(total=len(requests), desc="Sampling", disable=None if is_shown else True, leave=False) as bar,
+        ):
+            sampler = Sampler(policy, self.tokenizer, self.batch_size)
+            return sampler.sample(requests, on_done=lambda place, answer: bar.update())
+
+    def _by_vllm(self, trainer: Any, draws: Sequence[tuple[int, PolicyAnswer]]) -> list[Reply]:
+        # A server has its own random state, which only a seed in the request reaches; answer i gets seed + i there.
+        # In this process vLLM draws from torch's, which is seeded for the evaluation.
+        seed = {"seed": self.seed} if trainer.args.vllm_mode == "server" else {}
+        given = trainer.args.generation_kwargs or {}
+        own_stop = {name: given[name] for name in ("stop",) if name in given}
+        ends = trainer.eos_token_ids
+        completions = sample_by_vllm(
+            trainer,
+            [self.sets[entry].prompts[draw.row] for entry, draw in draws[:: self.num_samples]],
+            self.num_samples,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=0,
+            min_p=None,
+            repetition_penalty=1.0,
+            max_completion_length=self.max_tokens,
+            structured_outputs_regex=None,
+            generation_kwargs=stopping_kwargs({**seed, **own_stop}, ends, trainer.args.stop_strings),
+        )
+        return [answer_of_tokens(ids, ends, self.tokenizer) for ids in completions]
+
+
+def answer_of_tokens(ids: Sequence[int], ends: Collection[int], tokenizer: PreTrainedTokenizerBase) -> Reply:
+    """Return an answer by its tokens; the text is without the one of `ends` that ended it."""
+    is_ended = bool(ids) and ids[-1] in ends
+    text = tokenizer.decode(ids[:-1] if is_ended else ids, skip_special_tokens=True)
+    assert isinstance(text, str)
+    return Reply(text, "stop" if is_ended else "length", token_ids=list(ids))
+
+
+def evaluate_by_rewards(
+    rows: Dataset,
+    reward_funcs: Sequence[Callable],
+    tokenizer: PreTrainedTokenizerBase,
+    script_args: SFTScriptArguments,
+    training_args: SFTConfig,
+) -> PolicyEvaluation:
+    """Return the evaluation of a test split by sampling, with the rewards as its judge.
+
+    Args:
+        rows: With `prompt` (messages) and the columns that the rewards need.
+        reward_funcs: Rewards from `get_reward_funcs`.
+        tokenizer: With a chat template.
+        script_args: Settings of the sampling.
+        training_args: The settings.
+    """
+    prompts = {number: prompt_token_ids(tokenizer, messages) for number, messages in enumerate(rows["prompt"])}
+    batch_size, k = training_args.per_device_eval_batch_size, script_args.eval_num_generations
+    split = RewardSet(
+        rows, prompts, reward_funcs, batch_size, Path(training_args.output_dir), training_args.eval_greedy
+    )
+    return PolicyEvaluation(
+        sets=[split],
+        tokenizer=tokenizer,
+        num_samples=k,
+        max_tokens=script_args.eval_max_completion_length,
+        batch_size=batch_size,
+        temperature=script_args.eval_temperature,
+        seed_stride=k,
+    )
+
+
+def load_eval_benchmarks(
+    script_args: TrainingScriptArguments,
+    training_args: TrainingConfig,
+    tokenizer: PreTrainedTokenizerBase,
+) -> PolicyEvaluation | None:
+    """Return the benchmarks that the policy answers during the training; None: there are none.
+
+    Raises:
+        ValueError: A name is unknown or given twice, a setting is out of its range, or a benchmark can't be read.
+    """
+    args = training_args
+    if not args.eval_benchmarks:
+        return None
+    system = args.system_prompt if args.eval_benchmarks_system_prompt is None else args.eval_benchmarks_system_prompt
+    given: Any = None if isinstance(args, SFTConfig) else args.chat_template_kwargs  # TRL has made a dictionary of it
+    folder = Path(args.output_dir) / BENCHMARK_ANSWERS_NAME if args.eval_benchmarks_log_answers else None
+    shape = {
+        name: getattr(args, f"eval_benchmarks_{name}")
+        for name in ("split", "prompt_column", "solution_column", "kind")
+    }
+    k, temperature, limit = (
+        args.eval_benchmarks_num_samples,
+        args.eval_benchmarks_temperature,
+        args.eval_benchmarks_limit,
+    )
+    temperature, top_p, seed = args.eval_benchmarks_temperature, args.eval_benchmarks_top_p, args.eval_benchmarks_seed
+    sets = []
+    try:
+        Sampling(
+            temperature,
+            args.eval_benchmarks_top_p,
+            None,
+            None,
+            args.eval_benchmarks_max_tokens,
+            args.eval_benchmarks_seed,
+        )
+        if k < 1 or (limit is not None and limit < 1) or (temperature == 0 and k > 1):
+            raise ValueError(f"num_samples is {k} and limit {limit}: at least 1, and num_samples 1 at temperature 0.")
+        for benchmark in find_benchmarks(args.eval_benchmarks):
+            problems = load_problems(
+                local_benchmark(Path(benchmark.dataset), **shape) if benchmark.is_local else benchmark,
+                template=args.eval_benchmarks_template,
+                system_prompt=system or None,
+                limit=limit,
+                code=script_args,
+            )
+            prompts = {
+                row: prompt_token_ids(tokenizer, list(problem.messages), given)
+                for row, problem in problems.by_row.items()
+            }
+            logger.info("%s: %d problems, %d answers to each.", benchmark.name, len(prompts), k)
+            sets.append(BenchmarkSet(problems, prompts, folder))
+    except ValueError as error:
+        raise ValueError(f"`eval_benchmarks`: {error}") from error
+    return PolicyEvaluation(
+        sets=sets,
+        tokenizer=tokenizer,
+        num_samples=k,
+        max_tokens=args.eval_benchmarks_max_tokens,
+        batch_size=args.per_device_eval_batch_size,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
