@@ -10,7 +10,6 @@ from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTScriptArgum
 from open_r1.data.card import DataCard
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.training_rows import get_dataset
-from open_r1.rewards import DOMAIN_COLUMN
 from tests.rows.layouts import CASES
 
 
@@ -99,12 +98,6 @@ def test_share_is_drawn_after_a_seeded_shuffle_of_its_own_data_set(source):
     assert {text for text in together if text.startswith("a")} == set(expected)
 
 
-def test_seed_decides_the_rows_and_their_order(source):
-    entry = {"id": source("a", 50), "weight": 0.5}
-    assert texts(mix(entry, seed=1)) == texts(mix(entry, seed=1))
-    assert set(texts(mix(entry, seed=1))) != set(texts(mix(entry, seed=2)))
-
-
 def test_data_sets_are_shuffled_into_each_other(source):
     found = texts(mix({"id": source("a", 50)}, {"id": source("b", 50)}))
     assert 10 < sum(text.startswith("a") for text in found[:50]) < 40
@@ -127,10 +120,6 @@ def test_test_split_is_disjoint_and_of_the_asked_size(source):
     assert not set(texts(dataset)) & set(texts(dataset, "test"))
     again = mix({"id": source("a", 60)}, {"id": source("b", 40)}, test_split_size=0.1, seed=5)
     assert texts(dataset, "test") == texts(again, "test")
-
-
-def test_mixture_without_a_test_split_has_train_alone(source):
-    assert list(mix({"id": source("a", 5)})) == ["train"]
 
 
 def test_only_the_named_columns_are_kept(source):
@@ -158,11 +147,6 @@ def test_every_data_set_may_name_columns_of_its_own(source):
     assert rows == [{"text": "a0", "extra": "x", "other": None}, {"text": "b0", "extra": None, "other": 3}]
 
 
-def test_column_of_another_data_set_is_refused_with_what_works(source):
-    with pytest.raises(ValueError, match=r"\['extra'\]"):
-        mix({"id": source("a", 1, extra="x")}, {"id": source("b", 1), "columns": ["text", "extra"]})
-
-
 def test_domain_of_an_entry_is_the_domain_of_its_rows(source):
     math, plain = {"id": source("a", 2), "domain": "math"}, {"id": source("b", 1)}
     assert {row["text"]: row["domain"] for row in mix(math, plain)["train"]} == {
@@ -184,10 +168,6 @@ def test_domain_that_contradicts_the_column_of_the_data_is_refused(source):
     assert mix({**entry, "columns": ["text"]})["train"]["domain"][:] == ["math"] * 2
 
 
-def test_domain_is_the_column_that_the_router_reads(source):
-    assert DOMAIN_COLUMN in mix({"id": source("a", 2), "domain": "math"})["train"].column_names
-
-
 def test_columns_of_different_types_are_refused(source):
     with pytest.raises(ValueError, match="do not fit together"):
         mix({"id": source("a", 2, extra="x")}, {"id": source("b", 2, extra=[{"role": "user"}])})
@@ -197,23 +177,6 @@ def test_columns_of_different_types_are_refused(source):
 def test_entry_that_gives_no_row_is_refused(source, entry):
     with pytest.raises(ValueError, match="takes no row of"):
         mix({"id": source("a", 50), **entry}, {"id": source("b", 50)})
-
-
-def test_one_data_set_may_come_twice(source):
-    path = source("a", 5)
-    assert len(texts(mix({"id": path}, {"id": path}))) == 10
-
-
-def test_task_may_be_part_of_a_mixture():
-    dataset = mix({"id": "tasks/running_sums", "config": "rl", "split": "train[:5]"}, seed=1)
-    assert len(dataset["train"]) == 5
-
-
-def test_order_of_the_data_sets_changes_the_order_of_the_rows_alone(source):
-    first, second = {"id": source("a", 40), "weight": 0.5}, {"id": source("b", 40), "weight": 0.25}
-    one, other = texts(mix(first, second, seed=3)), texts(mix(second, first, seed=3))
-    assert sorted(one) == sorted(other)
-    assert one != other
 
 
 def test_every_data_set_has_a_layout_of_its_own(laid_out):

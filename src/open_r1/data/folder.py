@@ -75,7 +75,6 @@ class DatasetFolder:
         self._schemas = {} if schema is None else {DEFAULT_CONFIG: _writable(schema)}
         self._lock = FileLock(self.path / LOCK_NAME)
         self._strangers: set[str] = set()
-        self._is_new = False
 
     def is_done(self) -> bool:
         """Whether the folder was finished earlier with these settings and parents.
@@ -151,7 +150,6 @@ class DatasetFolder:
 
     def __enter__(self) -> "DatasetFolder":
         self._refuse_place()
-        self._is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         is_own = is_claimed(self.path)
         self._strangers = {entry.name for entry in self.path.iterdir() if self._is_strange(entry.name, is_own)}
@@ -181,8 +179,6 @@ class DatasetFolder:
             if kind is not None:
                 shutil.rmtree(self.staging, ignore_errors=True)
             self._lock.release()
-            if kind is not None and self._is_new:
-                remove_if_nothing_came(self.path)
 
     def _publish(self) -> None:
         self.card.counts = {
@@ -388,14 +384,3 @@ def refuse_unfinished(folder: Path) -> None:
                     f"{folder} is not finished, or not merged (it has {found.relative_to(folder)}): run the command "
                     "that makes it again, or name one part."
                 )
-
-
-def remove_if_nothing_came(folder: Path) -> None:
-    """Remove a folder that was made for a start that failed: it has locks and journals without a line at most."""
-    found = list(folder.iterdir()) if folder.is_dir() else []
-    if folder.is_dir() and all(
-        entry.name.endswith((".lock", ".jsonl")) and not entry.stat().st_size for entry in found
-    ):
-        for entry in found:
-            entry.unlink()
-        folder.rmdir()

@@ -316,28 +316,18 @@ def drop_null_rows(dataset: Dataset, columns: list[str], split: str, among: Coll
     present = [column for column in columns if column in dataset.column_names]
     if not present:
         return dataset
-    dropped = []
-    start = 0
-    for batch in dataset.select_columns(present).iter(batch_size=1000):
-        rows = list(zip(*(batch[column] for column in present), strict=True))
-        dropped += [start + offset for offset, row in enumerate(rows) if any(map(_is_null, row))]
-        start += len(rows)
-    if among is not None:
-        dropped = [row for row in dropped if row in among]
+    cells = zip(*(dataset[column] for column in present), strict=True)
+    dropped = [row for row, values in enumerate(cells) if any(map(_is_null, values))]
+    dropped = [row for row in dropped if among is None or row in among]
     if not dropped:
         return dataset
+    if len(dropped) == len(dataset):
+        raise ValueError(f"No row of split {split!r} has all of {present}.")
     logger.warning(
         "Dropped %d of %d rows of split %r: one of %s is null or empty (first: row %d).",
-        len(dropped),
-        len(dataset),
-        split,
-        present,
-        dropped[0],
-    )
-    kept = sorted(set(range(len(dataset))) - set(dropped))
-    if not kept:
-        raise ValueError(f"No row of split {split!r} has all of {present}.")
-    return dataset.select(kept)
+        len(dropped), len(dataset), split, present, dropped[0],
+    )  # fmt: skip
+    return dataset.select(sorted(set(range(len(dataset))) - set(dropped)))
 
 
 def _is_null(value: Any) -> bool:
@@ -417,13 +407,9 @@ def drop_long_prompts(
             f"(the shortest has {min(lengths)}): raise it."
         )
     dropped = len(dataset) - len(kept)
-    log = logger.warning if dropped else logger.info
-    log(
+    logger.log(
+        logging.WARNING if dropped else logging.INFO,
         "Dropped %d of %d prompts of split %r longer than %d tokens (the longest has %d).",
-        dropped,
-        len(dataset),
-        split,
-        max_prompt_length,
-        max(lengths),
-    )
+        dropped, len(dataset), split, max_prompt_length, max(lengths),
+    )  # fmt: skip
     return dataset.select(kept) if dropped else dataset
