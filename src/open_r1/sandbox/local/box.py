@@ -64,7 +64,7 @@ GCC_KILLED = "Killed signal terminated program"  # of a compiler's own child
 # What the interpreter of a box starts with: the driver's parts become modules, of which the last goes to work.
 _BOOTSTRAP = """
 import marshal, os, sys
-for name, code in marshal.loads(os.pread({code_fd}, 1 << 20, 0)):
+for name, code in marshal.loads(os.pread({code_fd}, 1 << 16, 0)):
     module = sys.modules[name] = type(sys)(name)
     exec(code, module.__dict__)
 module.serve({way}, {settings!r})
