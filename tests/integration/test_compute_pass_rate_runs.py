@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of `scripts/compute_pass_rate.py` that are repeated, cut into shards, pushed, or killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from tests.integration.hub_server import Hub
 from tests.integration.pass_rates import (
     NUM_GENERATIONS,
     SCRIPT,
+    SEED,
     answering,
     build_model,
     column,
@@ -76,14 +78,6 @@ def test_completions_of_other_settings_are_not_mixed(folder, model, server, caps
     assert (folder / "out" / "generations.1.jsonl").read_text() == before  # they were paid for
 
 
-def test_more_generations_keep_those_there_are(folder, model, server):
-    run(folder, model, server.address)
-    asked = len(server.requests)
-    run(folder, model, server.address, "--overwrite", num_generations=5)
-    assert len(server.requests) == asked + 5
-    assert column(folder / "out", "pass_rate") == [0.0, 0.2, 0.4, 0.6, 0.8]
-
-
 def test_shards_merge_to_what_one_run_writes(folder, model, server, capsys):
     run(folder, model, server.address, output="whole")
     for shard in (("--shard", "0/2"), ("--start", "2", "--end", "4"), ("--start", "4", "--end", "9")):
@@ -135,13 +129,6 @@ def test_parts_that_are_missing_are_refused(folder, model, server, capsys, parts
         assert run(folder, model, server.address, *part) == 0
     assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 2
     assert said in capsys.readouterr().err
-
-
-def test_shards_of_one_file_by_two_names_are_merged(folder, model, server, monkeypatch):
-    monkeypatch.chdir(folder)
-    run(folder, model, server.address, "--start", "0", "--end", "2")
-    run(folder, model, server.address, "--start", "2", "--end", "5", dataset_name="rows.jsonl")
-    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 0
 
 
 def start(arguments):
@@ -301,3 +288,48 @@ def test_nothing_is_pushed_but_by_name_and_then_privately(folder, model, server,
     files = found.branches["main"].files
     assert {"README.md", "card.json", "pass_rate/train-00000-of-00001.parquet"} <= set(files)
     assert not [name for name in files if name.endswith(".jsonl")]
+
+
+def test_new_completions_get_new_rewards(folder, model, server):
+    run(folder, model, server.address)
+    (folder / "out" / GENERATIONS).unlink()
+    server.behave = lambda body, attempt: Reply("so\n</think>\n\\boxed{3}")  # right for row 2 alone
+    assert run(folder, model, server.address, "--overwrite") == 0
+    assert column(folder / "out", "pass_rate") == [0.0, 0.0, 1.0, 0.0, 0.0]
+
+
+def test_requests_that_were_refused_are_not_sent_again_but_by_overwriting(folder, model, answers, capsys):
+    is_refused = True
+
+    def behave(body, attempt):
+        return Reply(status=413) if is_refused and body["seed"] == SEED else answers(body, attempt)
+
+    with ChatServer(behave) as server:
+        assert run(folder, model, server.address) == 0
+        card = (folder / "out" / "card.json").read_text()
+        asked = len(server.requests)
+        capsys.readouterr()
+        assert run(folder, model, "localhost:9") == 0  # nobody is asked
+        assert "finished earlier" in capsys.readouterr().out
+        assert ((folder / "out" / "card.json").read_text(), len(server.requests)) == (card, asked)
+        is_refused = False
+        assert run(folder, model, server.address, "--overwrite") == 0
+        assert len(server.requests) == asked + 5
+    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_completions_that_came_before_a_kill_are_published(folder, model, answers):
+    def behave(body, attempt):
+        return Reply(status=400) if body["seed"] == SEED else answers(body, attempt)
+
+    with ChatServer(behave) as server:
+        run(folder, model, server.address)
+    # As a run leaves it that asked once more and was killed before it published.
+    path = folder / "out" / GENERATIONS
+    failed = [record for line in path.read_text().splitlines()[1:] if (record := json.loads(line))["text"] is None]
+    with path.open("a") as file:
+        for record in failed:
+            come = {"text": "\\boxed{3}", "finish_reason": "stop", "status": 200}
+            file.write(json.dumps({**record, **come}) + "\n")
+    assert run(folder, model, "localhost:9") == 0
+    assert column(folder / "out", "pass_rate") == [0.0, 0.0, 0.5, 0.5, 0.75]
