@@ -615,9 +615,7 @@ def _as_vector(node: Node, size: int) -> list[Node] | None:
         return None
     found: list[Node] = []
     for axis in axes[:size]:
-        part = node
-        for name in known:
-            part = replaced(part, name, ONE if name in axis else ZERO)
+        part = replaced(node, {name: ONE if name in axis else ZERO for name in known})
         value = plain_value(part)
         found.append(part if value is None else Number(value))
     return found
@@ -692,8 +690,8 @@ def _equal_inequalities(gold: Relation, answer: Relation) -> bool:
     if (_is_solved(gold) and not _is_solved(answer)) or not _proportional(difference, other):
         return False
     ratio = Div(difference, other)
-    for place, name in enumerate(sorted(names_in(ratio), key=str)):
-        ratio = replaced(ratio, name, Number(Fraction(17 + 12 * place, 7)))
+    names = sorted(names_in(ratio), key=str)
+    ratio = replaced(ratio, {name: Number(Fraction(17 + 12 * place, 7)) for place, name in enumerate(names)})
     try:
         is_positive = order_key(ratio) > 0
     except FormulaError:

@@ -99,7 +99,7 @@ def _residues(node: Node, modulus: int = 0) -> list[tuple[Node | None, int, int]
         modulus = _integer(value)
         *names, value = names
     index = next(iter(names_in(value)), None)
-    starts = [_integer(replaced(value, index, Number(Fraction(place))) if index else value) for place in range(3)]
+    starts = [_integer(replaced(value, {index: Number(Fraction(place))}) if index else value) for place in range(3)]
     step = starts[1] - starts[0] if index else modulus
     if len(names) > 1 or step == 0 or (index and starts[2] - starts[1] != step):
         raise FormulaError("no congruence")
@@ -119,23 +119,29 @@ def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:
     None where the sets or the roles of the variables differ.
     """
     (gold, gold_sets), (answer, answer_sets) = _split_domains(gold), _split_domains(answer)
-    if gold_sets and answer_sets and len(gold_sets) == len(answer_sets):
-        if sorted(gold_sets.values()) != sorted(answer_sets.values()):
-            return None
-        if len(gold_sets) > 1:
-            return gold, answer
-        ((name, kind),), (other,) = gold_sets.items(), answer_sets
-        if name != other and name in names_in(answer):
-            return None
-        return _with_integer(gold, name, kind), _with_integer(answer, other, kind)
-    if len(gold_sets) + len(answer_sets) == 1 and set((gold_sets | answer_sets).values()) <= _INTEGER_SETS:
-        ((name, kind),) = (gold_sets | answer_sets).items()
-        tree, bare = (gold, answer) if gold_sets else (answer, gold)
-        other = name if name in names_in(bare) else _family_name(bare, names_in(tree), _INTEGER_NAMES)
-        if other is not None:
-            pair = _with_integer(tree, name, kind), _with_integer(bare, other, kind)
-            return pair if gold_sets else pair[::-1]
-    return gold, answer
+    kinds = sorted(gold_sets.values()), sorted(answer_sets.values())
+    if kinds[0] and len(kinds[0]) == len(kinds[1]) and kinds[0] != kinds[1]:
+        return None
+    kind = (kinds[0] or kinds[1] or [""])[0]
+    if max(map(len, kinds)) != 1 or not ((kinds[0] and kinds[1]) or kind in _INTEGER_SETS):
+        return gold, answer
+    name, other = next(iter(gold_sets), None), next(iter(answer_sets), None)
+    if name and other and name != other and name in names_in(answer):
+        return None
+    name, other = name or _index(gold, answer, other), other or _index(answer, gold, name)
+    if name is None or other is None:
+        return gold, answer
+    # The index of a_n and the argument of f(n) are no such integers.
+    return replaced(gold, {name: Symbol(_INTEGER + kind)}), replaced(answer, {other: Symbol(_INTEGER + kind)})
+
+
+def _index(node: Node, other: Node, name: Node | None) -> Node | None:
+    """Return the integer of a family without "in Z": the other's, or the only variable that the other lacks."""
+    own = names_in(node)
+    if name in own:
+        return name
+    found = [part for part in own - names_in(other) if isinstance(part, Symbol)]
+    return found[0] if len(found) == 1 and found[0].name in _INTEGER_NAMES else None
 
 
 def _split_domains(node: Node) -> tuple[Node, dict[Node, str]]:
@@ -153,21 +159,6 @@ def _split_domains(node: Node) -> tuple[Node, dict[Node, str]]:
     return (kept[0] if len(kept) == 1 else Several(node.kind, tuple(kept))), sets
 
 
-def _with_integer(node: Node, name: Node, kind: str) -> Node:
-    """Return the tree with the name that marks an integer of a family for its variable.
-
-    The index of a_n and the argument of f(n) are no such integers.
-    """
-    return replaced(node, name, Symbol(_INTEGER + kind))
-
-
-def _family_name(node: Node, others: set[Node], allowed: frozenset[str]) -> Node | None:
-    """Return the only variable that another tree lacks, where it may be the integer of a family."""
-    own = names_in(node) - others
-    name = own.pop() if len(own) == 1 else None
-    return name if isinstance(name, Symbol) and name.name in allowed else None
-
-
 def with_same_arguments(gold: Relation, answer: Relation) -> Relation:
     """Return "f(n) = n^2" in the variables of the gold "f(x) = x^2", and "a_k = 2k" as "a_n = 2n"."""
     names, others = _arguments(gold.sides[0]), _arguments(answer.sides[0])
@@ -175,12 +166,8 @@ def with_same_arguments(gold: Relation, answer: Relation) -> Relation:
         return answer
     if set(names[1]) & (names_in(Several("list", answer.sides[1:])) - set(others[1])):
         return answer
-    sides = answer.sides[1:]
-    for old, new in zip(others[1], names[1], strict=True):
-        sides = tuple(replaced(side, old, Symbol(f"renamed {new.name}")) for side in sides)
-    for name in names[1]:
-        sides = tuple(replaced(side, Symbol(f"renamed {name.name}"), name) for side in sides)
-    return Relation((gold.sides[0], *sides), answer.signs)
+    new = dict[Node, Node](zip(others[1], names[1], strict=True))
+    return Relation((gold.sides[0], *(replaced(side, new) for side in answer.sides[1:])), answer.signs)
 
 
 def _arguments(left: Node) -> tuple[str, tuple[Symbol, ...]] | None:
@@ -202,9 +189,7 @@ def equal_with_constants(gold: Node, answer: Node) -> bool:
     names, others = names_in(gold), names_in(answer)
     numbered = {Symbol(name.name.lower()): name for name in names - others if name in _NUMBERED_CONSTANTS}
     if numbered and numbered.keys() <= others - names:
-        for low, capital in numbered.items():
-            answer = replaced(answer, low, capital)
-        return equal_values(gold, answer)
+        return equal_values(gold, replaced(answer, dict[Node, Node](numbered)))
     return _equal_but_for_added(gold, answer)
 
 
@@ -215,7 +200,7 @@ def _equal_but_for_added(gold: Node, answer: Node) -> bool:
         return False
     difference = Add(bare, Neg(other))
     (name,) = names_in(bare)
-    return equal_values(difference, ZERO) or equal_values(difference, replaced(difference, name, _SOME_POINT))
+    return equal_values(difference, ZERO) or equal_values(difference, replaced(difference, {name: _SOME_POINT}))
 
 
 def _without_added(node: Node, allowed: frozenset[str]) -> Node | None:

@@ -174,14 +174,12 @@ def _join(regions: Sequence[Region | None], choose: Callable[[list[bool]], bool]
     )
 
 
-def _key_at(point: dict[Node, Fraction]) -> Key:
+def _key_at(point: dict[Node, Node]) -> Key:
     """Return the function that gives the values of ends where variables have these values."""
 
     @cache
     def value_of(end: Node) -> Fraction | float:
-        for name, value in point.items():
-            end = replaced(end, name, Number(value))
-        value = order_key(end)
+        value = order_key(replaced(end, point))
         return value if math.isinf(value) else Fraction(round(value * _NEAREST), _NEAREST)
 
     def key(end: Node) -> Fraction | float:
@@ -191,7 +189,7 @@ def _key_at(point: dict[Node, Fraction]) -> Key:
     return key
 
 
-def _held(regions: Sequence[Region], point: dict[Node, Fraction]) -> list[bool]:
+def _held(regions: Sequence[Region], point: dict[Node, Node]) -> list[bool]:
     """Return which regions hold each of their ends, and a number between each two, before and behind them."""
     key = _key_at(point)
     values = {key(end) for region in regions for end in region.ends}
@@ -209,7 +207,8 @@ def equal_regions(gold: Region, answer: Region) -> bool:
     is_somewhere = False
     for order, sign in [(names, 1), (names[::-1], 1), (names, -1)][: 3 if names else 1]:
         try:
-            held = _held([gold, answer], {name: Fraction(sign * 37 * place, 7) for place, name in enumerate(order, 1)})
+            numbers = {name: Number(Fraction(sign * 37 * place, 7)) for place, name in enumerate(order, 1)}
+            held = _held([gold, answer], dict[Node, Node](numbers))
         except FormulaError:
             continue
         if held[::2] != held[1::2]:

@@ -5,7 +5,7 @@ Formulas have a value (`value`); collections and relations are made of them; the
 are compared by rules of their own.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cache
@@ -287,9 +287,11 @@ def _changed(field: Any, change: Callable[[Node], Node]) -> Any:
     return field
 
 
-def replaced(node: Node, old: Node, new: Node) -> Node:
-    """Return the tree with a node for each that equals another."""
-    return new if node == old else rebuild(node, lambda part: replaced(part, old, new))
+def replaced(node: Node, new: Mapping[Node, Node]) -> Node:
+    """Return the tree with other nodes for variables and constants, all at once."""
+    if isinstance(node, (Symbol, Constant, Call)) and node in new:
+        return new[node]
+    return rebuild(node, lambda part: replaced(part, new))
 
 
 def is_name(node: Node) -> bool:
@@ -340,16 +342,8 @@ def _show(node: Node, depth: int) -> str:
         case Quantity(inner, unit, is_percent):
             size = [] if unit is None else [str(unit.factor), *(f"{base}^{power}" for base, power in unit.dimensions)]
             return " ".join([joined([inner]), *(["%"] if is_percent else []), *size])
-        case Clock(minutes):
-            return f"{minutes // 60}:{minutes % 60:02} o'clock"
-        case Choice(letter, behind):
-            return f"choice {letter}" + (f" ({joined([behind])})" if behind else "")
         case Several("list", items):
             return joined(items)
-        case Parts(items):
-            return joined(items, "; ")
-        case Ratio(parts):
-            return joined(parts, ":")
     template = _SHOWN.get(type(node))
     if template is None:
         return f"{type(node).__name__}({joined(parts_of(node))})"
@@ -362,6 +356,10 @@ _SHOWN: dict[type[Node], str] = {
     Symbol: "{name}",
     Constant: "{name}",
     NumberSet: "{name}",
+    Clock: "{minutes} minutes after midnight",
+    Choice: "choice {letter}",
+    Parts: "{items}",
+    Ratio: "ratio {parts}",
     Word: '"{text}"',
     Words: '"{text}"',
     Neg: "-{part}",

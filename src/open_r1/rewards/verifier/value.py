@@ -55,6 +55,7 @@ from open_r1.rewards.verifier.tree import (
     names_in,
     parts_of,
     rebuild,
+    replaced,
     walk,
 )
 
@@ -514,17 +515,14 @@ def proportional(gold: Node, answer: Node) -> bool:
         return False
     # n! has a value at integers only.
     for point in chain(_points_for(both), _points_for(both, is_integer=True)):
-        first, other = _at(gold, point), _at(answer, point)
+        numbers = {name: Number(value) for name, value in point.items()}
+        first, other = replaced(gold, numbers), replaced(answer, numbers)
         try:
             if not (equal_values(first, ZERO) or equal_values(other, ZERO)):
                 return equal_values(Mul(first, answer), Mul(other, gold))
         except UndefinedError:
             continue
     return False
-
-
-def _at(node: Node, point: Point) -> Node:
-    return Number(point[node]) if node in point else rebuild(node, lambda part: _at(part, point))
 
 
 def order_key(node: Node) -> Fraction | float:
