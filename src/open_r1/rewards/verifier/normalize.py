@@ -7,10 +7,12 @@ outside a variable.
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 
 from open_r1.rewards.verifier.tokens import ROMAN_FUNCTIONS, TEXT_CLOSE, TEXT_OPEN
 
+_Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 # Characters that are a command each, and the others.
 _COMMAND_CHARACTERS = (
     "\u00b7\u22c5\u2219\u2022 cdot; \u2264\u2a7d le; \u2265\u2a7e ge; \u2205\u00f8\u00d8 emptyset"
@@ -59,17 +61,8 @@ _DELIMITERS = (
     ('"', '"'),
     ("'", "'"),
 )
-_INNER_DELIMITER = re.compile(r"\\\\|\\[()\[\]]")
 _DOLLAR = re.compile(r"\\\$|\$")
-_SIZE = re.compile(
-    r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|phantom\s*\{\})(?![a-zA-Z])\s*"
-)
-_BAR = re.compile(r"\\(left|right)\s*(?:\||\\vert(?![a-zA-Z]))")
 # The bar of {x | x > 1} where it stretches; it closes with nothing.
-_STRETCHED_BAR = re.compile(r"\\left\s*\|([^|]*?)\\right\s*\.")
-_INVISIBLE_BRACKET = re.compile(r"\\(?:left|right)\s*\.(?!\d)")
-_FRACTION = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
-_BINOMIAL = re.compile(r"\\[dt]binom(?![a-zA-Z])")
 # A space behind a comma parts two numbers, unless it is a negative one.
 _THIN_SPACE = r"(?:,\s?)?\\!\s?|\\[,:; ]\s?|\{,\}|\{\s\}|~|[ \u00a0\u2009\u202f]"
 _THOUSANDS = re.compile(rf"(?<![0-9.,])([0-9]{{1,3}})((?:(?:{_THIN_SPACE})[0-9]{{3}})+)(?![0-9])")
@@ -88,13 +81,6 @@ _UNIT_FRACTION = re.compile(rf"\\frac\s*\{{\s*({_MARKED})\s*\}}\s*\{{\s*({_MARKE
 _UNITS = re.compile(r"\s*[A-Za-z]+(?:\s*[/*]\s*[A-Za-z]+|\s+[A-Za-z]+|\^\s*-?[0-9])*\s*")
 _LETTERS = re.compile("[A-Za-z]+")
 _EXPONENT = re.compile(r"\^\s*\{\s*(-?[0-9])\s*\}")
-_OHM = re.compile(
-    r"(?<=[0-9}\s~,;])(?:\\(?:mathrm|text|rm)\s?\{\s?([kKmM]?)\s?\}|([kKM]))?\s?\\Omega(?![a-zA-Z_^'])(?=\s*\$?\.?$)"
-)
-_MICRO = re.compile(r"\\mu\s?\\(?:mathrm|text|rm)\s?\{\s?([A-Za-z]{1,4})\s?\}")
-_FONT = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathnormal|emph|underline|bold|pmb)(?![a-zA-Z])\s*(?=\{)")
-_BOLD_SET = re.compile(r"(\\in\s*)\\(?:mathbf|mathrm|bf|rm|textbf)\s*\{\s*([NZQRC])\s*\}")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _WORDS = re.compile(r"[A-Za-z\u00c0-\uffff\s'.,-]*[A-Za-z\u00c0-\uffff][A-Za-z\u00c0-\uffff\s'.,-]*")
 # {5}, where fonts and colours were: braces around one value.
 _WHOLE_GROUP = re.compile(r"\{([^{},;]*[^{},;\\\s]\s*)\}")
@@ -167,14 +153,7 @@ def strip_delimiters(text: str) -> str:
 
 def _rewrite_commands(text: str) -> str:
     """Return the text with one command for each meaning and without those that only change how it looks."""
-    text = _BOLD_SET.sub(r"\1\\mathbb{\2}", text)
-    text = _INNER_DELIMITER.sub(lambda found: found.group() if found.group() == r"\\" else " ", text)
-    text = _OHM.sub(r"\\text{ \1ohm}", _MICRO.sub("\\\\text{ \u03bc\\1}", text))
-    text = _STRETCHED_BAR.sub(r"\\mid \1", text)
-    text = _BAR.sub(lambda found: r"\lvert " if found.group(1) == "left" else r"\rvert ", text)
-    text = _SIZE.sub(" ", _INVISIBLE_BRACKET.sub(" ", text))
-    text = _BINOMIAL.sub(r"\\binom", _FRACTION.sub(r"\\frac", text))
-    text = _BOX.sub("", _FONT.sub("", text))
+    text = _apply(_LOOKS, text)
     for _ in range(3):
         text, count = _TEXT.subn(_mark_text, text)
         text, more = _ROMAN.subn(_mark_roman, text)
@@ -256,14 +235,7 @@ def _spell(char: str) -> str:
 _ARGUMENT = r"(?:\{\s*([^{}]{1,20}?)\s*\}|([0-9A-Za-z]))"
 _NAME = r"\\(?:text|mathrm|rm|operatorname)\s{0,3}"
 
-_COLOUR = re.compile(r"\\(?:text)?color(?:box)?\s{0,3}(?:\[[a-zA-Z]{1,20}\])?\s{0,3}\{[^{}]{1,40}\}")
 _SWITCH = r"\\(rm|bf|it|sf|tt|sl|sc|bfseries|itshape|rmfamily|boldmath|large|Large|LARGE|huge|Huge)(?![a-zA-Z])"
-_FONT_OF_ONE = re.compile(r"(\\(?:mathrm|mathbf|mathit|boldsymbol|bm))\s{1,3}([A-Za-z0-9])(?![A-Za-z0-9])")
-_SWITCHED_GROUP = re.compile(rf"(?<!\\)\{{\s{{0,3}}{_SWITCH}\s*([^{{}}\\]*)\}}")
-_SWITCHED_ARGUMENT = re.compile(rf"{_SWITCH}(?=\s{{0,3}}\{{)")
-_BARE_SWITCH = re.compile(_SWITCH)
-_NEGATIVE_SPACE = re.compile(r"\\!\s?(?=:)|(?<=:)\\!")
-_BRACED_SIGN = re.compile(r"(?<![\\^_a-zA-Z}])\{\s{0,3}([-+:=])\s{0,3}\}")
 _OVER = re.compile(
     r"(?<!\\)\{((?:[^{}\\]|\{[^{}]*\}|\\(?!(?:over|choose)(?![a-zA-Z]))[^{}])*)"
     r"\\(over|choose)(?![a-zA-Z])((?:[^{}]|\{[^{}]*\})*)\}"
@@ -274,25 +246,8 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 
-_LOW_HIGH = re.compile(
-    rf"(?<![A-Za-z_^])(?:\\(?:mathrm|text|mathbf|rm)\s{{0,3}}\{{\s{{0,3}}C\s{{0,3}}\}}|(?<!\\)C)\s{{0,3}}"
-    rf"_\s{{0,3}}{_ARGUMENT}\s{{0,3}}\^\s{{0,3}}{_ARGUMENT}"
-)
-_BEFORE_BEHIND = re.compile(
-    r"(?:\{\}|^|(?<=[-+*/(=]))\s{0,3}[_^](?:\{\s{0,3}([^{}]{1,20}?)\s{0,3}\}|([0-9]{1,3}|[a-z]))\s{0,3}"
-    rf"(?:\\mathrm\s{{0,3}}\{{C\}}|C)\s{{0,3}}_{_ARGUMENT}"
-)
-
 _RAISED_O = rf"(?:{_NAME}\{{\s{{0,3}}o\s{{0,3}}\}}|o)"
-_DEGREE = re.compile(
-    rf"(?<=[0-9)}}])\s{{0,3}}\^\s{{0,3}}(?:\{{\s{{0,3}}{_RAISED_O}\s{{0,3}}\}}|{_RAISED_O}(?![A-Za-z]))"
-)
 _PRIME = r"(?:'|\^\s{0,3}(?:\{\s{0,3}\\prime\s{0,3}\}|\\prime(?![a-zA-Z])))"
-_ARC = re.compile(
-    r"(?<![0-9.])([0-9]{1,3})\s{0,3}\^\s{0,3}(?:\{\s{0,3}\\circ\s{0,3}\}|\\circ(?![a-zA-Z]))\s{0,3}([0-5]?[0-9])\s{0,3}"
-    rf"{_PRIME}(?:\s{{0,3}}([0-5]?[0-9])\s{{0,3}}(?:\"|{_PRIME}{_PRIME}|\^\s{{0,3}}\{{\\prime\s{{0,3}}\\prime\}}))?(?!['\"])"
-)
-
 _LEADING_POINT = re.compile(r"(?<![0-9])\.(?=\\(?:overline|bar|dot)(?![a-zA-Z]))")
 _DOTS_OVER_ENDS = re.compile(r"(?<=[0-9.])\\dot\s?\{?([0-9])\}?([0-9]{0,20})\\dot\s?\{?([0-9])\}?")
 _PERIOD_IN_BRACKETS = re.compile(r"([-+]?[0-9]{0,9}\.[0-9]{0,20})\(([0-9]{1,12})\)")
@@ -301,49 +256,7 @@ _PERIOD_WITH_DOTS = re.compile(
 )
 _MAX_DECIMAL_CHARS = 60
 # The event in P(A|B) = 1/3 is a name: P_{A|B}.
-_PROBABILITY = re.compile(r"(?<![A-Za-z\\])(?:\\Pr|\\mathbb\s?\{?P\}?|P)\s?[(\[]([^()\[\]]{1,60})[)\]](?=\s?=)")
 _RATIO = re.compile(r"([0-9]{1,9})\s{0,3}(?:\\text\s{0,3}\{\s{0,3}to\s{0,3}\}|to)\s{0,3}([0-9]{1,9})")
-_REALS_WITHOUT = re.compile(r"(\\mathbb\s?(?:\{\s?R\s?\}|R))\s{0,3}-\s{0,3}(?=\\\{)")
-_TEXT_FUNCTION = re.compile(rf"{_NAME}\{{\s{{0,3}}((?:arc)?(?:sin|cos|tan|cot|tg|ctg)|ln|log|cis)\s{{0,3}}\}}")
-
-
-def respell(text: str) -> str:
-    r"""Return the text in the notation that the grammar reads.
-
-    >>> respell(r"{3 \over 4}"), respell(r"C_5^2"), respell(r"\textcolor{red}{30^o}"), respell("The answer is 5")
-    ('\\frac{3}{4}', '\\binom{5}{2}', '{30^\\circ }', '5')
-    """
-    lead_in = _LEAD_IN.match(text)
-    if lead_in:
-        is_open = lead_in.group(1) and not lead_in.group(2)
-        text = (lead_in.group(1) if is_open else "") + text[lead_in.end() :].lstrip()
-    if "\\" in text:
-        text = _respell_commands(text)
-    if "^" in text or "_" in text:
-        text = _respell_scripts(text)
-    if "P" in text:
-        text = _PROBABILITY.sub(r"P_{\1}", text)
-    if "{" in text:
-        text = _BRACED_SIGN.sub(r"\1", text)
-    text = _RATIO.sub(r"\1:\2", text) if _RATIO.fullmatch(text) else text
-    return _respell_decimal(text) if "." in text else text
-
-
-def _respell_commands(text: str) -> str:
-    text = _COLOUR.sub("", _NEGATIVE_SPACE.sub("", text))
-    text = _FONT_OF_ONE.sub(r"\1{\2}", text)
-    text = _BARE_SWITCH.sub("", _SWITCHED_ARGUMENT.sub(_math_font, _SWITCHED_GROUP.sub(_font_of_group, text)))
-    if "\\over" in text or "\\choose" in text:
-        text = _OVER.sub(_fraction, text)
-        whole = _OVER.fullmatch(f"{{{text}}}")
-        text = _fraction(whole) if whole else text
-    text = _TEXT_FUNCTION.sub(r"\\\1 ", text)
-    return _REALS_WITHOUT.sub(r"\1\\setminus ", text)
-
-
-def _fraction(found: re.Match[str]) -> str:
-    top, infix, bottom = found.groups()
-    return rf"\{'frac' if infix == 'over' else 'binom'}{{{top.strip()}}}{{{bottom.strip()}}}"
 
 
 def _font_of_group(found: re.Match[str]) -> str:
@@ -354,12 +267,6 @@ def _font_of_group(found: re.Match[str]) -> str:
 
 def _math_font(found: re.Match[str]) -> str:
     return r"\mathrm" if found.group(1) == "rm" else r"\mathbf"
-
-
-def _respell_scripts(text: str) -> str:
-    text = _LOW_HIGH.sub(_binomial, text)
-    text = _BEFORE_BEHIND.sub(_binomial, text)
-    return _ARC.sub(_degrees, _DEGREE.sub(r"^\\circ ", text))
 
 
 def _binomial(found: re.Match[str]) -> str:
@@ -377,6 +284,108 @@ def _degrees(found: re.Match[str]) -> str:
     degrees, minutes, seconds = found.groups()
     parts = 60 * int(minutes) + int(seconds or 0)
     return rf"{degrees}\frac{{{parts}}}{{3600}}^\circ " if parts else rf"{degrees}^\circ "
+
+
+def _rules(*rows: tuple[str, str | Callable[[re.Match[str]], str]]) -> list[_Rule]:
+    return [(re.compile(pattern), new) for pattern, new in rows]
+
+
+def _apply(rules: list[_Rule], text: str) -> str:
+    for pattern, new in rules:
+        text = pattern.sub(new, text)
+    return text
+
+
+_OLD_COMMANDS = _rules(
+    (r"\\!\s?(?=:)|(?<=:)\\!", ""),
+    # Colours and fonts.
+    (r"\\(?:text)?color(?:box)?\s{0,3}(?:\[[a-zA-Z]{1,20}\])?\s{0,3}\{[^{}]{1,40}\}", ""),
+    (r"(\\(?:mathrm|mathbf|mathit|boldsymbol|bm))\s{1,3}([A-Za-z0-9])(?![A-Za-z0-9])", r"\1{\2}"),
+    (rf"(?<!\\)\{{\s{{0,3}}{_SWITCH}\s*([^{{}}\\]*)\}}", _font_of_group),
+    (rf"{_SWITCH}(?=\s{{0,3}}\{{)", _math_font),
+    (_SWITCH, ""),
+    # Functions in text, and R - {0}.
+    (rf"{_NAME}\{{\s{{0,3}}((?:arc)?(?:sin|cos|tan|cot|tg|ctg)|ln|log|cis)\s{{0,3}}\}}", r"\\\1 "),
+    (r"(\\mathbb\s?(?:\{\s?R\s?\}|R))\s{0,3}-\s{0,3}(?=\\\{)", r"\1\\setminus "),
+)
+
+_OLD_SCRIPTS = _rules(
+    # C_5^2 and {}_5C_2; C is a constant where its index is larger than the other.
+    (
+        rf"(?<![A-Za-z_^])(?:\\(?:mathrm|text|mathbf|rm)\s{{0,3}}\{{\s{{0,3}}C\s{{0,3}}\}}|(?<!\\)C)\s{{0,3}}"
+        rf"_\s{{0,3}}{_ARGUMENT}\s{{0,3}}\^\s{{0,3}}{_ARGUMENT}",
+        _binomial,
+    ),
+    (
+        r"(?:\{\}|^|(?<=[-+*/(=]))\s{0,3}[_^](?:\{\s{0,3}([^{}]{1,20}?)\s{0,3}\}|([0-9]{1,3}|[a-z]))\s{0,3}"
+        rf"(?:\\mathrm\s{{0,3}}\{{C\}}|C)\s{{0,3}}_{_ARGUMENT}",
+        _binomial,
+    ),
+    # 30^o, and degrees with minutes.
+    (
+        rf"(?<=[0-9)}}])\s{{0,3}}\^\s{{0,3}}(?:\{{\s{{0,3}}{_RAISED_O}\s{{0,3}}\}}|{_RAISED_O}(?![A-Za-z]))",
+        r"^\\circ ",
+    ),
+    (
+        r"(?<![0-9.])([0-9]{1,3})\s{0,3}\^\s{0,3}(?:\{\s{0,3}\\circ\s{0,3}\}|\\circ(?![a-zA-Z]))\s{0,3}([0-5]?[0-9])\s{0,3}"
+        rf"{_PRIME}(?:\s{{0,3}}([0-5]?[0-9])\s{{0,3}}(?:\"|{_PRIME}{_PRIME}|\^\s{{0,3}}\{{\\prime\s{{0,3}}\\prime\}}))?(?!['\"])",
+        _degrees,
+    ),
+    # The event in P(A|B) = 1/3 is a name: P_{A|B}.
+    (r"(?<![A-Za-z\\])(?:\\Pr|\\mathbb\s?\{?P\}?|P)\s?[(\[]([^()\[\]]{1,60})[)\]](?=\s?=)", r"P_{\1}"),
+    (r"(?<![\\^_a-zA-Z}])\{\s{0,3}([-+:=])\s{0,3}\}", r"\1"),
+)
+
+_LOOKS = _rules(
+    # Sets of numbers.
+    (r"(\\in\s*)\\(?:mathbf|mathrm|bf|rm|textbf)\s*\{\s*([NZQRC])\s*\}", r"\1\\mathbb{\2}"),
+    (r"\\\\|\\[()\[\]]", lambda found: found.group() if found.group() == r"\\" else " "),
+    # Micrometres and kilo-ohms.
+    (r"\\mu\s?\\(?:mathrm|text|rm)\s?\{\s?([A-Za-z]{1,4})\s?\}", "\\\\text{ \u03bc\\1}"),
+    (
+        r"(?<=[0-9}\s~,;])(?:\\(?:mathrm|text|rm)\s?\{\s?([kKmM]?)\s?\}|([kKM]))?\s?\\Omega(?![a-zA-Z_^'])(?=\s*\$?\.?$)",
+        r"\\text{ \1ohm}",
+    ),
+    # The bar of {x | x > 1} where it stretches closes with nothing.
+    (r"\\left\s*\|([^|]*?)\\right\s*\.", r"\\mid \1"),
+    (
+        r"\\(left|right)\s*(?:\||\\vert(?![a-zA-Z]))",
+        lambda found: r"\lvert " if found.group(1) == "left" else r"\rvert ",
+    ),
+    (r"\\(?:left|right)\s*\.(?!\d)", " "),
+    (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|phantom\s*\{\})(?![a-zA-Z])\s*", " "),
+    (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+    (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
+    (r"\\(?:mathbf|boldsymbol|bm|mathit|mathnormal|emph|underline|bold|pmb)(?![a-zA-Z])\s*(?=\{)", ""),
+    (r"\\(?:boxed|fbox)\s*(?=\{)", ""),
+)
+
+
+def respell(text: str) -> str:
+    r"""Return the text in the notation that the grammar reads.
+
+    >>> respell(r"{3 \over 4}"), respell(r"C_5^2"), respell(r"\textcolor{red}{30^o}"), respell("The answer is 5")
+    ('\\frac{3}{4}', '\\binom{5}{2}', '{30^\\circ }', '5')
+    """
+    lead_in = _LEAD_IN.match(text)
+    if lead_in:
+        is_open = lead_in.group(1) and not lead_in.group(2)
+        text = (lead_in.group(1) if is_open else "") + text[lead_in.end() :].lstrip()
+    if "\\" in text:
+        text = _apply(_OLD_COMMANDS, text)
+        if "\\over" in text or "\\choose" in text:
+            text = _OVER.sub(_fraction, text)
+            whole = _OVER.fullmatch(f"{{{text}}}")
+            text = _fraction(whole) if whole else text
+    if any(mark in text for mark in "^_{P"):
+        text = _apply(_OLD_SCRIPTS, text)
+    text = _RATIO.sub(r"\1:\2", text) if _RATIO.fullmatch(text) else text
+    return _respell_decimal(text) if "." in text else text
+
+
+def _fraction(found: re.Match[str]) -> str:
+    top, infix, bottom = found.groups()
+    return rf"\{'frac' if infix == 'over' else 'binom'}{{{top.strip()}}}{{{bottom.strip()}}}"
 
 
 def _respell_decimal(text: str) -> str:
