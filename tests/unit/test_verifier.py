@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verifier: hostile inputs first, then batches, rewards and metrics."""
-
-import threading
-import time
+"""The verifier's batches, rewards, metrics and command; hostile texts: test_verifier_guards.py."""
 
 import pytest
 
@@ -20,57 +17,6 @@ from open_r1.rewards.verifier.__main__ import main
 
 R, W, N, U = Verdict.RIGHT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.UNVERIFIABLE
 
-HOSTILE_FORMULAS = [
-    "9^{9^{9}}",
-    "95**87**66",
-    "9^9^9",
-    "x^{9^{9^9}}",
-    r"9^{2\cdot 9^9}",
-    "(9^{9999})^{9999}",
-    "9^{99999999}",
-    "10^{-9999999999}",
-    "99999!",
-    "((9!)!)!",
-    "(9^9)!",
-    r"\binom{99999}{50000}",
-    "{" * 100_000,
-    "{" * 12 + "1" + "}" * 12,
-    "(" * 30 + "1" + ")" * 30,
-    r"\frac{" * 25 + "1" + "}{2}" * 25,
-    "1" * 100_000,
-    "x+" * 100_000,
-    "\x00" * 10,
-    "\\" * 1_000,
-    r"\left" * 200,
-    "^" * 500,
-    "\ud800",
-    "😀" * 100,
-]
-
-
-@pytest.mark.parametrize("formula", HOSTILE_FORMULAS, ids=lambda formula: repr(formula[:20]))
-def test_hostile_answer_is_wrong_and_costs_little(formula: str):
-    start = time.process_time()
-    assert verify("3", rf"<answer>{formula}</answer>") is W
-    assert verify(r"\sqrt{3}", rf"<answer>{formula}</answer>") is W
-    assert time.process_time() - start < 2
-
-
-# The others say 1, however strangely, or can be computed after all: 9^{9^9} has a residue.
-HOSTILE_GOLDS = [formula for formula in HOSTILE_FORMULAS if "1" not in formula and "binom" not in formula]
-
-
-@pytest.mark.parametrize("formula", HOSTILE_GOLDS, ids=lambda formula: repr(formula[:20]))
-def test_hostile_gold_is_never_met_and_is_treated_alike(formula: str):
-    verdicts = {verify(formula, rf"\boxed{{{answer}}}") for answer in ("1", "0", r"\sqrt{2}", "x")}
-    assert verdicts in ({U}, {W})
-
-
-def test_other_rows_keep_their_verdicts_beside_hostile_ones():
-    golds = ["3", r"\sqrt{12}"] * len(HOSTILE_FORMULAS)
-    answers = [text for formula in HOSTILE_FORMULAS for text in (rf"<answer>{formula}</answer>", r"\boxed{2\sqrt{3}}")]
-    assert verify_all(golds, answers) == [W, R] * len(HOSTILE_FORMULAS)
-
 
 def test_columns_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match="zip"):
@@ -84,14 +30,6 @@ def test_gold_that_is_missing_is_unparsable_whatever_the_answer():
 @pytest.mark.parametrize(("gold", "answer"), [(42, "42"), (0.5, r"\frac{1}{2}"), (-3, "-3")])
 def test_gold_may_be_a_number(gold: object, answer: str):
     assert verify(gold, rf"\boxed{{{answer}}}") is R
-
-
-def test_works_off_the_main_thread():
-    verdicts = []
-    thread = threading.Thread(target=lambda: verdicts.append(verify(r"\sqrt{28}", r"\boxed{2\sqrt{7}}")))
-    thread.start()
-    thread.join()
-    assert verdicts == [R]
 
 
 @pytest.mark.parametrize(

@@ -1,50 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What guards the verifier: a budget for every pair, and approximations that can't be stacked."""
+r"""What guards the verifier: a budget for every pair, and approximations that can't be stacked.
 
+Texts are lines of assets/benchmarks/verifier/hostile.jsonl, in pieces with their counts:
+{"name": "sines", "text": [["\\sin(", 38], ["x", 1], [")", 38]]}
+"""
+
+import json
 import time
 
 import pytest
 
-from open_r1.rewards.verifier import Verdict, verify_all
+from open_r1.rewards.verifier import Verdict, verify, verify_all
 from open_r1.rewards.verifier.judge import judge_texts
 from open_r1.rewards.verifier.normalize import respell
+from tests.unit.test_verifier_pairs import PAIRS_FILE
 
 R, W, U = Verdict.RIGHT, Verdict.WRONG, Verdict.UNVERIFIABLE
+ROWS = [json.loads(line) for line in (PAIRS_FILE.parent / "hostile.jsonl").read_text(encoding="utf-8").splitlines()]
+TEXTS = {row["name"]: "".join(piece * count for piece, count in row["text"]) for row in ROWS}
 # These shapes cost seconds to hours where their steps aren't counted. The machine may be busy, and collect garbage.
 MAX_PAIR_S = 2.0
-COSTLY = {
-    "nested fractions": r"\frac{1}{x+" * 28 + "x" + "}" * 28,
-    "sum of fractions": "+".join(f"1/{number}" for number in range(1, 100)),
-    "factorials": ",".join(f"{3000 + number}!" for number in range(90)),
-    "double factorials": "2400!!," * 80 + "1",
-    "powers": ",".join(f"3^{{{20_000 + number}}}" for number in range(55)),
-    "powers of sums": "+".join(f"(x+y)^{{{300 + number}}}" for number in range(40)),
-    "difference of sets": r"\mathbb{R}\setminus\{" + ",".join(map(str, range(150))) + r"\}",
-    "long difference of sets": r"\mathbb{R}\setminus\{" + ",".join(map(str, range(1_500))) + r"\}",
-    "intervals": r"\cup".join(f"({2 * number},{2 * number + 1})" for number in range(60)),
-    "digits": "0." + "3" * 9_000 + r"\overline{3}",
-    "root of digits": r"\sqrt{" + "7" * 9_500 + "}",
-    "circled digits": "\u2460" * 9_500,
-    "vulgar fractions": "\u00bd" * 590,
-    "a million vulgar fractions": "\u00bd" * 1_000_000,
-    "Arabic digits": "\u0663" * 9_500,
-    "spaces": "1" + " " * 9_500 + "1",
-    "units to powers": "1 " + "acre^9 " * 1_200,
-    "few units to powers": "1 " + "acre^9 " * 80,
-    "sets of sets": ",".join(rf"\{{x^{number},\sqrt{{{number}}}\}}" for number in range(30)),
-    "sines": r"\sin(" * 38 + "x" + ")" * 38,
-}
+# No text says this number.
+UNRELATED = "48151623"
 
 
-@pytest.mark.parametrize("name", COSTLY)
-def test_costly_text_is_judged_in_time(name):
-    text = COSTLY[name]
-    pairs = [("7", text), (text, "7"), (r"\frac{x}{2}", text), (text, text + "+1"), ("y=" + text, "2y=" + text)]
-    pairs += [("y=2x+1", "y=" + text), (f"({text},9]", f"({text}+0,9]"), (f"{text} cm", f"1+{text} mm")]
-    for gold, answer in pairs:
+@pytest.mark.parametrize("name", TEXTS, ids=ascii)
+def test_hostile_text_is_judged_in_time_and_never_right(name):
+    text = TEXTS[name]
+    strangers = [(UNRELATED, text), (text, UNRELATED), (r"\sqrt{48151623}", text), (text, r"\{x, y, 48151623\}")]
+    pairs = [(r"\frac{x}{2}", text), (text, text + "+1"), ("y=" + text, "2y=" + text), ("y=2x+1", "y=" + text)]
+    pairs += [(f"({text},9]", f"({text}+0,9]"), (f"{text} cm", f"1+{text} mm"), (text, r"(0,1)\cup(2,\infty)")]
+    for gold, answer in strangers + pairs:
         start = time.process_time()
-        judge_texts(gold, answer)
+        verdict = judge_texts(gold, answer).verdict
         assert time.process_time() - start < MAX_PAIR_S, (gold[:60], answer[:60])
+        assert verdict in (W, U) or (gold, answer) in pairs
+    assert verify(UNRELATED, f"<answer>{text}</answer>") is W
 
 
 @pytest.mark.parametrize("sign", [r"\cup", r"\cap", r"\setminus", r"\pm"])
@@ -58,40 +49,6 @@ def test_long_chain_of_a_gold_costs_only_its_own_row(sign):
 def test_chain_of_approximations_is_wrong_for_every_value_in_it(gold):
     chain = r"\approx ".join(map(str, range(1, 60)))
     assert judge_texts(gold, chain).verdict is W
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "x+" * 4_000 + "x",
-        "x^" * 4_000 + "x",
-        r"\sqrt" * 1_900,
-        r"\sin" * 2_000,
-        "(" * 9_000,
-        "|" * 9_000,
-        "-" * 9_000 + "1",
-        r"\frac12" * 1_400,
-        "1," * 4_000,
-        "1 " * 4_000,
-        "x'" * 4_000,
-        "!" * 9_000,
-        r"\begin{pmatrix}" * 600,
-        r"\cup".join(["(1,2)"] * 500) + r"\cap" + r"\cup".join(["(1,2)"] * 500),
-        r"\mathbb{R}\setminus\{" + ",".join(map(str, range(2_000))) + r"\}",
-        r"\{" + ",".join(["x"] * 4_000) + r"\}",
-        "(1+x*(" * 35 + "1" + "))" * 35,
-        "=".join(["x"] * 4_000),
-        r"\approx".join(["x"] * 900),
-    ],
-    ids=lambda text: text[:12],
-)
-def test_a_strange_formula_neither_raises_nor_takes_long(text: str):
-    start = time.process_time()
-    assert judge_texts("7", text).verdict is W
-    for answer in ("7", r"\{x, y, 1\}", r"(0,1)\cup(2,\infty)"):
-        assert judge_texts(text, answer).verdict in (W, U)
-        assert judge_texts(answer, text).verdict in (W, U)
-    assert time.process_time() - start < 7 * 2
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The labelled pairs of the verifier's benchmark are well formed, many, and split into two like halves."""
 
-import json
 import re
 from collections import Counter, defaultdict
 
 import pytest
 
 from open_r1.rewards.verifier import verify
-from scripts.verifier_labels import LABELS_FOLDER, SETS, LabelledPair, load_labels
+from scripts.verifier_labels import SETS, load_labels
 
 # In these nothing can be right: hostile answers, golds that cannot be judged.
 ONE_SIDED = ("hostile", "unreadable_gold")
@@ -17,11 +16,6 @@ ONE_SIDED = ("hostile", "unreadable_gold")
 @pytest.fixture(scope="module")
 def pairs():
     return load_labels()
-
-
-def test_pairs_and_categories_are_many(pairs):
-    assert len(pairs) >= 600
-    assert len({pair.category for pair in pairs}) >= 25
 
 
 def test_ids_are_unique_and_name_their_category(pairs):
@@ -39,15 +33,7 @@ def test_no_pair_stands_twice(pairs):
 def test_every_pair_has_a_known_label_and_a_reason(pairs):
     assert {pair.label for pair in pairs} == {"right", "wrong", "abstain"}
     assert [pair.id for pair in pairs if not pair.reason.strip()] == []
-
-
-def test_a_category_stands_in_one_file():
-    files = defaultdict(set)
-    for file in LABELS_FOLDER.glob("*.jsonl"):
-        for line in file.read_text(encoding="utf-8").split("\n"):
-            if line:
-                files[json.loads(line)["category"]].add(file.name)
-    assert {category: names for category, names in files.items() if len(names) > 1} == {}
+    assert len(pairs) == 1016
 
 
 def test_a_category_has_at_least_two_kinds_of_labels(pairs):
@@ -61,19 +47,6 @@ def test_a_category_has_at_least_two_kinds_of_labels(pairs):
 def test_the_split_is_near_half(pairs):
     share = sum(pair.is_held_out for pair in pairs) / len(pairs)
     assert 0.43 < share < 0.57
-
-
-def test_the_split_depends_on_nothing_but_the_id():
-    assert [LabelledPair(f"integers-{number:03d}", *[""] * 5).is_held_out for number in range(1, 9)] == [
-        True,
-        False,
-        True,
-        True,
-        True,
-        True,
-        True,
-        True,
-    ]
 
 
 @pytest.mark.parametrize("name", ["open", "sealed"])
@@ -91,8 +64,10 @@ def test_no_pair_stands_in_two_sets():
 
 
 # In sums alone: whoever looks at a sealed pair tunes the verifier on it.
-@pytest.mark.parametrize(("name", "fewest_right", "most_false_positives"), [("open", 193, 0), ("sealed", 173, 2)])
-def test_pairs_by_others_are_judged_no_worse_than_measured(name, fewest_right, most_false_positives):
+@pytest.mark.parametrize(
+    ("name", "fewest_right", "most_false_positives"), [("labels", 1016, 0), ("open", 193, 0), ("sealed", 173, 2)]
+)
+def test_pairs_are_judged_no_worse_than_measured(name, fewest_right, most_false_positives):
     labels = {"right": "right", "wrong": "wrong", "no_answer": "wrong", "unverifiable": "abstain"}
     judged = [(pair.label, labels[verify(pair.gold, pair.completion)]) for pair in load_labels(SETS[name])]
     num_right = sum(label == verdict for label, verdict in judged)

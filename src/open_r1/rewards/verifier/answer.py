@@ -145,6 +145,18 @@ _NAMED: dict[str, Node] = {
     "no solution": EMPTY_SET,
 }
 
+_CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
+_CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
+_CASES = frozenset(["for", "where", "if", "when", "otherwise", "else", "but"])
+# A product of more units would have factors without end.
+_MAX_UNIT_TOKENS = 60
+_DEGREE_SIGNS = (["^", "{", "circ", "}"], ["^", "circ"], ["degree"])
+# Between tokens stands a space: "^ { - 2 }".
+_EXPONENT = re.compile(r"\^ (?:\{ (?:(-) )?([0-9]) \}|(?:(-) )?([0-9]))(?= |$)")
+_PERCENT_WORDS = frozenset(["percent", "percentage", "pct"])
+
 
 def is_plain_number(text: str) -> bool:
     """Whether the text is an integer or a decimal in digits, of any length.
@@ -428,17 +440,7 @@ def _one_spelling(plain: str) -> str:
     return _SAME_WORDS.get(words, words)
 
 
-_CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
-_CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
-_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
-_CASES = frozenset(["for", "where", "if", "when", "otherwise", "else", "but"])
-# A product of more units would have factors without end.
-_MAX_UNIT_TOKENS = 60
-_DEGREE_SIGNS = (["^", "{", "circ", "}"], ["^", "circ"], ["degree"])
-# Between tokens stands a space: "^ { - 2 }".
-_EXPONENT = re.compile(r"\^ (?:\{ (?:(-) )?([0-9]) \}|(?:(-) )?([0-9]))(?= |$)")
-_PERCENT_WORDS = frozenset(["percent", "percentage", "pct"])
+# Formulas with units, percent signs and currencies.
 
 
 def read_quantity(tokens: list[Token], *, unit_letters: str = "") -> Node:

@@ -7,7 +7,7 @@ trees of all others are compared by structure (equations, collections, regions) 
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, TypeGuard
@@ -87,6 +87,10 @@ _POUNDS = {find_unit("pound"), find_unit("GBP")}
 _HALF_TURN = Number(Fraction(180))
 _HALF_DAY = 12 * 60
 _SINGLE_VALUES = (Several, Bracket, Words, Choice, Parts)
+_MAX_PAIRS = 10_000
+_FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
+# x_1 and x_2 are the roots of an equation, in any order; a_1 and a_2 are terms.
+_ROOTS = frozenset(["x", "z", "t", "lambda"])
 
 
 def equal_readings(gold: Reading, answer: Reading) -> tuple[bool, str]:
@@ -285,10 +289,7 @@ def _is_proportion(node: Node) -> bool:
     return value is None or abs(value) <= 1
 
 
-_MAX_PAIRS = 10_000
-_FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
-# x_1 and x_2 are the roots of an equation, in any order; a_1 and a_2 are terms.
-_ROOTS = frozenset(["x", "z", "t", "lambda"])
+# Trees.
 
 
 def equal(gold: Node, answer: Node) -> bool:
@@ -637,27 +638,10 @@ def _equal_sets(gold: Sequence[Node], answer: Sequence[Node]) -> bool:
     """Return whether every element of each has an equal in the other."""
     if not gold or not answer or set(gold) == set(answer):
         return set(gold) == set(answer)
-    keys = _plain_values(gold), _plain_values(answer)
-    if keys[0] is not None and keys[1] is not None:
-        return keys[0] == keys[1]
     if len(gold) * len(answer) > _MAX_PAIRS:
         return False
     table = [[equal(one, other) for other in answer] for one in gold]
     return all(any(line) for line in [*table, *zip(*table, strict=True)])
-
-
-def _plain_values(nodes: Iterable[Node]) -> set[Fraction] | None:
-    """Return the values of elements that are plain numbers, or None where one isn't."""
-    values = set()
-    for node in nodes:
-        try:
-            value = plain_value(node)
-        except FormulaError:
-            return None
-        if value is None:
-            return None
-        values.add(value)
-    return values
 
 
 # Regions and inequalities.
