@@ -182,14 +182,16 @@ def _arguments(left: Node) -> tuple[str, tuple[Symbol, ...]] | None:
 
 
 def equal_with_constants(gold: Node, answer: Node) -> bool:
-    r"""Return whether two formulas are equal but for a constant that may be any number: x^2 + C, x^2 + 5 + c, C e^x.
+    r"""Return whether two formulas are equal but for a constant that may be any number: x^2 + C, x^2 + 5 + c.
 
     Only a capital C of the gold is one: the c of `mx + c` was given.
     """
     names, others = names_in(gold), names_in(answer)
-    numbered = {Symbol(name.name.lower()): name for name in names - others if name in _NUMBERED_CONSTANTS}
+    numbered: dict[Node, Node] = {
+        Symbol(name.name.lower()): name for name in names - others if name in _NUMBERED_CONSTANTS
+    }
     if numbered and numbered.keys() <= others - names:
-        return equal_values(gold, replaced(answer, dict[Node, Node](numbered)))
+        return equal_values(gold, replaced(answer, numbered))
     return _equal_but_for_added(gold, answer)
 
 
