@@ -8,14 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from open_r1.grading.cases import StdioTest
+from open_r1.grading.cases import StdioTest, with_room
 from open_r1.grading.checkers import (
     TaskProgram,
     UnusableCheckerError,
     compiled,
     judge_interaction,
-    note_score,
-    run_limits,
+    read_score,
 )
 from open_r1.grading.codeforces import score_results
 from open_r1.grading.compare import find_difference
@@ -118,7 +117,7 @@ def test_no_output_is_right_where_none_is_expected():
     ],
 )
 def test_word_of_a_manager(said, result):
-    note_score(SOUND)
+    read_score(ProgramRun(Outcome.OK, "1\n"), SOUND)
     assert judge_interaction(ProgramRun(Outcome.OK, "1.0\n", interactor=said), SOUND) == result
 
 
@@ -182,4 +181,5 @@ def test_scoring_modes(verdicts, mode, reward):
 
 
 def test_limits_have_room_for_the_right_output():
-    assert run_limits(Limits(cpu_s=2.5), [StdioTest("", "x" * (3 << 20))]).output_bytes == 6 << 20
+    assert with_room(Limits(), []).output_bytes == Limits().output_bytes
+    assert with_room(Limits(), [StdioTest("", "x" * (5 << 20))]).output_bytes == 21 << 20

@@ -278,7 +278,7 @@ def test_completion_text_adds_what_the_prompt_opened():
 
 
 def test_content_of_an_unknown_kind_is_refused():
-    with pytest.raises(TypeError, match="int"):
+    with pytest.raises(TypeError, match="content"):
         completion_text([{"role": "assistant", "content": 3}])
 
 

@@ -27,15 +27,17 @@ import json
 import pickle
 import random
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from open_r1.literals import value_of_text
+from open_r1.sandbox.base import Limits
 from open_r1.sandbox.languages import LANGUAGES, find_language
 
 _STDIO_TYPES = ("stdin_stdout", "stdin", "stdio", "standard_input")
+_COLUMNS = ("input", "output", "type", "testtype", "fn_name")
 _CALL_TYPES = ("function_call", "functional", "function", "call_based", "fn_name")
 MAX_UNPACKED = 1 << 29
 
@@ -121,6 +123,14 @@ def draw_tests(tests: tuple[T, ...], max_tests: int | None) -> tuple[T, ...]:
     return tuple(tests[number] for number in sorted(chosen))
 
 
+def with_room(limits: Limits, tests: Sequence[StdioTest | CallTest]) -> Limits:
+    """Return limits that let the longest right output through, in whole MiB so that they say little of it."""
+    # Of a function there may be several, a tuple of texts.
+    longest = max((sum(map(len, test.expected)) for test in tests), default=0)
+    # Up to four bytes a character, or four times the length where floats stand for integers.
+    return replace(limits, output_bytes=max(limits.output_bytes, (1 + (4 * longest >> 20)) << 20))
+
+
 def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
     """Return the tests in the columns of a row, whichever of the layouts above it has, with our name of its language.
 
@@ -203,16 +213,19 @@ def read_livecodebench(public: object, private: object, metadata: object, langua
     return ProgramTests(language, tests)
 
 
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
+
+
 def _rows_of(cases: object) -> list[Mapping[str, Any]]:
     """Return test cases as one mapping each, from a list of them or from a mapping of lists."""
     if isinstance(cases, Mapping):
-        names = {"input": "inputs", "output": "outputs", "type": "type", "testtype": "testtype", "fn_name": "fn_name"}
-        columns = {name: cases.get(other, cases.get(name)) for name, other in names.items()}
-        columns = {name: column for name, column in columns.items() if isinstance(column, list | tuple)}
+        names = dict(zip(("inputs", "outputs", *_COLUMNS), ("input", "output", *_COLUMNS), strict=True))
+        columns = {names[name]: column for name, column in cases.items() if name in names and _is_list(column)}
         if not {"input", "output"} <= columns.keys():
             raise ValueError(f"Expected lists of inputs and outputs, found {_short(list(cases))}.")
         cases = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    if not isinstance(cases, list | tuple):
+    if not _is_list(cases):
         raise ValueError(f"Test cases must be a list, got {_short(cases)}.")
     return list(cases)
 
@@ -236,7 +249,7 @@ def _read_cases(
         except ValueError as error:
             raise ValueError(f"Test {index}: {error}") from error
     firsts = [results[0] for _, _, results in calls]
-    is_wrapped = not has_values_in_lines and all(isinstance(one, list | tuple) and len(one) == 1 for one in firsts)
+    is_wrapped = not has_values_in_lines and all(_is_list(one) and len(one) == 1 for one in firsts)
     return (*tests, *(_call_test(name, arguments, results, is_wrapped) for name, arguments, results in calls))
 
 
@@ -254,7 +267,7 @@ def _function_of(row: Mapping[str, Any], function: object) -> str | None:
 
 
 def _lines_of(value: object) -> str:
-    lines = list(value) if isinstance(value, list | tuple) else [value]
+    lines = list(value) if _is_list(value) else [value]
     if isinstance(value, bool) or not all(isinstance(line, str | int | float) for line in lines):
         raise ValueError(f"expected text or a list of lines, got {_short(value)}.")
     text = "\n".join(map(str, lines)).removeprefix("\ufeff")
@@ -262,14 +275,14 @@ def _lines_of(value: object) -> str:
 
 
 def _arguments_of(value: object, has_values_in_lines: bool) -> list[Any]:
-    if isinstance(value, list | tuple) and not has_values_in_lines:
+    if _is_list(value) and not has_values_in_lines:
         return list(value)
     if not isinstance(value, str):
         raise ValueError(f"arguments must be a list or text, got {_short(value)}.")
     if not has_values_in_lines:
         with suppress(ValueError):  # not one value: one a line
             whole = value_of_text(value)
-            return list(whole) if isinstance(whole, list | tuple) else [whole]
+            return list(whole) if _is_list(whole) else [whole]
     return [value_of(line, "an argument") for line in value.split("\n") if line.strip()]
 
 

@@ -18,11 +18,9 @@ Different from Open R1, where a checker that breaks fails the submission:
 
 import asyncio
 import hashlib
-import math
 import signal
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 from open_r1.grading.cases import StdioTest
@@ -45,7 +43,6 @@ CHECKER_LIMITS = Limits(cpu_s=10.0, memory_mb=1024, output_bytes=1 << 16)
 INPUT, CORRECT, OUTPUT = "input.txt", "correct_output.txt", "output.txt"
 _FEEDBACK_CHARS = 200
 _MANAGER_CPU_S = 10.0  # at least; so much the contest system CMS trusts its own programs with
-_MIN_OUTPUT_BYTES = 1 << 20
 _OUT_OF_LIMITS = (Outcome.TIME_LIMIT, Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT)
 
 
@@ -68,22 +65,13 @@ class TaskProgram:
     @cached_property
     def digest(self) -> str:
         """A hash of language and files."""
-        digest = hashlib.sha256(self.language.encode("utf-8", "surrogatepass"))
-        for name, content in self.files.items():
-            data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-            digest.update(f"\0{name}\0{len(data)}\0".encode("utf-8", "surrogatepass"))
-            digest.update(data)
-        return digest.hexdigest()
+        return hashlib.sha256(repr((self.language, list(self.files.items()))).encode()).hexdigest()
 
 
+# Hashes of programs that have given a score in this process.
 _SCORED: set[str] = set()
 # By loop, since a forked child has another one, and by sandbox, since installations may differ in compilers.
-_BINARIES: OrderedDict[tuple[asyncio.AbstractEventLoop, Sandbox, str], asyncio.Task[TaskProgram]] = OrderedDict()
-
-
-def note_score(program: TaskProgram) -> None:
-    """Remember that a task's program has given a score."""
-    _SCORED.add(program.digest)
+_BINARIES: dict[tuple[asyncio.AbstractEventLoop, Sandbox, str], asyncio.Task[TaskProgram]] = {}
 
 
 def has_scored(program: TaskProgram) -> bool:
@@ -107,21 +95,19 @@ async def compiled(sandbox: Sandbox, language: str, files: Mapping[str, str | by
     if not find_language(language).compile:
         return program
     place = (asyncio.get_running_loop(), sandbox, program.digest)
-    task = _BINARIES.get(place)
-    if task is None or _has_failed(task):
-        task = _BINARIES[place] = asyncio.create_task(_compile(sandbox, program))
-    _BINARIES.move_to_end(place)
-    while len(_BINARIES) > MAX_BINARIES:
-        _BINARIES.popitem(last=False)
+    if place not in _BINARIES:
+        while len(_BINARIES) >= MAX_BINARIES:
+            _BINARIES.pop(next(iter(_BINARIES)))
+        _BINARIES[place] = asyncio.create_task(_compile(sandbox, program))
+
+        def forget(task: asyncio.Task[TaskProgram]) -> None:
+            # The sandbox failed, not the compiler: who asks again tries again.
+            if task.cancelled() or not isinstance(task.exception(), UnusableCheckerError | None):
+                _BINARIES.pop(place, None)
+
+        _BINARIES[place].add_done_callback(forget)
     # Who is cancelled meanwhile takes nothing away from the others who wait for the same program.
-    return await asyncio.shield(task)
-
-
-def _has_failed(task: asyncio.Task[TaskProgram]) -> bool:
-    """Whether to try again: the sandbox failed, not the compiler."""
-    if not task.done() or task.cancelled():
-        return task.cancelled()
-    return not isinstance(task.exception(), UnusableCheckerError | None)
+    return await asyncio.shield(_BINARIES[place])
 
 
 async def _compile(sandbox: Sandbox, program: TaskProgram) -> TaskProgram:
@@ -130,14 +116,11 @@ async def _compile(sandbox: Sandbox, program: TaskProgram) -> TaskProgram:
     if not result.has_compiled:
         assert result.compile is not None
         said = f"({result.compile.outcome}): {result.compile.stderr[-500:]}"
-        message = f"{request.main_file} of the row doesn't compile {said}"
         # A compiler that refuses has an exit code; one whose box was lost has none.
-        if result.compile.outcome is not Outcome.RUNTIME_ERROR or result.compile.exit_code is None:
-            raise SandboxError(message)
-        raise UnusableCheckerError(message)
-    if result.binary is None:
-        return program
-    return TaskProgram("binary", {BINARY_NAME: result.binary})
+        is_refused = result.compile.outcome is Outcome.RUNTIME_ERROR and result.compile.exit_code is not None
+        error = UnusableCheckerError if is_refused else SandboxError
+        raise error(f"{request.main_file} of the row doesn't compile {said}")
+    return program if result.binary is None else TaskProgram("binary", {BINARY_NAME: result.binary})
 
 
 @dataclass(frozen=True)
@@ -163,9 +146,7 @@ async def check_outputs(checks: Sequence[Check], checker: TaskProgram, sandbox: 
             either.
     """
     runs = await _run(checks, checker, sandbox)
-    results = [read_score(run) for run in runs]
-    if any(results):
-        note_score(checker)
+    results = [read_score(run, checker) for run in runs]
     doubtful = {
         check: run
         for check, run, result in zip(checks, runs, results, strict=True)
@@ -191,9 +172,8 @@ async def _ask_again(
     late = [check for check, run in doubtful.items() if run.is_late(CHECKER_LIMITS)]
     # What is trusted comes first in the box.
     runs = await _run([*controls, *late], checker, sandbox)
-    results = dict(zip(late, map(read_score, runs[len(controls) :]), strict=True))
-    if any(map(read_score, runs)):
-        note_score(checker)
+    scores = [read_score(run, checker) for run in runs]
+    results = dict(zip(late, scores[len(controls) :], strict=True))
     for (check, run), control in zip(doubtful.items(), runs, strict=False):
         is_out_of_limits = run.outcome in _OUT_OF_LIMITS and control.outcome in _OUT_OF_LIMITS
         if results.get(check) or (has_scored(checker) and not is_out_of_limits):
@@ -205,16 +185,15 @@ async def _ask_again(
     return results
 
 
-def read_score(run: ProgramRun) -> TestResult | None:
-    """Return what a checker said, None where it failed or wrote no number from 0 to 1 as its first line."""
-    if run.outcome is not Outcome.OK:
-        return None
+def read_score(run: ProgramRun, program: TaskProgram) -> TestResult | None:
+    """Return what a task's program said, None where it failed or wrote no number from 0 to 1 as its first line."""
     try:
         score = float(run.stdout.strip().partition("\n")[0])
     except ValueError:
         return None
-    if not (math.isfinite(score) and 0 <= score <= 1):
+    if run.outcome is not Outcome.OK or not 0 <= score <= 1:
         return None
+    _SCORED.add(program.digest)
     verdict = TestVerdict.ACCEPTED if score == 1 else TestVerdict.PARTIAL if score > 0 else TestVerdict.WRONG_ANSWER
     return TestResult(verdict, score, run.stderr.strip()[:_FEEDBACK_CHARS])
 
@@ -236,12 +215,6 @@ async def _run(checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox) 
     if len(runs) < len(checks):
         raise SandboxError(f"Of {len(checks)} runs of a checker the sandbox made {len(runs)}.")
     return runs
-
-
-def run_limits(limits: Limits, tests: Sequence[StdioTest]) -> Limits:
-    """Return the limits of a submission's runs, with room for twice the longest right output."""
-    longest = max((len(test.expected.encode()) for test in tests), default=0)
-    return replace(limits, output_bytes=max(_MIN_OUTPUT_BYTES, 2 * longest))
 
 
 def manager_limits(limits: Limits) -> Limits:
@@ -282,10 +255,8 @@ def judge_interaction(run: ProgramRun, manager: TaskProgram) -> TestResult:
             didn't end it: it ended well itself, or later than the manager.
     """
     said = run.interactor
-    scored = None if said is None else read_score(said)
-    if scored is not None:
-        note_score(manager)
-    elif said is not None and not has_scored(manager) and _has_broken_by_itself(said, run):
+    scored = None if said is None else read_score(said, manager)
+    if said is not None and scored is None and not has_scored(manager) and _has_broken_by_itself(said, run):
         raise UnusableCheckerError(
             f"The row's manager gives no score: {said.outcome}, exit code {said.exit_code}, signal {said.signal}, "
             f"output {said.stdout[:100]!r}, errors {said.stderr[-300:]!r}."

@@ -29,8 +29,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from open_r1.grading.cases import StdioTest, draw_tests
-from open_r1.grading.checkers import TaskProgram, judge_outputs, run_limits
+from open_r1.grading.cases import StdioTest, draw_tests, with_room
+from open_r1.grading.checkers import TaskProgram, judge_outputs
 from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_by_package, judge_runs, lacks_points
 from open_r1.grading.verdict import Result, TestResult, TestVerdict
 from open_r1.sandbox import Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
@@ -170,7 +170,7 @@ async def judge_submission(
     if code is None or not code.strip():
         return Result(NO_SUBMISSION_REWARD)
     stop_after = batch_size_or_all(batch_size) if scoring_mode == "pass_fail" else None
-    limits = run_limits(problem.limits, tests)
+    limits = with_room(problem.limits, tests)
 
     def files_of(test: StdioTest) -> dict[str, str | bytes]:
         return codeforces_files(

@@ -82,17 +82,15 @@ def _may_be_same(got: str, expected: str) -> bool:
 
     Numbers may be written at different lengths, texts may not.
     """
-    if len(got) > LONGEST_NUMBER * (len(expected) + 1):
-        return False
-    return all(got.count(mark) == expected.count(mark) for mark in "[{,")
+    is_short = len(got) <= LONGEST_NUMBER * (len(expected) + 1)
+    return is_short and all(got.count(mark) == expected.count(mark) for mark in "[{,")
 
 
 def _read(text: str) -> Any:
-    return json.loads(text, parse_int=_integer)
+    def integer(digits: str) -> int | Decimal:
+        return int(digits) if len(digits) <= _LONGEST_INTEGER else Decimal(digits)
 
-
-def _integer(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else Decimal(digits)
+    return json.loads(text, parse_int=integer)
 
 
 def _is_same(got: Any, expected: Any) -> bool:
@@ -100,12 +98,8 @@ def _is_same(got: Any, expected: Any) -> bool:
         return len(got) == len(expected) and all(_is_same(*pair) for pair in zip(got, expected, strict=True))
     if isinstance(got, dict) and isinstance(expected, dict):
         return got.keys() == expected.keys() and all(_is_same(got[key], expected[key]) for key in got)
-    if isinstance(got, int | float) and isinstance(expected, int | float):
-        return _is_same_number(got, expected)
-    return type(got) is type(expected) and got == expected
-
-
-def _is_same_number(got: float, expected: float) -> bool:
+    if not (isinstance(got, int | float) and isinstance(expected, int | float)):
+        return type(got) is type(expected) and got == expected
     if got == expected or not isinstance(expected, float):
         return got == expected
     try:

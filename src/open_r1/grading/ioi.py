@@ -36,14 +36,12 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from open_r1.grading.cases import StdioTest
+from open_r1.grading.cases import StdioTest, with_room
 from open_r1.grading.checkers import (
-    TaskProgram,
     compiled,
     judge_interaction,
     judge_outputs,
     manager_limits,
-    run_limits,
 )
 from open_r1.grading.programs import Budget, batch_size_or_all, judge_by_package, judge_runs
 from open_r1.grading.verdict import NOT_RUN, Result, TestResult
@@ -139,34 +137,27 @@ class Subtask:
     @property
     def is_communication(self) -> bool:
         """Whether a manager talks to the submission."""
-        return self._source(MANAGER) is not None
+        return _source(self.grader_files, MANAGER) is not None
 
     def submission_sources(self, code: str) -> Sources:
-        """Return what is compiled for a submission: it, the grader or stub, and the headers.
-
-        Headers that lie in a folder of the checker or manager alone stay out.
-        """
+        """Return what is compiled for a submission: it, the grader or stub, and the headers."""
         order = (STUB, GRADER) if self.is_communication else (GRADER, STUB)
-        main = self._source(order[0]) or self._source(order[1])
+        main = next((name for base in order if (name := _source(self.grader_files, base)) is not None), None)
         files: Sources = {f"{self.problem_id.lower()}.cpp": code}
         if main is not None:
             files[PurePosixPath(main).name] = self.grader_files[main]
-        judges = {PurePosixPath(name).parent for name in (self._source(CHECKER), self._source(MANAGER)) if name}
-        return files | self._headers(main, judges - {PurePosixPath(main or "").parent})
+        return files | self._headers(main)
 
     def judge_sources(self, base_name: str) -> Sources | None:
         """Return what is compiled for the task's `CHECKER` or `MANAGER`, or None without one."""
-        name = self._source(base_name)
-        return None if name is None else {base_name: self.grader_files[name]} | self._headers(name, set())
+        name = _source(self.grader_files, base_name)
+        return None if name is None else {base_name: self.grader_files[name]} | self._headers(name)
 
-    def _source(self, base_name: str) -> str | None:
-        return _source(self.grader_files, base_name)
-
-    def _headers(self, main: str | None, hidden: set[PurePosixPath]) -> Sources:
+    def _headers(self, main: str | None) -> Sources:
         """Return all headers by their base names; of two with one name that beside the main source counts."""
         home = PurePosixPath(main or "").parent
         names = [PurePosixPath(name) for name in self.grader_files if not name.lower().endswith(".cpp")]
-        names = sorted((name for name in names if name.parent not in hidden), key=lambda name: name.parent == home)
+        names = sorted(names, key=lambda name: name.parent == home)
         return {name.name: self.grader_files[str(name)] for name in names}
 
 
@@ -184,15 +175,12 @@ def _read_tests(cases: Any, names: Sequence[str], grader_files: Mapping[str, str
     """Return tests by name from a mapping, or from a list in the order of the names."""
     if not isinstance(cases, Mapping):
         cases = dict(zip(names, cases, strict=True))
-    pairs = {name: cases[name] for name in names}
-    pairs = {
-        name: (pair["input"], pair["output"]) if isinstance(pair, Mapping) else pair for name, pair in pairs.items()
-    }
-    return {name: _read_test(given, expected, grader_files) for name, (given, expected) in pairs.items()}
-
-
-def _read_test(given: Any, expected: Any, grader_files: Mapping[str, str]) -> StdioTest:
-    return StdioTest(given, "" if expected is None and _has_judge(grader_files) else expected)
+    tests = {}
+    for name in names:
+        case = cases[name]
+        given, expected = (case["input"], case["output"]) if isinstance(case, Mapping) else case
+        tests[name] = StdioTest(given, "" if expected is None and _has_judge(grader_files) else expected)
+    return tests
 
 
 def find_tests(subtask: Subtask) -> Mapping[str, StdioTest]:
@@ -207,12 +195,12 @@ def find_tests(subtask: Subtask) -> Mapping[str, StdioTest]:
         return subtask.tests
     assert subtask.year is not None  # a row without its tests needs one
     table, places = load_year(subtask.year)
-    keys = [(subtask.problem_id, name) for name in subtask.test_names]
-    if missing := [name for _, name in keys if (subtask.problem_id, name) not in places]:
-        raise ValueError(f"Problem {subtask.problem_id!r} has no tests {', '.join(missing[:5])} in {TESTS_DATASET}.")
-    rows = {name: table[places[problem_id, name]] for problem_id, name in keys}
-    files = subtask.grader_files
-    tests = {name: _read_test(row["test_input"], row["test_output"], files) for name, row in rows.items()}
+    try:
+        rows = [table[places[subtask.problem_id, name]] for name in subtask.test_names]
+    except KeyError as error:
+        raise ValueError(f"{TESTS_DATASET} of {subtask.year} has no test {error}.") from None
+    pairs = [(row["test_input"], row["test_output"]) for row in rows]
+    tests = _read_tests(pairs, subtask.test_names, subtask.grader_files)
     subtask.require_outputs(tests)
     return tests
 
@@ -281,7 +269,7 @@ async def _judge_tests(
     subtask: Subtask, tests: Sequence[StdioTest], code: str, sandbox: Sandbox, stop_after: int | None
 ) -> list[TestResult]:
     """Return the results of tests, all in one box; the programs of the task have theirs."""
-    limits = run_limits(subtask.limits, tests)
+    limits = with_room(subtask.limits, tests)
     grader_files = {**_grader_config(subtask), **subtask.grader_files}
 
     def files_of(test: StdioTest) -> Sources:
@@ -293,8 +281,9 @@ async def _judge_tests(
     )
     if results is not None:
         return results
-    manager = await _compile_or_none(sandbox, subtask.judge_sources(MANAGER))
-    checker = None if manager is not None else await _compile_or_none(sandbox, subtask.judge_sources(CHECKER))
+    sources = subtask.judge_sources(MANAGER) or subtask.judge_sources(CHECKER)
+    judge = None if sources is None else await compiled(sandbox, LANGUAGE, sources)
+    manager, checker = (judge, None) if subtask.is_communication else (None, judge)
     interactor = None if manager is None else Interactor(manager.language, manager.files, manager_limits(limits))
     request = RunRequest(
         LANGUAGE,
@@ -322,7 +311,3 @@ def _grader_config(subtask: Subtask) -> dict[str, str]:
         "memory_limit": subtask.limits.memory_mb * MEBIBYTE,
     }
     return {f"graders/{GRADER_CONFIG}": json.dumps(config)}
-
-
-async def _compile_or_none(sandbox: Sandbox, sources: Sources | None) -> TaskProgram | None:
-    return None if sources is None else await compiled(sandbox, LANGUAGE, sources)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
-from open_r1.grading.cases import CallTest, ProgramTests, StdioTest
+from open_r1.grading.cases import CallTest, ProgramTests, StdioTest, with_room
 from open_r1.grading.checkers import TaskProgram, judge_outputs
 from open_r1.grading.compare import compare_output, compare_runs
 from open_r1.grading.functions import call_files, call_input, compare_call, draw_word
@@ -54,7 +54,6 @@ Stops = Callable[[TestResult], bool]
 Submission = tuple[str, Any]
 
 FEEDBACK_CHARS = 1000
-_OUTPUT_STEP = 1 << 20
 # Runs between two looks at the budget, where a look costs a round trip, or runs of a batch go side by side.
 _RUNS_ELSEWHERE = 8
 _NO_RUN = ProgramRun(Outcome.RUNTIME_ERROR, stderr="The box ended before this test had run.")
@@ -214,7 +213,7 @@ async def judge_program(
         language.name,
         call_files(code) if calls else {language.main_file: code},
         tuple(call_input(*call) for call in calls) or tuple(ProgramInput(stdin=test.input) for test in others),
-        limits=_with_room(limits, tests),
+        limits=with_room(limits, tests.tests),
         stop_after=batch_size_or_all(batch_size or 0) if stops_early else None,
     )
     return await judge_runs(request, sandbox, judge_batch, lacks_points if stops_early else None, budget)
@@ -223,15 +222,6 @@ async def judge_program(
 def lacks_points(result: TestResult) -> bool:
     """Whether a test isn't passed, or only in part."""
     return result.score < 1
-
-
-def _with_room(limits: Limits, tests: ProgramTests) -> Limits:
-    """Return limits that let the longest right output through, in whole MiB so that they say little of it."""
-    # Of a function there may be several, a tuple of texts.
-    longest = max(sum(map(len, test.expected)) for test in tests.tests)
-    # Up to four bytes a character, or four times the length where floats stand for integers.
-    steps = -(-longest * 4 // _OUTPUT_STEP) + 1
-    return replace(limits, output_bytes=max(limits.output_bytes, steps * _OUTPUT_STEP))
 
 
 def batch_size_or_all(batch_size: int) -> int | None:

@@ -148,9 +148,9 @@ def _content_text(content: object) -> str:
         return ""
     if isinstance(content, str):
         return content
-    if isinstance(content, Sequence):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
-    raise TypeError(f"The content of a message must be text, a list of parts or None, got {type(content).__name__}.")
+    if not isinstance(content, Sequence):
+        raise TypeError(f"The content of a message must be text, a list of parts or None, got {content!r:.100}.")
+    return "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
 
 
 def completion_lengths(
@@ -185,8 +185,8 @@ def group_slices(
     limit = context.num_generations if context.num_generations > 1 else num_rows
     slices, start = [], 0
     for row in range(1, num_rows + 1):
-        is_new_prompt = row < num_rows and prompts is not None and prompts[row] != prompts[start]
-        if row == num_rows or is_new_prompt or row - start == limit:
+        is_same_prompt = row < num_rows and (prompts is None or prompts[row] == prompts[start])
+        if not is_same_prompt or row - start == limit:
             slices.append(slice(start, row))
             start = row
     return slices

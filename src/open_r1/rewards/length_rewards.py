@@ -52,9 +52,9 @@ def len_reward(
     lengths = completion_lengths(completions, completion_ids)
     rewards: list[float | None] = []
     for group in group_slices(columns.get("prompts"), len(lengths), context):
-        shortest, longest = min(lengths[group]), max(lengths[group])
+        shortest, span = min(lengths[group]), max(lengths[group]) - min(lengths[group])
         for score, length in zip(scores[group], lengths[group], strict=True):
-            weight = 0.5 - (length - shortest) / (longest - shortest) if longest > shortest else 0.0
+            weight = 0.5 - (length - shortest) / span if span else 0.0
             rewards.append(None if score is None else weight if score == 1.0 else min(0.0, weight))
     return rewards
 

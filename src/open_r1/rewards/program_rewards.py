@@ -57,7 +57,7 @@ from open_r1.rewards.base import (
     completion_texts,
     require_rows,
 )
-from open_r1.sandbox import Limits, Sandbox
+from open_r1.sandbox import Limits, Sandbox, SandboxError
 from open_r1.sandbox.providers import SandboxSettings
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ DEFAULT_LIMITS, DEFAULT_BUDGET = Limits(cpu_s=5.0), Budget()
 NO_PROGRAM, UNUSABLE, SANDBOX_ERROR = "no_program", "unusable", "sandbox_error"
 _RATES = (*(verdict.value for verdict in TestVerdict if verdict is not TestVerdict.NOT_RUN), NO_PROGRAM, UNUSABLE)
 
-# What became of a row: a problem, why there's none, or that the row is of other data.
+# Of a row: `ProgramTests` or that of a contest, why there's none (a ValueError), or None for a row of other data.
 Problem = Any
 Judge = Callable[[str, Problem, Sandbox], Any]
 
@@ -95,46 +95,43 @@ class ProgramRows:
     sandbox: Callable[[RewardArguments], SandboxSettings]
     language: Callable[[Mapping[str, Any]], str | None]
 
+    def problem_of(self, row: Mapping[str, Any]) -> Problem:
+        """Return the problem of a row; None for a row of other data, a ValueError for one that can't be used."""
+        if all(is_empty_column(row.get(column)) for column in self.needed):
+            return None
+        try:
+            return self.read({column: row.get(column) for column in self.columns})
+        except ValueError as error:
+            return error
+
     def unusable(self, row: Mapping[str, Any]) -> str | None:
         """Return why no judge can use the tests of a row, "" where it has none, None where they're fine."""
-        if all(is_empty_column(row.get(column)) for column in self.needed):
-            return ""
+        problem = self.problem_of(row)
         try:
-            problem = self.read({name: row.get(name) for name in self.columns})
-            if self is CODE_ROWS:
+            if isinstance(problem, ProgramTests):
                 problem.require_outputs()
         except ValueError as error:
-            return str(error) or type(error).__name__
-        return None
+            problem = error
+        return "" if problem is None else repr(problem) if isinstance(problem, ValueError) else None
 
-    def problems_of(self, name: str, num_rows: int, columns: Mapping[str, object]) -> list[Problem]:
-        """Return the problems of the rows in columns, once for neighbours that say the same.
-
-        None stands for a row of other data, a ValueError for one that can't be used.
+    def problems_of(self, name: str, num_rows: int, columns: Mapping[str, Any]) -> list[Problem]:
+        """Return `problem_of` of the rows in columns, once for neighbours that say the same.
 
         Raises:
-            ValueError: None of the needed columns is there, or one isn't a list, or not one value for each completion.
+            ValueError: None of the needed columns is there, or one hasn't a value for each completion.
         """
-        found: dict[str, Any] = {column: columns[column] for column in self.columns if column in columns}
-        if not set(found) & set(self.needed):
+        found = {column: columns[column] for column in self.columns if column in columns}
+        if not found.keys() & set(self.needed):
             raise ValueError(
                 f"{name} needs a column {' or '.join(self.needed)}; there are {', '.join(sorted(columns)) or 'none'}."
             )
-        for column, values in found.items():
-            if isinstance(values, Mapping | str):
-                raise ValueError(f"{name}: the column {column!r} must be a list with a value for each completion.")
         require_rows(name, num_rows, **found)
         problems: list[Problem] = []
-        rows = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
-        for number, row in enumerate(rows):
-            if number > 0 and row == rows[number - 1]:
-                problems.append(problems[-1])
-                continue
-            try:
-                is_other = all(is_empty_column(row.get(column)) for column in self.needed)
-                problems.append(None if is_other else self.read(row))
-            except ValueError as error:
-                problems.append(error)
+        before = None
+        for number in range(num_rows):
+            row = {column: values[number] for column, values in found.items()}
+            problems.append(problems[-1] if row == before else self.problem_of(row))
+            before = row
         return problems
 
 
@@ -208,7 +205,12 @@ def reward_programs(
     num_lost = counts[SANDBOX_ERROR]
     if num_lost + counts[NO_PROGRAM] == counts.total() and 2 * num_lost >= counts.total() > 0:  # an outage
         outcomes = [SANDBOX_ERROR if outcome == NO_PROGRAM else outcome for outcome in outcomes]
-    _warn_of_causes(name, problems, results)
+    # In one line a batch: TRL calls on every batch, a line a row would bury the log.
+    errors = [problem for problem in problems if isinstance(problem, ValueError)]
+    errors += [result.error for result in results if result and result.error]
+    for kind_of_error, what in ((ValueError, "can't be judged"), (SandboxError, "were lost by the sandbox")):
+        if own := [error for error in errors if isinstance(error, kind_of_error)]:
+            logger.warning("%s: %d of %d rows %s; the first: %s", name, len(own), len(results), what, own[0])
     pairs = list(zip(outcomes, results, strict=True))
     if log_extra is not None:
         log_extra(
@@ -226,21 +228,14 @@ def _outcome_of(result: Result) -> str:
     return UNUSABLE if result.reward is None else result.verdict.value
 
 
-def _warn_of_causes(name: str, problems: Sequence[object], results: Sequence[Result | None]) -> None:
-    """Say in one line a batch why rows weren't judged: TRL calls on every batch, a line a row would bury the log."""
-    lost = [result.error for result in results if result and result.is_lost]
-    unusable = [problem for problem in problems if isinstance(problem, ValueError)]
-    unusable += [result.error for result in results if result and isinstance(result.error, ValueError)]
-    for what, errors in (("were lost by the sandbox", lost), ("can't be judged", unusable)):
-        if errors:
-            logger.warning("%s: %d of %d rows %s; the first: %s", name, len(errors), len(results), what, errors[0])
-
-
 def _log_rates(
     name: str, outcomes: Sequence[str | None], judged: Collection[Result], log_metric: LogMetric | None
 ) -> None:
     """Log the rate of every outcome, and what the sandbox did."""
-    num_lacking = sum(_lacks_our_package(result) for result in judged)  # which warns, though nobody logs metrics
+    missing = [missing_module(result.tests) for result in judged]
+    num_lacking = sum(
+        name is not None and _warn_of_package(name) for name in missing
+    )  # also where nobody logs metrics
     own = Counter(outcome for outcome in outcomes if outcome is not None)
     if log_metric is None or not own:
         return
@@ -257,14 +252,9 @@ def _log_rates(
     log_metric("sandbox/missing_package", num_lacking / len(judged))
 
 
-def _lacks_our_package(result: Result) -> bool:
-    """Whether a program ended since its box lacks a package that this process has; warns of each package once."""
-    name = missing_module(result.tests)
-    return name is not None and _warn_of_package(name)
-
-
 @lru_cache(maxsize=256)
 def _warn_of_package(name: str) -> bool:
+    """Whether this process has a package that boxes lack; warns of each such package once."""
     is_ours = importlib.util.find_spec(name) is not None
     if is_ours:
         logger.warning(
@@ -426,11 +416,8 @@ def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
 
 
 def _router_urls(script_args: RewardArguments) -> dict[str, str | None]:
-    return {
-        "router": script_args.sandbox_router_url or None,
-        "e2b": script_args.e2b_router_url or None,
-        "morph": script_args.morph_router_url or None,
-    }
+    names = {"router": "sandbox_router_url", "e2b": "e2b_router_url", "morph": "morph_router_url"}
+    return {provider: getattr(script_args, name) or None for provider, name in names.items()}
 
 
 def _at_least_1(name: str, value: int | None) -> int | None:

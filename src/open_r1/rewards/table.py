@@ -381,14 +381,15 @@ def perfect_reply(
     program, language = next(((gold, language) for gold, language in golds if gold is not None), (None, None))
     answers = [spec.answer_of(row) for spec in specs if spec.programs is None]
     answer = next((answer for answer in answers if answer is not None), row.get("solution"))
-    lines = [] if program is not None and answer is None else [str(answer)]
-    if lines and all(spec.is_boxed for spec in specs):
-        lines = [rf"\boxed{{{strip_delimiters(extract_gold(lines[0])) if answer is not None else ''}}}"]
+    lines = [] if answer is None else [str(answer)]
+    if all(spec.is_boxed for spec in specs):
+        lines = [rf"\boxed{{{strip_delimiters(extract_gold(line))}}}" for line in lines]
     if program is not None or "code_format" in names:
         fence = str(language or row.get("language") or script_args.code_language)
         # Many data sets put a fence around the gold program.
         code = "pass" if program is None else find_program(str(program), fence) or str(program)
         lines += [f"```{fence}", code.rstrip("\n"), "```"]
+    lines = lines or ["It is so."]
     joint = "\n" if "\n{answer}" in layout else " "
     text = layout.replace("{answer}", joint.join(lines))
     prefix = (context or DEFAULT_CONTEXT).completion_prefix

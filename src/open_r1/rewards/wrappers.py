@@ -211,13 +211,11 @@ def domains_by_reward(
     Raises:
         ValueError: It is no mapping of domains to lists of names, or a name isn't in `reward_funcs`.
     """
-    if not isinstance(reward_domains, Mapping | None):
-        raise ValueError(f"`reward_domains` must be a mapping {{domain: [reward, ...]}}, got {reward_domains!r}.")
     found: dict[str, list[str]] = {}
-    for domain, listed in (reward_domains or {}).items():
+    for domain, listed in (reward_domains or {}).items() if isinstance(reward_domains, Mapping | None) else [("", "")]:
         # YAML reads `1:` and `no:` as no text, and rows have text.
         if not isinstance(domain, str) or not isinstance(listed, list | tuple):
-            raise ValueError(f"`reward_domains` must be {{text: [reward, ...]}}, got {domain!r}: {listed!r}.")
+            raise ValueError(f"`reward_domains` must be a mapping {{text: [reward, ...]}}, got {reward_domains!r}.")
         for name in listed:
             if name not in names:
                 raise ValueError(
