@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running programs that nobody has read: one contract (`base`), several providers. Imports no torch.
 
-`base` request, result, errors · `running` from synchronous code to sandboxes · `languages` · `wire` JSON.
+`base` request, result, errors · `providers` by name · `running` from synchronous code · `service` one clock for an
+outage · `wire` JSON · `languages`
+
+Providers: `local/` boxes here, with `harness/` in them · `piston`, `piston_packages` · `fusion` · `rented` with `e2b`
+and `morph` · `router`, its server `router_server`; `execute_batch` and `routed` speak Open R1's protocol
 """
 
 from open_r1.sandbox.base import (

@@ -11,7 +11,6 @@ refused instead of cut; the timeout is in seconds for both; languages other than
 
 import json
 import secrets
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -21,21 +20,8 @@ from open_r1.sandbox.languages import find_language
 DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S = 300.0, 3600.0  # longer: milliseconds were meant
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A request.
-
-    Attributes:
-        scripts: Source text and language of each.
-        timeout_s: Seconds that each may take.
-    """
-
-    scripts: list[tuple[str, str]]
-    timeout_s: float
-
-
-def read_batch(body: bytes | bytearray) -> Batch:
-    """Return the request of a body.
+def read_batch(body: bytes | bytearray) -> tuple[list[tuple[str, str]], float]:
+    """Return the scripts of a request, each with its language, and the seconds that each may take.
 
     Raises:
         ValueError: It isn't one.
@@ -48,7 +34,7 @@ def read_batch(body: bytes | bytearray) -> Batch:
             raise TypeError("`scripts` and `languages` are lists of texts")
         if not 0 < timeout_s <= LONGEST_TIMEOUT_S:
             raise ValueError(f"`timeout` is in seconds, at most {LONGEST_TIMEOUT_S:g}, got {timeout_s!r}.")
-        return Batch(list(zip(scripts, languages, strict=True)), float(timeout_s))
+        return list(zip(scripts, languages, strict=True)), float(timeout_s)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"No batch: {error!r}") from error
 

@@ -79,14 +79,11 @@ class FusionSandbox(Sandbox):
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side."""
         language = find_language(request.language).name
-        if language not in NAMES:
+        has_more = any(given.output_file is not None or given.args for given in request.inputs)
+        if language not in NAMES or request.interactor is not None or has_more:
             raise UnsupportedRequestError(
-                f"SandboxFusion runs sources, not {request.language!r}: use local or router."
+                "SandboxFusion runs no binary and no interactor, takes no arguments, and returns no file: use local."
             )
-        if request.interactor is not None:
-            raise UnsupportedRequestError("SandboxFusion runs no interactor: judge communication tasks by local.")
-        if any(given.output_file is not None or given.args for given in request.inputs):
-            raise UnsupportedRequestError("SandboxFusion takes no arguments and returns no output file: use local.")
         (name, main), *others = request.files.items()
         code = source_text(language, name, main)
         if language == "cpp":

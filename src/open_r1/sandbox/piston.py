@@ -250,12 +250,12 @@ class PistonSandbox(Sandbox):
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
         language = find_language(request.language)
-        if request.interactor is not None:
-            raise UnsupportedRequestError("Piston runs no interactor: use its package cms_ioi, or ioi_provider local.")
-        if language.name not in RUNTIMES:
-            raise UnsupportedRequestError(f"Piston runs sources ({', '.join(RUNTIMES)}), not {request.language!r}.")
-        if any(given.output_file is not None for given in request.inputs):
-            raise UnsupportedRequestError("Piston returns no file: use its package codeforces, or cf_provider local.")
+        has_file = any(given.output_file is not None for given in request.inputs)
+        if language.name not in RUNTIMES or request.interactor is not None or has_file:
+            raise UnsupportedRequestError(
+                "Piston runs no binary and no interactor (use its package cms_ioi, or ioi_provider local), and it "
+                "returns no file (use its package codeforces, or cf_provider local)."
+            )
         job = stage_fields("run", request.limits, NODE_RESERVE_MB if language.name == "javascript" else 0)
         if language.compile:
             job |= stage_fields("compile", request.compile_limits)

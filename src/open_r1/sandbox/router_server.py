@@ -39,7 +39,7 @@ from open_r1.sandbox.base import (
     UnsupportedLanguageError,
     UnsupportedRequestError,
 )
-from open_r1.sandbox.execute_batch import Batch, failed_entry, read_batch, read_entry, script_request
+from open_r1.sandbox.execute_batch import failed_entry, read_batch, read_entry, script_request
 from open_r1.sandbox.running import gather
 
 T = TypeVar("T")
@@ -169,18 +169,19 @@ class Router:
         with self._admitted(1):
             return wire.to_json(await self._run(asked))
 
-    async def execute_batch(self, batch: Batch) -> list[dict[str, Any]]:
+    async def execute_batch(self, batch: tuple[list[tuple[str, str]], float]) -> list[dict[str, Any]]:
         """Run scripts as Open R1's routers did, each in a box of its own; a failure stands in its place."""
+        scripts, timeout_s = batch
 
         async def run_script(script: str, language: str) -> dict[str, Any]:
             try:
-                asked, nonce = script_request(script, language, batch.timeout_s, self.script_memory_mb)
+                asked, nonce = script_request(script, language, timeout_s, self.script_memory_mb)
                 return read_entry(await self._run(asked), nonce)
             except (SandboxError, ValueError) as error:  # of this script alone
                 return failed_entry(str(error))
 
-        with self._admitted(len(batch.scripts)):
-            return await gather([run_script(*pair) for pair in batch.scripts])
+        with self._admitted(len(scripts)):
+            return await gather([run_script(*pair) for pair in scripts])
 
     async def languages(self) -> dict[str, Any]:
         """List the provider's languages, and say who isolates programs."""

@@ -14,6 +14,7 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from open_r1.sandbox.base import GoOn, ProgramRun, RunRequest, RunResult, Sandbox, SandboxError
@@ -97,11 +98,7 @@ def run_all(requests: Sequence[RunRequest], sandbox: Sandbox, num_parallel: int 
     Raises:
         ValueError: `num_parallel` is less than 1, or the sandbox hasn't a language (`UnsupportedLanguageError`).
     """
-
-    def job(request: RunRequest) -> Job[RunResult]:
-        return lambda: sandbox.run(request)
-
-    return run_jobs([job(request) for request in requests], num_parallel)
+    return run_jobs([partial(sandbox.run, request) for request in requests], num_parallel)
 
 
 async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -22,14 +22,12 @@ class Provider:
         build: Builds our sandbox.
         key: The variable with the key.
         package: What the SDK is imported as.
-        looks: The fault of "run" that a look at the languages meets: none.
     """
 
     serve: Callable[..., contextlib.AbstractContextManager[Cloud]]
     build: Callable[..., RentedSandbox]
     key: str
     package: str
-    looks: tuple[str, ...] = ()
 
     @contextlib.contextmanager
     def serving(self, *, start_timeout_s: float = 30.0, **faults: Iterable[str]) -> Iterator:
@@ -39,6 +37,6 @@ class Provider:
 
 
 CLOUDS = {
-    "e2b": Provider(e2b_server, E2BSandbox, "E2B_API_KEY", "e2b_code_interpreter", looks=("",)),
+    "e2b": Provider(e2b_server, E2BSandbox, "E2B_API_KEY", "e2b_code_interpreter"),
     "morph": Provider(morph_server, MorphSandbox, "MORPH_API_KEY", "morphcloud"),
 }

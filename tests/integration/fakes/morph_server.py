@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Morph on this machine: the part of its wire contract that `morphcloud` 0.1.116 calls for instances and snapshots.
 
-Endpoints, as read in the SDK and seen in its requests: POST, GET /instance; GET, DELETE /instance/ID; POST
+Endpoints, as read in the SDK and seen in its requests: POST /instance; GET, DELETE /instance/ID; POST
 /instance/ID/exec, /instance/ID/snapshot; GET, POST /snapshot; GET /snapshot/ID. A command runs as `sh -c`; that which
 runs a driver is on record as `run`.
 """
@@ -28,135 +28,73 @@ class MorphCloud(Cloud):
         self.snapshots: dict[str, dict] = {}
         self.add_snapshot(SNAPSHOT)
 
-    def add_snapshot(self, name: str, **known) -> dict:
-        self.snapshots[name] = {
-            "id": name,
-            "object": "snapshot",
-            "created": 1,
-            "status": "ready",
-            "spec": SPEC,
-            "refs": {"image_id": "morphvm-minimal"},
-            "digest": None,
-            "metadata": {},
-            **known,
-        }
+    def add_snapshot(self, name: str, digest: str | None = None) -> dict:
+        known = {"id": name, "object": "snapshot", "created": 1, "status": "ready", "spec": SPEC, "digest": digest}
+        self.snapshots[name] = {**known, "refs": {"image_id": "morphvm-minimal"}, "metadata": {}}
         return self.snapshots[name]
 
 
 class MorphContract(Contract):
-    """The endpoints. Faults: create (also "slow"), get, exec, run, kill, list, snapshot."""
+    """The endpoints, and operations: create, get, kill, exec, run, save, snapshot."""
 
     server: MorphCloud
 
-    def answer(self, path: list[str], body: bytes) -> None:
+    def find(self, path: list[str], body: bytes) -> tuple[str, str]:
         if self.headers.get("Authorization") != f"Bearer {self.server.key}":
-            return self.send({"detail": "Invalid API key"}, 401)
-        operation = "run" if b"batch.py" in body else self.operation(path)
-        asked = json.loads(body) if body else {}
-        name = path[1] if len(path) > 1 else ""
-        fault = self.server.record(operation, name)
-        if fault.isdigit():
-            return self.send({"detail": f"{fault} on order, key {self.server.key}"}, int(fault))
-        if fault == "hang":
-            return self.hang()
-        if fault == "garbage":
-            return self.send(b"<html>Welcome to the proxy</html>")
+            return "denied", ""
         if path[0] == "snapshot":
-            return self.of_snapshots(path, asked)
+            self.name = path[1] if len(path) > 1 else ""
+            return "snapshot", ""
         if len(path) == 1:
-            return self.create(asked, fault) if self.command == "POST" else self.list_instances()
-        box = self.server.machines.get(name)
-        if box is None or box.is_gone:
-            return self.send({"detail": "Instance not found"}, 404)
-        return getattr(self, operation)(box, asked, fault)
-
-    def operation(self, path: list[str]) -> str:
-        """Return the name of what is asked for."""
-        if path[0] == "snapshot":
-            return "snapshot"
-        if len(path) == 1:
-            return {"POST": "create", "GET": "list"}[self.command]
+            return "create", ""
         if len(path) == 2:
-            return {"GET": "get", "DELETE": "kill"}[self.command]
-        return {"exec": "exec", "snapshot": "save"}[path[2]]
+            return {"GET": "get", "DELETE": "kill"}[self.command], path[1]
+        return "run" if b"batch.py" in body else {"exec": "exec", "snapshot": "save"}[path[2]], path[1]
 
-    def create(self, body: dict, fault: str) -> None:
-        if fault == "slow":
-            self.server.stopping.wait(0.5)
-        snapshot = self.server.snapshots.get(self.asked["snapshot_id"])
-        if snapshot is None:
-            return self.send({"detail": "Snapshot not found"}, 404)
-        box = self.server.add_machine({**body, "snapshot_id": snapshot["id"]})
-        return self.drop() if fault == "drop" else self.send(describe(box))
+    def create(self, machine: None, body: bytes) -> None:
+        snapshot = self.server.snapshots[self.asked["snapshot_id"]]
+        self.get(self.server.add_machine({**json.loads(body), "snapshot_id": snapshot["id"]}), body)
 
-    def list_instances(self) -> None:
-        wanted = {key[len("metadata[") : -1]: value for key, value in self.asked.items()}
-        found = [box for box in self.server.alive if wanted.items() <= (box.wanted["metadata"] or {}).items()]
-        self.send({"object": "list", "data": [describe(box) for box in found]})
+    def get(self, box: Machine, body: bytes) -> None:
+        """Show an instance."""
+        known = {name: box.wanted[name] for name in ("ttl_seconds", "ttl_action")}
+        refs = {"snapshot_id": box.wanted["snapshot_id"], "image_id": "morphvm-minimal"}
+        about = {"id": box.id, "object": "instance", "created": 1, "status": "ready", "spec": SPEC, "refs": refs}
+        networking = {"internal_ip": "10.0.0.1", "http_services": []}
+        self.send({**about, "networking": networking, "metadata": box.wanted["metadata"] or {}, "ttl": known})
 
-    def get(self, box: Machine, body: dict, fault: str) -> None:
-        self.send(describe(box))
-
-    def kill(self, box: Machine, body: dict, fault: str) -> None:
+    def kill(self, box: Machine, body: bytes) -> None:
         box.end()
         self.send({})
 
-    def save(self, box: Machine, body: dict, fault: str) -> None:
-        number = len(self.server.snapshots)
-        metadata = body.get("metadata") or {}
-        self.send(self.server.add_snapshot(f"saved{number}", digest=self.asked.get("digest"), metadata=metadata))
+    def save(self, box: Machine, body: bytes) -> None:
+        self.send(self.server.add_snapshot(f"saved{len(self.server.snapshots)}", self.asked.get("digest")))
 
-    def exec(self, box: Machine, body: dict, fault: str) -> None:
-        """Run a command; "drop" breaks the connection when it's done, "die" ends the instance meanwhile."""
-        script = " ".join(body["command"])
-        box.scripts.append(script)
+    def exec(self, box: Machine, body: bytes) -> None:
+        """Run a command."""
+        script = " ".join(json.loads(body)["command"])
         if len(script) >= LONGEST_COMMAND:
             return self.send({"exit_code": 126, "stdout": "", "stderr": "Argument list too long"})
-        process = box.start(["sh", "-c", script])
-        if fault == "die":
-            box.end()
-        output, errors = (text.decode("utf-8", "replace") for text in process.communicate())
-        if fault in ("drop", "die"):
-            return self.drop()
-        return self.send({"exit_code": process.returncode, "stdout": output, "stderr": errors})
+        status, *texts = self.run_script(box, ["sh", "-c", script])
+        stdout, stderr = (text.decode("utf-8", "replace") for text in texts)
+        return self.send({"exit_code": status, "stdout": stdout, "stderr": stderr})
 
     run = exec
 
-    def of_snapshots(self, path: list[str], body: dict) -> None:
+    def snapshot(self, machine: None, body: bytes) -> None:
         snapshots = self.server.snapshots
-        if len(path) > 1:
-            known = path[1] in snapshots
-            return self.send(snapshots[path[1]] if known else {"detail": "Snapshot not found"}, 200 if known else 404)
-        if self.command == "POST":
-            return self.send(self.server.add_snapshot(f"made{len(snapshots)}", **body_of_snapshot(body)))
-        digest = self.asked.get("digest")
-        return self.send({"data": [item for item in snapshots.values() if digest is None or item["digest"] == digest]})
-
-
-def body_of_snapshot(body: dict) -> dict:
-    """Return what a new snapshot has from its request."""
-    known = {key: body[key] for key in ("digest", "metadata") if body.get(key)}
-    return {**known, "spec": {key: body[key] for key in SPEC}, "refs": {"image_id": body["image_id"]}}
-
-
-def describe(box: Machine) -> dict:
-    """Return an instance as the service shows it."""
-    return {
-        "id": box.id,
-        "object": "instance",
-        "created": 1,
-        "status": "ready",
-        "spec": SPEC,
-        "refs": {"snapshot_id": box.wanted["snapshot_id"], "image_id": "morphvm-minimal"},
-        "networking": {"internal_ip": "10.0.0.1", "http_services": []},
-        "metadata": box.wanted["metadata"] or {},
-        "ttl": {"ttl_seconds": box.wanted["ttl_seconds"], "ttl_action": box.wanted["ttl_action"]},
-    }
+        if self.name:
+            self.send(snapshots[self.name])
+        elif self.command == "POST":
+            self.send(self.server.add_snapshot(f"made{len(snapshots)}", json.loads(body)["digest"]))
+        else:
+            digest = self.asked.get("digest")
+            self.send({"data": [item for item in snapshots.values() if digest in (None, item["digest"])]})
 
 
 @contextlib.contextmanager
 def morph_server(**faults: Iterable[str]) -> Iterator[MorphCloud]:
-    """Serve Morph and point its SDK here, with a snapshot that is this machine. Faults by operation."""
+    """Serve Morph and point its SDK here, with a snapshot that is this machine."""
     with MorphCloud(faults) as server:
         known = {"MORPH_API_KEY": KEY, "MORPH_BASE_URL": server.url, "MORPH_SNAPSHOT_ID": SNAPSHOT}
         # One connection pool instead of 64 spares 2 s; no profile of whoever runs the tests.
