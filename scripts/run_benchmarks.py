@@ -48,6 +48,8 @@ def run(args: EvaluationArguments) -> int:
     from open_r1.evaluation.run import run_benchmarks
 
     benchmarks, status, folders = args.chosen(), 0, []
+    for benchmark in benchmarks:
+        args.samples_of(benchmark)  # refuses seeds that are too near
     for model in args.model_id or [None]:
         for seed in args.seed:
             one = replace(args, model_id=[] if model is None else [model], seed=[seed])

@@ -278,6 +278,7 @@ def test_a_finished_folder_is_judged_again_without_its_model(evaluate, tmp_path,
     results = results_of(tmp_path)
     assert results["metrics"]["avg@2"] == 0.25
     assert results["counts"]["verdicts"] == {"partial": 8}
+    assert not [name for name in results["metrics"] if name.startswith("maj@")]
     assert results["settings"]["judge_hash"]
 
 
@@ -370,6 +371,7 @@ def test_rows_without_problem_or_solution_are_left_out_and_counted(evaluate, pro
         (["--output_dir", __file__], __file__),
         (["--judge", "no_such_reward"], "no_such_reward"),
         (["--serve_args=--api-key hunter2"], "--api-key"),
+        (["--seed", 0, 1], "4 apart"),
     ],
 )
 def test_a_command_that_cannot_work_is_refused_before_the_first_request(evaluate, flags, named, capsys):
@@ -507,6 +509,8 @@ def test_a_finished_run_starts_no_server_again_and_other_arguments_of_it_do(eval
     assert "(finished earlier)" in capsys.readouterr().out
     assert evaluate(None, *command, "--serve_args", "--dtype bfloat16") == 1
     assert "serve_args was [] and is now ['--dtype', 'bfloat16']" in capsys.readouterr().err
+    assert evaluate(None, *command, "--temperature", 0.9) == 1
+    assert "temperature was" in capsys.readouterr().err
     assert evaluate(None, *command, "--max_tokens", 9) == 1
     assert "max_tokens was" in capsys.readouterr().err
 

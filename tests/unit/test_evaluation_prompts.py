@@ -8,6 +8,7 @@ import math
 import pickle
 import random
 import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -280,3 +281,13 @@ def test_a_row_whose_conversation_cannot_be_sent_is_not_asked(problems_of):
     assert (list(problems.by_row), list(problems.skipped)) == ([0, 2], [1])
     keys = [request.key for request in problems.requests(1, Sampling())]
     assert len(set(keys)) == 2  # rows that ask the same have names of their own
+
+
+def test_rows_of_contests_are_asked_as_they_are_and_judged_by_the_reward(tmp_path):
+    row = {"problem": "Write C++.", "id": "a", "subtask": "01", "test_names": ["1"], "language": "cpp"}
+    path = tmp_path / "ioi.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    problems = load_problems(replace(SUPPORTED_BENCHMARKS["ioi24"], dataset=str(path), split="train"))
+    assert problems.by_row[0].messages[0]["content"] == "Write C++."
+    assert (problems.judge.reward_funcs, problems.languages) == (["ioi_code"], {"cpp"})
+    assert problems.columns_of(0)["test_names"] == ["1"]

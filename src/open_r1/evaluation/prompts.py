@@ -120,8 +120,8 @@ class Problems:
 
     @property
     def has_votes(self) -> bool:
-        """Whether answers can be equal, so that a majority means something: not of programs."""
-        return self.benchmark.kind != "code" and self.benchmark.judge is None
+        """Whether answers can be equal, so that a majority means something: not of programs, nor for rewards."""
+        return self.judge is None
 
     def messages_of(self, row: int) -> Sequence[Message]:
         """Return the conversation of a row."""
@@ -199,7 +199,7 @@ def load_problems(
     problems = Problems(
         benchmark, source.parent().identity(), judge=arguments, rows=source.dataset, system_prompt=system_prompt
     )
-    _read(problems, source, template or TEMPLATES[benchmark.kind], limit, has_template=template is not None)
+    _read(problems, source, template or template_of(benchmark), limit, has_template=template is not None)
     if not problems.by_row:
         first = min(problems.skipped)
         raise ValueError(
@@ -209,6 +209,11 @@ def load_problems(
     for note in problems.notes():
         logger.warning("%s: %s.", benchmark.name, note)
     return problems
+
+
+def template_of(benchmark: Benchmark) -> str:
+    """Return the text around each problem; those of contests say themselves how to answer."""
+    return TEMPLATES[benchmark.kind] if benchmark.judge is None else "{prompt}"
 
 
 def reward_arguments(judge: str, code: CodeExecutionParameters) -> RewardArguments:

@@ -197,14 +197,16 @@ class _Run:
         Raises:
             ValueError: The folder has answers of other settings.
         """
-        args = self.args
+        args, engine = self.args, self.known.get("served_engine")
         if served is not None:
-            engine = self.known.get("served_engine") or "+".join(served.owners) or "unknown"
+            engine = engine or "+".join(served.owners) or "unknown"
             if self.model is None:
                 self.model, self.identity = served.name, identify_served(served)
-            self.known |= {"served_engine": engine, **args.of_the_sampling(engine, served.max_model_len)}
-        elif args.max_tokens is not None:
-            self.known |= args.of_the_sampling(self.known.get("served_engine"), None)
+        sampling = args.of_the_sampling(engine, None if served is None else served.max_model_len)
+        # What the context of a server decides isn't known before it has started.
+        unknown = {"max_tokens", "context_tokens"} if served is None and args.max_tokens is None else set()
+        self.known |= {name: value for name, value in sampling.items() if name not in unknown}
+        self.known |= {} if engine is None else {"served_engine": engine}
         if self.model is None:
             raise ValueError("--judge_again needs --model_id, or the server of --url, to find the folder.")
         self.known |= {"model": self.model, **self.identity}
@@ -231,6 +233,8 @@ class _Run:
         if found is None or not found["is_complete"] or not answers_fit(self.folder, found):
             return False
         wanted = {**self.known, **self._of_the_results()}
+        if "max_tokens" not in wanted and found["settings"].get("max_tokens") not in (None, DEFAULT_MAX_TOKENS):
+            return False
         return not differing({name: found["settings"].get(name) for name in wanted}, wanted)
 
     def _of_the_results(self) -> dict[str, Any]:

@@ -264,7 +264,7 @@ class EvaluationArguments(CodeExecutionParameters):
             "source": list(problems.source),
             "prompt_column": benchmark.prompt_column,
             "kind": benchmark.kind,
-            "template": self.prompt_template or prompts.TEMPLATES[benchmark.kind],
+            "template": self.prompt_template or prompts.template_of(benchmark),
             **written.get(benchmark.kind, {}),
             "system_prompt": self.system_prompt or None,
             "serve_args": self.serve_words,
