@@ -265,13 +265,13 @@ def test_a_key_that_a_server_repeats_is_in_no_file(folder, environment):
 
     def behave(body, attempt):
         is_bad = "3+1" in body["messages"][0]["content"]
-        return Reply(status=400, error="bad key sk-0123456789") if is_bad else Reply("8")
+        return Reply(status=400, error="bad key sk-0123456789, also-secret") if is_bad else Reply("8")
 
     with ChatServer(behave) as server:
         body = ("--extra-body", '{"headers": {"api_key": "also-secret"}}')
         address = f"http://{server.address}/0123456789abcdefghij/v1"
         assert generate(folder, address, "--api-key-env", "MY_KEY", *body) == 3
-    assert rows_of(folder)[3]["api_metadata"][0]["error"] == "HTTP 400: bad key ***"
+    assert rows_of(folder)[3]["api_metadata"][0]["error"] == "HTTP 400: bad key ***, ***"
     assert rows_of(folder)[0]["api_metadata"][0]["server"] == f"http://{server.address}/***/v1"
     for path in (path for path in (folder / "out").rglob("*") if path.is_file()):
         assert not any(secret in path.read_bytes() for secret in (b"sk-0", b"also-secret", b"0123456789abcdefghij"))

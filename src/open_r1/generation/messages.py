@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
-from open_r1.secret_names import hide_secrets
+from open_r1.secret_names import hide_secrets, note_secrets
 
 THINK_START, THINK_END = "<think>", "</think>"
 ERROR = "error"  # the finish reason of a generation that failed
@@ -73,6 +73,7 @@ class Sampling:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        note_secrets(self.extra_body)  # servers may repeat them
         for name, (least, most) in _ALLOWED.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:

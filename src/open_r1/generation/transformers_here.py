@@ -290,10 +290,7 @@ class Sampler:
             ValueError: The context leaves no room for a request, or the logits are NaN.
             torch.OutOfMemoryError: The memory isn't enough for one answer.
         """
-        return self.fill([self.row(request) for request in requests], on_done, is_wanted)
-
-    def fill(self, rows: Sequence[_Row], on_done: OnDone, is_wanted: Callable[[int], bool]) -> list[Reply]:
-        """As `sample`, of rows."""
+        rows = [self.row(request) for request in requests]
         for place, row in enumerate(rows):
             row.place = place
         left = sorted(rows, key=lambda row: -len(row.prompt_ids))  # those of like length share a batch
@@ -369,7 +366,7 @@ class TransformersHere:
     name: str
     path: str
     sampler: Sampler
-    _waiting: list[tuple[_Row, asyncio.Future[Reply]]] = field(default_factory=list)
+    _waiting: list[tuple[Request, asyncio.Future[Reply]]] = field(default_factory=list)
     _work: asyncio.Task[None] | None = None
 
     @classmethod
@@ -409,11 +406,11 @@ class TransformersHere:
         Requests that come while others are sampled wait for these: one call of the sampler takes all that wait.
         """
         try:
-            row = self.sampler.row(request)
+            self.sampler.row(request)
         except (ValueError, TypeError, TemplateError) as error:
             return Reply.failed(str(error), server=TRANSFORMERS_HERE)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, future))
+        self._waiting.append((request, future))
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._sample_all())
         return await future
@@ -422,9 +419,9 @@ class TransformersHere:
         while self._waiting:
             await asyncio.sleep(0)  # others that are ready now come along
             batch, self._waiting = self._waiting, []
-            await self._sample([row for row, _ in batch], [future for _, future in batch])
+            await self._sample([request for request, _ in batch], [future for _, future in batch])
 
-    async def _sample(self, rows: Sequence[_Row], futures: Sequence[asyncio.Future[Reply]]) -> None:
+    async def _sample(self, requests: Sequence[Request], futures: Sequence[asyncio.Future[Reply]]) -> None:
         loop, started = asyncio.get_running_loop(), time.monotonic()
 
         def keep(place: int, reply: Reply) -> None:
@@ -438,7 +435,7 @@ class TransformersHere:
             return not futures[place].done()
 
         try:
-            await asyncio.to_thread(self.sampler.fill, rows, on_done, is_wanted)
+            await asyncio.to_thread(self.sampler.sample, requests, on_done=on_done, is_wanted=is_wanted)
         except Exception as error:  # noqa: BLE001 - whoever asked raises it
             for future in futures:
                 if not future.done():
