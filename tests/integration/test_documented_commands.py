@@ -15,7 +15,6 @@ from trl import ModelConfig
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
-from open_r1.curation.settings import CurateSettings
 from open_r1.data.flags import respelled
 from open_r1.evaluation.settings import parse
 from open_r1.test_time.flags import run_settings
@@ -44,12 +43,6 @@ def parse_pass_rate(words: list[str]) -> None:
     RecipeParser((PassRateScriptArguments, PassRateConfig, ModelConfig)).parse(settings)
 
 
-def parse_curation(words: list[str]) -> None:
-    parser, words = curate.build_parser(), respelled(words, "_")
-    values = vars(parser.parse_args([*curate.words_of_config(parser, words), *words]))
-    CurateSettings(**{name: value for name, value in values.items() if name not in curate.NOT_SETTINGS})
-
-
 def parse_evaluation(words: list[str]) -> None:
     assert parse(words).chosen()
 
@@ -58,7 +51,7 @@ PARSERS = {
     "src/open_r1/sft.py": lambda words: parse_training("sft", words),
     "src/open_r1/grpo.py": lambda words: parse_training("grpo", words),
     "scripts/compute_pass_rate.py": parse_pass_rate,
-    "scripts/curate.py": parse_curation,
+    "scripts/curate.py": lambda words: curate.parse_command_line(words),
     "scripts/decontaminate.py": lambda words: decontaminate.parse_command_line(words),
     "scripts/generate_reasoning.py": lambda words: generate_reasoning.build_parser().parse_args(respelled(words, "-")),
     "scripts/merge_lora.py": lambda words: merge_lora.build_parser().parse_args(words),

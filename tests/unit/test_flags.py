@@ -68,7 +68,7 @@ def test_a_key_is_read_from_the_variable_that_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "work"),
     [
-        ("curate", "open_r1.curation.curating.curate"),
+        ("curate", "open_r1.curation.curate.curate"),
         ("decontaminate", "open_r1.curation.decontaminate.decontaminate"),
         ("compute_pass_rate", "scripts.compute_pass_rate._compute"),
     ],

@@ -1,281 +1,183 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Rows of any of our outputs as problems with their completions.
+r"""Completions of the rows of a data set, whatever its layout:
 
 {"problem": "6 * 7?", "answer": "42", "generations": ["<think>\n...</think>\n\n42", null], "finish_reasons": [...]}
 {"problem": "6 * 7?", "answer": "42", "completion": "<think>\n...</think>\n\n42"}
 {"messages": [{"role": "user", "content": "6 * 7?"}, {"role": "assistant", "content": "<think>\n..."}]}
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from open_r1.data.layouts import PROBLEM, Layout, find_layout
+from open_r1.data.layouts import Layout, find_layout
 from open_r1.data.sources import RowSource
 from open_r1.data.thoughts import UnmappableError
 from open_r1.rewards.base import THINK_CLOSE, THINK_OPEN
 from open_r1.rewards.prose import is_blank
 
-PROBLEM_COLUMNS = ("problem", "question", "instruction", "prompt")
-GENERATION_COLUMNS = ("generations", "pass_rate_generations", "completions", "completion", "generation", "response")
-GOLD_COLUMNS = ("answer", "solution", "ground_truth", "expected_answer")
-MESSAGES = "messages"
-PASS_RATE = "pass_rate_"
-PASS_RATE_GENERATIONS = "pass_rate_generations"
-# Columns beside the generations: why they ended, and how long they are.
-_BESIDE = (("finish_reasons", "finish_reason"), ("api_metadata",))
-_BESIDE_PASS_RATE = (("pass_rate_finish_reasons",), ("pass_rate_num_tokens",))
-_REASONING = ("reasoning_content", "reasoning", "thinking")
+MESSAGES, PASS_RATE_GENERATIONS = "messages", "pass_rate_generations"
+_GENERATIONS = ("generations", PASS_RATE_GENERATIONS, "completions", "completion", "generation", "response", MESSAGES)
+# Columns that are taken where the user names none.
+USUAL: dict[str, tuple[str, ...]] = {
+    "problem": ("problem", "question", "instruction", "prompt"),
+    "generations": _GENERATIONS,
+    "gold": ("answer", "solution", "ground_truth", "expected_answer"),
+    "correct": (),
+    "domain": (),
+}
+# Beside the generations: why they ended, and how long they are. Known to be of the column that they came with alone.
+_BESIDE = {"finish_reasons": ("finish_reasons", "finish_reason"), "usage": ("api_metadata",)}
+_BESIDE_PASS_RATE = {"finish_reasons": ("pass_rate_finish_reasons",), "usage": ("pass_rate_num_tokens",)}
 
+Row = dict[str, Any]
 Message = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds what; None where no column does.
-
-    Attributes:
-        problem: Text or list of messages; None where `generations` is `messages`.
-        generations: A completion, a list of them, or whole conversations (`messages`).
-        finish_reasons: Why each completion ended.
-        gold: Answer or worked solution to judge by.
-        correct: A verdict per completion: booleans or rewards.
-        domain: What the problem is about.
-        usage: Tokens of each completion: counts, or structs with them.
-        layout: Maps the rows to whole conversations, whatever their columns; None where none was named.
-        mapped: Columns that the layout reads.
-    """
+    """Which column holds what; None where no column does. `layout` maps rows to conversations."""
 
     problem: str | None
     generations: str
-    finish_reasons: str | None
     gold: str | None
     correct: str | None
     domain: str | None
+    finish_reasons: str | None
     usage: str | None
     layout: Layout | None = None
-    mapped: tuple[str, ...] = ()
-
-    @property
-    def has_gold(self) -> bool:
-        """Whether there is something to judge by."""
-        return self.gold is not None or (self.layout is not None and self.layout.solution is not None)
-
-    def names(self) -> list[str]:
-        """Return the columns there are, each once."""
-        rows = () if self.layout is not None else (self.problem, self.generations)
-        beside = (self.finish_reasons, self.gold, self.correct, self.domain, self.usage)
-        return list(dict.fromkeys(name for name in (*rows, *beside, *self.mapped) if name is not None))
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Columns as the user named them; None: the first there is of the usual names."""
-
-    problem: str | None = None
-    generations: str | None = None
-    finish_reasons: str | None = None
-    gold: str | None = None
-    correct: str | None = None
-    domain: str | None = None
-    layout: str | None = None
-
-
-@dataclass(slots=True)
-class Completion:
-    """One completion of one row, on its way through the filters.
-
-    Attributes:
-        row: Number of the row, counted over all inputs.
-        index: Which of the row's completions.
-        text: As the model wrote it; None where it failed.
-        finish_reason: Why it ended; None where nobody says.
-        num_tokens: Tokens by the server's count, or None.
-        flag: What the column of verdicts says of it.
-        verdict: What we say of it; "" before.
-    """
-
-    row: int
-    index: int
-    text: Any
-    finish_reason: Any = None
-    num_tokens: int | None = None
-    flag: Any = None
-    verdict: str = ""
-
-
-@dataclass(slots=True)
-class Problem:
-    """One row of the input.
-
-    Attributes:
-        row: Number of the row, counted over all inputs.
-        prompt: Messages before the answer.
-        text: What the user asks: the last message of the user.
-        gold: Answer or worked solution.
-        domain: What it is about; "" where nobody says.
-        completions: In the order of the generations.
-    """
-
-    row: int
-    prompt: list[Message]
-    text: str
-    gold: Any
-    domain: str
-    completions: list[Completion] = field(default_factory=list)
-
-    @property
-    def question(self) -> str:
-        """All that is asked: the messages but those of the system, by which problems are compared."""
-        return "\n\n".join(message["content"] for message in self.prompt if message["role"] != "system")
-
-
-def find_columns(source: RowSource, wanted: Wanted) -> Columns:
-    """Return the columns of a source by name, or by the usual names.
+def find_columns(source: RowSource, settings: Namespace) -> Columns:
+    """Return the columns of a source as the flags `--<what>_column` name them, or by the usual names.
 
     Raises:
         ValueError: A column that was named is missing, or there is none with problems or completions.
     """
-    layout = find_layout(source.name, wanted.layout, source.column_names, MESSAGES) if wanted.layout else None
+    names = source.column_names
+    named = {what: getattr(settings, f"{what}_column", None) for what in (*USUAL, *_BESIDE)}
+    for what, column in named.items():
+        if column is not None:
+            source.require([column], f"--{what}_column")
+    layout = None
+    if settings.dataset_layout is not None:
+        layout = find_layout(source.name, settings.dataset_layout, names, MESSAGES)
     if layout is not None:
-        return _columns_of_layout(source, wanted, layout)
-    generations = _generations_of(source, wanted)
-    problem = _find(source, wanted.problem, PROBLEM_COLUMNS, "--problem_column", required=generations != MESSAGES)
-    reasons, usage = _beside(source, generations)
-    return Columns(
-        problem=None if generations == MESSAGES else problem,
-        generations=generations,
-        finish_reasons=_find(source, wanted.finish_reasons, reasons, "--finish_reasons_column", required=False),
-        gold=_find(source, wanted.gold, GOLD_COLUMNS, "--gold_column", required=False),
-        correct=_find(source, wanted.correct, (), "--correct_column", required=False),
-        domain=_find(source, wanted.domain, (), "--domain_column", required=False),
-        usage=_find(source, None, usage, "", required=False),
-    )
-
-
-def _columns_of_layout(source: RowSource, wanted: Wanted, layout: Layout) -> Columns:
-    """Return the columns of rows that a layout maps; what it doesn't speak of is as the user named it."""
-    inputs = layout.inputs(MESSAGES) | (layout.inputs(PROBLEM) if layout.solution is not None else set())
-    usual_gold = GOLD_COLUMNS if layout.solution is None else ()
-    return Columns(
-        problem=None,
-        generations=MESSAGES,
-        finish_reasons=_find(source, wanted.finish_reasons, (), "--finish_reasons_column", required=False),
-        gold=_find(source, wanted.gold, usual_gold, "--gold_column", required=False),
-        correct=_find(source, wanted.correct, (), "--correct_column", required=False),
-        domain=_find(source, wanted.domain, (), "--domain_column", required=False),
-        usage=None,
-        layout=layout,
-        mapped=tuple(name for name in source.column_names if name in inputs),
-    )
-
-
-def _generations_of(source: RowSource, wanted: Wanted) -> str:
-    """Return the column with the completions; columns of compute_pass_rate speak of its own completions only."""
-    named = wanted.generations
-    theirs = {"--correct_column": wanted.correct, "--finish_reasons_column": wanted.finish_reasons}
-    settings = [setting for setting, name in theirs.items() if name is not None and name.startswith(PASS_RATE)]
-    if settings and named is None:
-        named = PASS_RATE_GENERATIONS
-    if settings and named != PASS_RATE_GENERATIONS:
+        named |= {"generations": MESSAGES, "problem": None}
+    of_pass_rates: set[Any] = {named["correct"], named["finish_reasons"]} & {
+        name for name in names if name.startswith("pass_rate_")
+    }
+    if of_pass_rates and named["generations"] is None:
+        source.require([PASS_RATE_GENERATIONS], "--generations_column")
+        named["generations"] = PASS_RATE_GENERATIONS
+    found = {
+        what: named[what] or next((name for name in usual if name in names), None) for what, usual in USUAL.items()
+    }
+    generations = found["generations"]
+    if of_pass_rates and generations != PASS_RATE_GENERATIONS:
         raise ValueError(
-            f"{settings[0]} is {theirs[settings[0]]!r}, which is about the completions in {PASS_RATE_GENERATIONS!r}, "
-            f"not about those in {named!r}: leave --generations_column out, or name a column that is."
+            f"{sorted(of_pass_rates)} are about {PASS_RATE_GENERATIONS}, not about --generations_column {generations}"
         )
-    return str(_find(source, named, (*GENERATION_COLUMNS, MESSAGES), "--generations_column"))
+    if generations is None or (found["problem"] is None and generations != MESSAGES):
+        what = "generations" if generations is None else "problem"
+        raise ValueError(f"{source.name} has none of {USUAL[what]}: name another by --{what}_column. Found: {names}")
+    owner = next((name for name in _GENERATIONS if name in names and name != PASS_RATE_GENERATIONS), None)
+    beside = _BESIDE_PASS_RATE if generations == PASS_RATE_GENERATIONS else _BESIDE if generations == owner else {}
+    for what in _BESIDE:
+        found[what] = named[what] or next((name for name in beside.get(what, ()) if name in names), None)
+    if generations == MESSAGES:
+        found["problem"] = None
+    if layout is not None and layout.solution is not None:
+        found["gold"] = named["gold"]
+    return Columns(**dict[str, Any](found), layout=layout)
 
 
-def _beside(source: RowSource, generations: str) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the names of the columns that may say how the completions of this column ended, and how long they are.
+def read_completions(row: Mapping[str, Any], columns: Columns) -> list[Row]:
+    """Return the completions of a row, each with its prompt, problem and gold answer; texts that aren't any are None.
 
-    They are known to be about the column that our scripts or upstream's wrote with them, and about no other.
+    Raises:
+        UnmappableError: The row has none, as `no_problem` (null, blank, or no messages), `no_completions`,
+            `uneven_columns` (finish reasons or verdicts that aren't as many as the completions), or `unmapped: ...`.
     """
-    if generations == PASS_RATE_GENERATIONS:
-        return _BESIDE_PASS_RATE
-    usual = [name for name in (*GENERATION_COLUMNS, MESSAGES) if name != PASS_RATE_GENERATIONS]
-    owner = next((name for name in usual if name in source.column_names), None)
-    return _BESIDE if generations == owner else ((), ())
-
-
-def _find(
-    source: RowSource, name: str | None, usual: Sequence[str], setting: str, *, required: bool = True
-) -> str | None:
-    if name is not None:
-        source.require([name], setting)
-        return name
-    found = next((column for column in usual if column in source.column_names), None)
-    if found is None and required:
-        raise ValueError(
-            f"{source.name} has none of the columns {list(usual)}; name another by {setting}. Columns found: "
-            f"{source.column_names}"
-        )
-    return found
-
-
-def read_problem(row: Mapping[str, Any], number: int, columns: Columns) -> Problem | str:
-    """Return the problem of a row, or what is wrong with the row.
-
-    Of: no_problem (null, blank, or no messages), no_completions (null or an empty list), bad_completions (not text,
-    not a list), uneven_columns (finish reasons or verdicts that aren't as many as the completions), unmapped: with the
-    reason of the layout.
-    """
-    try:
-        generations = row[columns.generations] if columns.layout is None else _mapped(row, columns.layout)
-    except UnmappableError as error:
-        return f"unmapped: {error}"
-    if columns.problem is None:
-        prompt, generations = _split_conversation(generations)
-    else:
-        prompt = _prompt_of(row[columns.problem])
-    text = next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
-    if not text.strip():
-        return "no_problem"
-    if generations is None or generations == []:
-        return "no_completions"
-    if not isinstance(generations, str | list):
-        return "bad_completions"
+    prompt, generations = _conversation(row, columns)
+    problem = next((turn["content"] for turn in reversed(prompt) if turn["role"] == "user"), "")
+    if not problem.strip():
+        raise UnmappableError("no_problem")
+    if not generations:
+        raise UnmappableError("no_completions")
     prompt, texts = _texts_of(prompt, generations)
-    beside = [_values(row, name, len(texts)) for name in (columns.finish_reasons, columns.correct, columns.usage)]
+    names = (columns.finish_reasons, columns.correct, columns.usage)
+    beside = [_values(row[name] if name else None, len(texts)) for name in names]
     if any(len(values) != len(texts) for values in beside):
-        return "uneven_columns"
-    domain = row[columns.domain] if columns.domain is not None else None
-    problem = Problem(number, prompt, text, _gold_of(row, columns), "" if domain is None else str(domain))
-    problem.completions = [
-        Completion(number, index, given, finish, _tokens_of(usage), flag)
-        for index, (given, finish, flag, usage) in enumerate(zip(texts, *beside, strict=True))
+        raise UnmappableError("uneven_columns")
+    common = {
+        "prompt": prompt,
+        "problem": problem,
+        # All that is asked, by which problems are compared.
+        "question": "\n\n".join(turn["content"] for turn in prompt if turn["role"] != "system"),
+        "solution": _as_text(_gold_of(row, columns)),
+        "domain": str(row[columns.domain] or "") if columns.domain else "",
+    }
+    return [
+        {
+            "generation_index": index,
+            "completion": text if isinstance(text, str) else None,
+            "finish_reason": reason if isinstance(reason, str) else None,
+            "flag": None if flag is None else float(flag),
+            "num_tokens": _tokens_of(usage),
+            **common,
+        }
+        for index, (text, reason, flag, usage) in enumerate(zip(texts, *beside, strict=True))
     ]
-    return problem
 
 
-def _mapped(row: Mapping[str, Any], layout: Layout) -> Any:
-    for condition in layout.conditions(MESSAGES):
-        condition.check(row)
-    assert layout.messages is not None  # `find_layout` chose it for its messages
-    return layout.messages.read(row)
+def _conversation(row: Mapping[str, Any], columns: Columns) -> tuple[list[Message], Any]:
+    """Return the messages before the answer, and the completions."""
+    if columns.layout is None:
+        generations = row[columns.generations]
+    else:
+        try:
+            for condition in columns.layout.conditions(MESSAGES):
+                condition.check(row)
+            assert columns.layout.messages is not None  # `find_layout` chose it for its messages
+            generations = columns.layout.messages.read(row)
+        except UnmappableError as error:
+            raise UnmappableError(f"unmapped: {error}") from error
+    if columns.problem is None:
+        return _split(generations)
+    problem = row[columns.problem]
+    return [{"role": "user", "content": problem}] if isinstance(problem, str) else _messages_of(problem), generations
 
 
 def _gold_of(row: Mapping[str, Any], columns: Columns) -> Any:
     if columns.gold is not None:
         return row[columns.gold]
-    if columns.layout is None or columns.layout.solution is None:
-        return None
     try:
-        return columns.layout.solution.read(row)
-    except UnmappableError:  # no answer: the verdict says so
-        return None
+        return columns.layout.solution.read(row) if columns.layout and columns.layout.solution else None
+    except UnmappableError:
+        return None  # the verdict says so
+
+
+def _as_text(gold: Any) -> str | None:
+    return gold if gold is None or isinstance(gold, str) else json.dumps(gold, ensure_ascii=False, default=str)
 
 
 def _texts_of(prompt: list[Message], generations: str | list[Any]) -> tuple[list[Message], list[Any]]:
-    """Return the messages before the answer, and the answers; what is neither text nor one turn is left as it is."""
+    """Return the messages before the answer, and the answers."""
+    first = generations[0]
     if isinstance(generations, str):
         texts: list[Any] = [generations]
-    elif isinstance(generations[0], dict) and any(turn["role"] != "assistant" for turn in _messages_of(generations)):
-        between, answer = _split_conversation(generations)  # one completion of several turns: its last one is learned
-        if between[: len(prompt)] == prompt:  # the whole conversation: nothing is asked twice
-            between = between[len(prompt) :]
-        prompt, texts = [*prompt, *between], [generations if answer is None else answer]
+    elif isinstance(first, dict) and any(turn["role"] != "assistant" for turn in _messages_of(generations)):
+        between, answer = _split(generations)  # one completion of several turns: its last one is learned
+        prompt = between if between[: len(prompt)] == prompt else [*prompt, *between]
+        texts = [answer]
     else:
-        texts = [_text_of_turn(entry) for entry in generations]
+        texts = [
+            _split(turn if isinstance(turn, list) else [turn])[1] if isinstance(turn, dict | list) else turn
+            for turn in generations
+        ]
     if prompt[-1]["role"] == "assistant" and len(prompt) > 1:  # the beginning of the answer, which was given
         begun = prompt[-1]["content"]
         prompt = prompt[:-1]
@@ -283,25 +185,29 @@ def _texts_of(prompt: list[Message], generations: str | list[Any]) -> tuple[list
     return prompt, texts
 
 
-def _text_of_turn(entry: Any) -> Any:
-    """Return the text of a completion that is one turn of the assistant, or a list of one."""
-    turn = entry[0] if isinstance(entry, list) and len(entry) == 1 else entry
-    is_turn = isinstance(turn, dict) and turn.get("role") == "assistant" and isinstance(turn.get("content"), str)
-    return _with_reasoning(turn) if is_turn else entry
+def _split(value: Any) -> tuple[list[Message], str | None]:
+    """Return the messages before the last one, and the last one's text if it is the assistant's, reasoning in tags."""
+    messages = _messages_of(value)
+    if not messages or messages[-1]["role"] != "assistant":
+        return messages, None
+    content = messages[-1]["content"]
+    names = ("reasoning_content", "reasoning", "thinking")  # where servers keep it apart
+    reasoning = next((value[-1][name] for name in names if isinstance(value[-1].get(name), str)), "")
+    if not is_blank(reasoning) and THINK_OPEN not in content and THINK_CLOSE not in content:
+        content = f"{THINK_OPEN}\n{reasoning.strip()}\n{THINK_CLOSE}\n\n{content.lstrip()}"
+    return messages[:-1], content
 
 
-def _with_reasoning(turn: Mapping[str, Any]) -> str:
-    """Return the text of a turn, with the reasoning that some servers keep apart in its tags."""
-    content = turn["content"]
-    reasoning = next((turn[name] for name in _REASONING if isinstance(turn.get(name), str)), "")
-    if is_blank(reasoning) or THINK_OPEN in content or THINK_CLOSE in content:
-        return content
-    return f"{THINK_OPEN}\n{reasoning.strip()}\n{THINK_CLOSE}\n\n{content.lstrip()}"
+def _messages_of(value: Any) -> list[Message]:
+    """Return messages with a role and text; [] where one isn't."""
+    turns = value if isinstance(value, list) else []
+    found = [(turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None) for turn in turns]
+    messages = [{"role": r, "content": c} for r, c in found if isinstance(r, str) and isinstance(c, str)]
+    return messages if len(messages) == len(turns) else []
 
 
-def _values(row: Mapping[str, Any], name: str | None, count: int) -> list[Any]:
+def _values(value: Any, count: int) -> list[Any]:
     """Return what a column says of each completion; one value for one completion needs no list."""
-    value = row[name] if name is not None else None
     if value is None:
         return [None] * count
     return value if isinstance(value, list) else [value]
@@ -309,35 +215,6 @@ def _values(row: Mapping[str, Any], name: str | None, count: int) -> list[Any]:
 
 def _tokens_of(usage: Any) -> int | None:
     """Return the tokens of a completion: a count, or one within the server's record."""
-    found = usage
     if isinstance(usage, dict):
-        inner = usage.get("usage")
-        found = (inner if isinstance(inner, dict) else usage).get("completion_tokens")
-    return int(found) if isinstance(found, int | float) and found == found else None
-
-
-def _prompt_of(value: Any) -> list[Message]:
-    if isinstance(value, str):
-        return [{"role": "user", "content": value}]
-    return _messages_of(value)
-
-
-def _split_conversation(value: Any) -> tuple[list[Message], str | None]:
-    """Return the messages before the last one, and the last one's text if the assistant wrote it."""
-    messages = _messages_of(value)
-    if not messages or messages[-1]["role"] != "assistant":
-        return messages, None
-    return messages[:-1], _with_reasoning(value[-1])
-
-
-def _messages_of(value: Any) -> list[Message]:
-    """Return messages with a role and text; [] where one isn't."""
-    if not isinstance(value, list):
-        return []
-    messages = []
-    for entry in value:
-        role, content = (entry.get("role"), entry.get("content")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(role, str) or not isinstance(content, str):
-            return []
-        messages.append({"role": role, "content": content})
-    return messages
+        usage = (usage.get("usage") or usage).get("completion_tokens")
+    return None if usage is None or usage != usage else int(usage)

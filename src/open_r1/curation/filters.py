@@ -1,262 +1,165 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The filters that look at one completion at a time, as generators: only a chunk of texts is in memory at once."""
+r"""The filters of `scripts/curate.py`: one table, each a function of one completion.
 
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+A filter returns why a completion is dropped, or None. One of the user's own (`--filter file.py:function`) is a
+function of the row, and returns whether it stays, or why it doesn't:
+
+    def function(row):  # {"problem": "6 * 7?", "completion": "<think>\n...", "solution": "42", "uuid": ..., ...}
+        return row["completion"].count("Wait") < 50
+"""
+
+from argparse import Namespace
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-from open_r1.curation.completions import Completion, Problem, read_problem
-from open_r1.curation.difficulty import OWN_GENERATIONS
-from open_r1.curation.funnel import Attempt, Funnel
-from open_r1.curation.inputs import Inputs
-from open_r1.curation.quality import close_prefilled_think, fault_of, is_failed
-from open_r1.curation.rates import RateFilter
-from open_r1.curation.rule_score import count_words, measure_care
-from open_r1.curation.selection import Kept
-from open_r1.curation.settings import CurateSettings
-from open_r1.curation.verdicts import CHUNK, Judge
-from open_r1.rewards.prose import reasoning_of
+from open_r1.curation.completions import Row
+from open_r1.data.user_code import load_function
+from open_r1.rewards.base import THINK_CLOSE, THINK_OPEN
+from open_r1.rewards.language_rewards import readability_faults
+from open_r1.rewards.prose import SCRIPTS_OF_LANGUAGE, is_blank, prose_of, reasoning_of, share_of_language
 from open_r1.rewards.verifier import Verdict
 
-CLEAN, READ, SPLIT, WHOLE = "not flagged as contaminated", "rows", "completions of the rows", "whole"
-EASY, HARD, CORRECT, READABLE = "not too easy (small model)", "pass rate (strong model)", "correct", "readable"
-SHORT, DISTINCT = "short enough", "distinct in its problem"
+Filter = Callable[[Row, Namespace], str | None]
+
+# Reasons of servers for an answer that is whole; others ("length", "content_filter", "error", ...) say it is not.
+WHOLE = ("stop", "eos", "tool_calls", "stop_sequence", "end_turn")
+OWN_GENERATIONS = "generations"
+_TOLERANCE = 1e-6  # pass rates come as floats, of 32 bits in some files
 
 
-class Filters:
-    """The steps from rows to the completions that pass, and what they count.
+def close_prefilled_think(text: str) -> str:
+    r"""Return a completion with the `<think>` tag that its prompt had already opened.
 
-    Args:
-        settings: What is asked for.
-        funnel: Where everything is counted.
-        rates: Filters by pass rates, of `easy` and `hard`.
-        judge: Gives verdicts; None where none are asked for.
-
-    Attributes:
-        num_asked: Completions that each row was asked for, by its number; counted with `hard_pass_rate: generations`.
-        num_judged: Those that neither failed nor went without a verdict, whole or not.
-        num_right: Correct ones among them.
-        num_repeated: Rows whose problem an earlier row has, where that matters: a problem is a row.
+    >>> close_prefilled_think("6 * 7\n</think>\n\n42")
+    '<think>\n6 * 7\n</think>\n\n42'
     """
+    return f"{THINK_OPEN}\n{text.lstrip()}" if THINK_CLOSE in text and THINK_OPEN not in text else text
 
-    def __init__(
-        self, settings: CurateSettings, funnel: Funnel, rates: dict[str, RateFilter], judge: Judge | None
-    ) -> None:
-        self.settings = settings
-        self.funnel = funnel
-        self.rates = rates
-        self.judge = judge
-        self.num_asked: Counter[int] = Counter()
-        self.num_judged: Counter[int] = Counter()
-        self.num_right: Counter[int] = Counter()
-        self.num_repeated = 0
-        self._questions: set[int] = set()
-        self._needs_rate = settings.hard_pass_rate == OWN_GENERATIONS
-        self._count_tokens = load_tokenizer(settings.tokenizer)
 
-    def run(self, inputs: Inputs) -> Iterator[Kept]:
-        """Yield the completions that pass, in order."""
-        self.funnel.begin(READ, SPLIT)
-        attempts = self._read(inputs)
-        if self._needs_rate:
-            attempts = self._counted(attempts)
-        attempts = self.funnel.sift(WHOLE, attempts, self._fault_of_whole)
-        for step, name in ((EASY, "easy"), (HARD, "hard")):
-            if name in self.rates:
-                attempts = self._within(step, attempts, self.rates[name])
-        attempts = self._correct(attempts)
-        readable = self.settings.readability_filter()
-        if readable is not None:
-            attempts = self.funnel.sift(
-                READABLE, attempts, lambda _, completion: readable.fault_of(close_prefilled_think(completion.text))
-            )
-        if self.settings.max_tokens is not None:
-            attempts = self.funnel.sift(SHORT, attempts, self._fault_of_length)
-        for problem, completion in self._distinct(attempts):
-            yield self._measure(problem, completion)
+def is_failed(row: Row) -> bool:
+    """Return whether no completion came, through no fault of the model's."""
+    return row["finish_reason"] == "error" or (row["completion"] is None and row["finish_reason"] is not None)
 
-    def _read(self, inputs: Inputs) -> Iterator[Attempt]:
-        for number, part, row in inputs.rows("filtering"):
-            flag = part.flag_of(row)
-            if flag is not None:
-                self.funnel.drop(CLEAN, flag)
-                continue
-            if CLEAN in self.funnel:
-                self.funnel.keep(CLEAN, number)
-            problem = read_problem(row, number, part.columns)
-            if isinstance(problem, str):
-                self.funnel.drop(READ, problem)
-                continue
-            self._note_question(problem)
-            self.funnel.keep(READ, number)
-            self.funnel.keep(SPLIT, number, len(problem.completions))
-            for completion in problem.completions:
-                yield problem, completion
 
-    def _note_question(self, problem: Problem) -> None:
-        if self._needs_rate or self.settings.max_per_problem is not None:
-            known = len(self._questions)
-            self._questions.add(hash(problem.question))
-            self.num_repeated += known == len(self._questions)
+def is_whole(row: Row, settings: Namespace) -> str | None:
+    """Return failed, no_text, truncated, not_finished, open_reasoning, many_think_tags, text_before, no_answer or
+    no_reasoning; a finish reason that is null is not held against a completion."""
+    text, reason, needs_reasoning = row["completion"], row["finish_reason"], settings.reasoning == "require"
+    if is_failed(row):
+        return "failed"
+    if text is None or is_blank(text):
+        return "no_text"
+    if reason is not None and reason not in WHOLE:
+        return "truncated" if reason == "length" else "not_finished"
+    text = close_prefilled_think(text)
+    if THINK_OPEN not in text:
+        return "no_reasoning" if needs_reasoning else None
+    before, _, inside = text.partition(THINK_OPEN)
+    if THINK_OPEN in inside or text.count(THINK_CLOSE) > 1:
+        return "many_think_tags"
+    if THINK_CLOSE not in inside:
+        return "open_reasoning"
+    if not is_blank(before):
+        return "text_before"
+    if is_blank(inside.partition(THINK_CLOSE)[2]):
+        return "no_answer"
+    return "no_reasoning" if needs_reasoning and is_blank(reasoning_of(text)) else None
 
-    def own_rate(self, row: int) -> float | None:
-        """Return the share of a row's completions that is correct; None where none was judged.
 
-        Where some failed, it is rounded to whole completions of all: 3 right ones of 31 count as 3 of 32.
-        """
-        if not self.num_judged[row]:
-            return None
-        num_asked = self.num_asked[row]
-        return round(self.num_right[row] / self.num_judged[row] * num_asked) / num_asked
+def is_within(rate: float | None, low: float, high: float) -> str | None:
+    """Return too_hard, too_easy, no_pass_rate (None or NaN), or None for a rate within; the bounds belong to it."""
+    if rate is None or rate != rate:
+        return "no_pass_rate"
+    return "too_hard" if rate < low - _TOLERANCE else "too_easy" if rate > high + _TOLERANCE else None
 
-    def _counted(self, attempts: Iterable[Attempt]) -> Iterator[Attempt]:
-        """Count what own pass rates are made of: they are about correctness, so malformed completions count too."""
-        if self.settings.correct_by == "verifier":
-            attempts = self._judged(attempts)
-        for problem, completion in attempts:
-            is_right = None if is_failed(completion.text, completion.finish_reason) else self._is_right(completion)
-            self.num_asked[problem.row] += 1
-            if is_right is not None:
-                self.num_judged[problem.row] += 1
-                self.num_right[problem.row] += is_right
-            yield problem, completion
 
-    def _is_right(self, completion: Completion) -> bool | None:
-        """Return whether a completion is correct, None where nobody can tell."""
-        if self.settings.correct_by == "column":
-            fault = self._fault_of_flag(completion)
-            return None if fault == "no_verdict" else fault is None
-        return None if completion.verdict == Verdict.UNVERIFIABLE else completion.verdict == Verdict.RIGHT
+def is_correct(row: Row, settings: Namespace) -> str | None:
+    """Return the verdict that isn't right, or for a column of verdicts wrong or no_verdict."""
+    if settings.correct_by == "column":
+        flag = row["flag"]
+        return "no_verdict" if flag is None or flag != flag else "wrong" if flag < settings.correct_min else None
+    is_kept = settings.keep_unverifiable and row["verdict"] == Verdict.UNVERIFIABLE
+    return None if row["verdict"] == Verdict.RIGHT or is_kept else row["verdict"]
 
-    def _fault_of_whole(self, problem: Problem, completion: Completion) -> str | None:
-        needs_reasoning = self.settings.reasoning == "require"
-        return fault_of(completion.text, completion.finish_reason, needs_reasoning=needs_reasoning)
 
-    def _within(self, step: str, attempts: Iterable[Attempt], rates: RateFilter) -> Iterator[Attempt]:
-        return self.funnel.sift(step, attempts, lambda problem, _: rates.fault_of(problem.row))
+def is_readable(row: Row, settings: Namespace) -> str | None:
+    """Return the first of the faults of a reasoning that were named, or other_language.
 
-    def _correct(self, attempts: Iterable[Attempt]) -> Iterator[Attempt]:
-        if self.settings.correct_by == "none":
-            return iter(attempts)
-        if self.settings.correct_by == "column":
-            return self.funnel.sift(CORRECT, attempts, self._take_flag)
-        judged = attempts if self._needs_rate else self._judged(attempts)
-        return self.funnel.sift(CORRECT, judged, self._fault_of_verdict)
-
-    def _judged(self, attempts: Iterable[Attempt]) -> Iterator[Attempt]:
-        assert self.judge is not None
-        for chunk in _chunks(attempts):
-            texts = [(problem, completion) for problem, completion in chunk if self._may_be_judged(completion)]
-            verdicts = self.judge.judge(
-                [(completion.row, completion.index) for _, completion in texts],
-                [problem.gold for problem, _ in texts],
-                [close_prefilled_think(completion.text) for _, completion in texts],
-                [problem.text for problem, _ in texts],
-            )
-            for (_, completion), verdict in zip(texts, verdicts, strict=True):
-                completion.verdict = verdict
-            yield from chunk
-
-    def _may_be_judged(self, completion: Completion) -> bool:
-        """Return whether there is a text, of a problem that known pass rates leave."""
-        is_left = all(rates.fault_of(completion.row) is None for rates in self.rates.values())
-        return is_left and isinstance(completion.text, str) and completion.finish_reason != "error"
-
-    def _fault_of_verdict(self, problem: Problem, completion: Completion) -> str | None:
-        if completion.verdict == Verdict.RIGHT:
-            return None
-        if completion.verdict == Verdict.UNVERIFIABLE and self.settings.keep_unverifiable:
-            return None
-        return completion.verdict
-
-    def _take_flag(self, problem: Problem, completion: Completion) -> str | None:
-        fault = self._fault_of_flag(completion)
-        completion.verdict = completion.verdict if fault else "column"
+    DeepSeek-R1 (arXiv 2501.12948, section 2.3.3) drops chains in mixed languages, with long paragraphs or with blocks
+    of code; the limits are ours.
+    """
+    reasoning, language = reasoning_of(close_prefilled_think(row["completion"])), settings.language
+    limits = {"max_paragraph_chars": settings.max_paragraph_chars, "min_language_share": settings.min_language_share}
+    found = readability_faults(reasoning, **limits)
+    fault = next((fault for fault in found if fault in (settings.readability or ())), None)
+    if fault is not None or language is None or "no_words" in found:
         return fault
-
-    def _fault_of_flag(self, completion: Completion) -> str | None:
-        flag = completion.flag
-        if flag is None or flag != flag:
-            return "no_verdict"
-        if not isinstance(flag, bool | int | float):
-            raise ValueError(
-                f"--correct_column holds {flag!r} in row {completion.row}: it must be a boolean or a number for each "
-                "completion."
-            )
-        return "wrong" if flag < self.settings.correct_min else None
-
-    def _fault_of_length(self, problem: Problem, completion: Completion) -> str | None:
-        assert self.settings.max_tokens is not None
-        num_tokens = self._num_tokens(completion)
-        if num_tokens is None:
-            raise ValueError(
-                f"--max_tokens: row {problem.row} has no count of tokens (`api_metadata`) for completion "
-                f"{completion.index}: name a --tokenizer."
-            )
-        return "too_long" if num_tokens > self.settings.max_tokens else None
-
-    def _distinct(self, attempts: Iterable[Attempt]) -> Iterator[Attempt]:
-        """Drop completions that another one of the same problem repeats word by word."""
-        row, seen = -1, set()
-
-        def fault_of(problem: Problem, completion: Completion) -> str | None:
-            nonlocal row, seen
-            if problem.row != row:
-                row, seen = problem.row, set()
-            text = " ".join(completion.text.split())
-            if text in seen:
-                return "repeated"
-            seen.add(text)
-            return None
-
-        return self.funnel.sift(DISTINCT, attempts, fault_of)
-
-    def _measure(self, problem: Problem, completion: Completion) -> Kept:
-        is_ranked = self.settings.order == "rule_score"
-        return Kept(
-            row=problem.row,
-            index=completion.index,
-            length=count_words(completion.text),
-            score=measure_care(reasoning_of(completion.text)).score if is_ranked else 0.0,
-            domain=sys.intern(problem.domain),
-            verdict=sys.intern(str(completion.verdict)),
-            num_tokens=self._num_tokens(completion),
-        )
-
-    def _num_tokens(self, completion: Completion) -> int | None:
-        if self._count_tokens is not None:
-            return self._count_tokens(completion.text)
-        return completion.num_tokens
-
-
-def _chunks(attempts: Iterable[Attempt]) -> Iterator[list[Attempt]]:
-    """Yield up to `CHUNK` attempts at a time."""
-    iterator = iter(attempts)
-    while chunk := list(islice(iterator, CHUNK)):
-        yield chunk
-
-
-def load_tokenizer(name: str | None) -> Callable[[str], int] | None:
-    """Return a function that counts the tokens of a text, or None where no tokenizer is named.
-
-    Args:
-        name: A `tokenizer.json`, or the folder of a model with one.
-
-    Raises:
-        ValueError: There is no such file, or it can't be read.
-    """
-    if name is None:
+    if reasoning.isascii() and SCRIPTS_OF_LANGUAGE[language] == ("Latin",):
         return None
+    return "other_language" if share_of_language(prose_of(reasoning), language) < settings.min_language_share else None
+
+
+def is_short(row: Row, settings: Namespace) -> str | None:
+    """Return too_long for a completion of more than `max_tokens`."""
+    num_tokens = count_tokens(row, settings)
+    if num_tokens is None:
+        raise ValueError(f"--max_tokens: row {row['input_row']} has no count of tokens: name a --tokenizer")
+    return "too_long" if num_tokens > settings.max_tokens else None
+
+
+def count_tokens(row: Row, settings: Namespace) -> int | None:
+    """Return the tokens of a completion by the tokenizer that is named, else by the server; None: nobody counted."""
+    return row["num_tokens"] if settings.tokenizer is None else _tokenizer(settings.tokenizer)(row["completion"])
+
+
+@cache
+def _tokenizer(name: str) -> Callable[[str], int]:
     from tokenizers import Tokenizer
 
     path = Path(name).expanduser()
-    path = path / "tokenizer.json" if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(f"--tokenizer: there is no file {path}; name a tokenizer.json, or a folder with one.")
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path / "tokenizer.json" if path.is_dir() else path))
     except Exception as error:  # `tokenizers` raises bare Exceptions for files it can't read
-        raise ValueError(f"--tokenizer: {path} can't be read: {error}") from error
+        raise ValueError(f"--tokenizer {name}: {error}") from error
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+# Step of the card -> flags that ask for it (none: it is always taken), and why a completion is dropped.
+FILTERS: dict[str, tuple[tuple[str, ...], Filter]] = {
+    "not too easy (small model)": (
+        ("easy_pass_rate",),
+        lambda row, settings: is_within(row["easy_rate"], 0, settings.easy_max),
+    ),
+    "pass rate (strong model)": (
+        ("hard_pass_rate",),
+        lambda row, settings: is_within(row["hard_rate"], settings.hard_min, settings.hard_max),
+    ),
+    "whole": ((), is_whole),
+    "correct": (("correct_by",), is_correct),
+    "readable": (("readability", "language"), is_readable),
+    "short enough": (("max_tokens",), is_short),
+}
+
+
+def asked_filters(settings: Namespace) -> dict[str, Filter]:
+    """Return the steps that the flags ask for, the user's own behind the others.
+
+    Raises:
+        ValueError: The language isn't known, or a function of the user's can't be loaded.
+    """
+    if settings.language not in (None, *SCRIPTS_OF_LANGUAGE):
+        raise ValueError(f"--language {settings.language!r}: known are {', '.join(sorted(SCRIPTS_OF_LANGUAGE))}")
+    asked = {
+        step: function
+        for step, (flags, function) in FILTERS.items()
+        if not flags or any(getattr(settings, flag) not in (None, [], "none", OWN_GENERATIONS) for flag in flags)
+    }
+    for place in settings.filter or []:
+        function = load_function(place, role="filter", setting="--filter")[0]
+        asked[f"filter {place}"] = lambda row, settings, function=function: _fault(function(row))
+    return asked
+
+
+def _fault(found: bool | str | None) -> str | None:
+    return found if isinstance(found, str) else None if found else "dropped"
