@@ -43,6 +43,7 @@ CORE = [
     "scipy>=1.15",  # Student's distribution, of intervals
     "tokenizers>=0.22",
     "tqdm>=4.66",
+    "vl-convert-python>=1.9",  # Vega for the page of a run, as one JavaScript file
     "xxhash>=3.5",  # fingerprints of sources and hashes of words; datasets brings it
     "yarl>=1.17",  # addresses of servers, read once; aiohttp brings it
 ]
@@ -140,6 +141,7 @@ setup(
     classifiers=[f"Programming Language :: Python :: {version}" for version in ("3.11", "3.12", "3.13")],
     package_dir={"": "src"},
     packages=find_packages("src"),
+    package_data={"open_r1.report": ["page.html"]},
     include_package_data=False,
     zip_safe=False,
     install_requires=CORE,

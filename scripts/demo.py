@@ -29,6 +29,8 @@ from open_r1 import grpo, sft
 from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.manifest import missing_from, write_manifest
+from open_r1.report.page import REPORT_NAME, write_report
+from open_r1.report.runs import read_runs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPES = REPOSITORY / "recipes" / "demo"
@@ -146,7 +148,8 @@ def is_finished(stage_dir: Path) -> bool:
 
 
 def run_stage(stage: Stage, words: list[str]) -> None:
-    """Run the training script of a stage in this process."""
+    """Run the training script of a stage in this process; one page shows all stages at the end."""
+    words = [*words, "--report", "false"]
     if stage.task == "sft":
         sft.main(*parse_args(SFTScriptArguments, SFTConfig, words))
     else:
@@ -206,9 +209,11 @@ def main() -> None:
     print_completions(console, [output_dir / stage.name for stage in VARIANTS[args.variant]])
     print_table(console, metrics)
     write_curves([output_dir / stage.name for stage in VARIANTS[args.variant]], output_dir / "curves.png")
+    write_report(read_runs([output_dir]), output_dir / REPORT_NAME)
     # Written last: it marks the demo as finished.
     (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     console.print(f"Curves: {output_dir / 'curves.png'}   numbers: {output_dir / 'metrics.json'}", highlight=False)
+    console.print(f"Look at curves and completions: {output_dir / REPORT_NAME}", highlight=False)
     command = evaluate_command(output_dir / VARIANTS[args.variant][-1].name)
     console.print(f"Next, an evaluation of what it trained: {command}", highlight=False, markup=False, soft_wrap=True)
 

@@ -97,6 +97,7 @@ SMALLER: dict[str, Any] = {
     "eval_steps": 2,
     "report_to": "none",
     "disable_tqdm": True,
+    "report": False,
 }
 SMALLER_FOR: dict[str, dict[str, Any]] = {
     "sft": {"per_device_train_batch_size": 2, "max_length": 1024, "eval_max_completion_length": 8},

@@ -11,6 +11,7 @@ the recipe can be overridden behind it.
 
 import os
 from functools import partial
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
@@ -33,6 +34,7 @@ from open_r1.preflight import (
     report,
     warn_of_contaminated,
 )
+from open_r1.report.page import report_run
 from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.run import run_script, run_training, start_run
@@ -87,7 +89,10 @@ def main(
         callbacks=callbacks,
         benchmarks=benchmarks,
     )
-    return run_training(trainer, script_args, training_args, run)
+    metrics = run_training(trainer, script_args, training_args, run)
+    if training_args.report and training_args.process_index == 0:
+        report_run(Path(training_args.output_dir))
+    return metrics
 
 
 if __name__ == "__main__":

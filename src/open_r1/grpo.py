@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
@@ -46,6 +47,7 @@ from open_r1.preflight import (
     report,
     warn_of_contaminated,
 )
+from open_r1.report.page import report_run
 from open_r1.reward_models import RewardModels
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
@@ -106,7 +108,10 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         benchmarks=benchmarks,
         curriculum=None if training_args.stages is None else Curriculum(stages),
     )
-    return run_training(trainer, script_args, training_args, run)
+    metrics = run_training(trainer, script_args, training_args, run)
+    if training_args.report and training_args.process_index == 0:
+        report_run(Path(training_args.output_dir))
+    return metrics
 
 
 def prepare_stages(

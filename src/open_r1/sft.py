@@ -9,6 +9,7 @@ A row holds `messages`, or `prompt` and `completion`, or `text`. Settings of the
 
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
@@ -35,6 +36,7 @@ from open_r1.preflight import (
     warn_of_contaminated,
 )
 from open_r1.preflight.trained_rows import RowFigures
+from open_r1.report.page import report_run
 from open_r1.reward_models import RewardModels
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
@@ -96,7 +98,10 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         split_samples=split_samples,
         benchmarks=benchmarks,
     )
-    return run_training(trainer, script_args, training_args, run)
+    metrics = run_training(trainer, script_args, training_args, run)
+    if training_args.report and training_args.process_index == 0:
+        report_run(Path(training_args.output_dir))
+    return metrics
 
 
 def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args: SFTConfig, where: str) -> Dataset:

@@ -49,6 +49,7 @@ _COMMON: dict[str, Any] = {
     "save_steps": 2,
     "max_steps": 4,
     "disable_tqdm": True,
+    "report": False,
 }
 _SETTINGS: dict[str, dict[str, Any]] = {
     "sft": {**_COMMON, "per_device_train_batch_size": 4, "max_length": 128},

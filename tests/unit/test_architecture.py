@@ -20,13 +20,13 @@ FLOORS = [
     {"evaluation"},
     {"curation"},
     {"training", "test_time"},
-    {"preflight"},
+    {"preflight", "report"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What job scripts ask starts in a moment and needs no more than Python and yaml.
 CLUSTER = {"cluster", "data", "recipes", "secret_names"}
 ENTRY_SCRIPTS = {"sft", "grpo", "distill", "generate"}
-TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "data", "generation", "curation", "cluster"}
+TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "data", "generation", "curation", "cluster", "report"}
 HEAVY = {"torch", "transformers", "trl"}
 # Of a room that works without them, what reads the recipe of a training or runs a model; the rest doesn't import it.
 NEEDS_TORCH = {

@@ -21,7 +21,12 @@ SCRIPTS = ROOT / "scripts"
 SOURCES = sorted([*PACKAGE.rglob("*.py"), *SCRIPTS.rglob("*.py")])
 
 # Import names that differ from the name of the distribution.
-DISTRIBUTIONS = {"dotenv": "python-dotenv", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "dotenv": "python-dotenv",
+    "sklearn": "scikit-learn",
+    "vl_convert": "vl-convert-python",
+    "yaml": "pyyaml",
+}
 
 # Modules that need an extra at their top: they import one another, all else imports them inside a function.
 INSPECT_PARTS = ("scoring", "tasks")

@@ -144,6 +144,7 @@ class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
         None, "Jinja text, or path of a .jinja file, that replaces the tokenizer's template."
     )
     system_prompt: str | None = setting(None, "System message put before each prompt.")
+    report: bool = setting(True, "Write <output_dir>/report.html at the end: curves, alarms, rollouts, settings.")
     stall_timeout_s: float = setting(
         1800.0,
         "Seconds without an end of a step or of a micro-batch after which every process prints the stacks of its "

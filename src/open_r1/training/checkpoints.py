@@ -31,7 +31,10 @@ REFERENCE_NAME = "reference.pt"  # in a checkpoint: weights of a reference model
 _LOCK_NAME, _OWNER_NAME = ".run.lock", ".run.json"
 _MODEL_CARD = "README.md"
 # Of a run that is given up, beside its checkpoints and its model.
-_LOGS = (ROLLOUTS_NAME, BENCHMARK_ANSWERS_NAME, "completions", "runs", "trainer_state.json", "*_results.json")
+_LOGS = (
+    *(ROLLOUTS_NAME, BENCHMARK_ANSWERS_NAME, "completions", "runs"),
+    *("report.html", "trainer_state.json", "*_results.json"),
+)
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _MODEL_FILES = (
     "*.safetensors",
