@@ -139,9 +139,9 @@ def test_slurm_that_does_not_answer_loses_rows_and_ends_no_training(monkeypatch,
         await sandbox.languages()
         raise AssertionError("nobody answers")
 
-    (judged,) = judge_all([("print(1)", "tests")], judge, SandboxSettings("piston"))
+    (judged,) = judge_all([("print(1)", "tests")], judge, SandboxSettings("piston", patience_s=0.5))
     assert judged.is_lost and "squeue" in str(judged.error)
-    run_coroutine(SandboxSettings("piston").build().aclose)  # else it looks for endpoints for ever
+    run_coroutine(SandboxSettings("piston", patience_s=0.5).build().aclose)  # else it looks for endpoints for ever
 
 
 IDLE = {
