@@ -137,6 +137,16 @@ def test_parts_and_merge_make_what_one_run_makes(files, tmp_path, capsys):
     assert "cleanup" in run([*common[:-3], "--output_dir", merged, "--merge", "--overwrite"], capsys)[2]
 
 
+def test_processes_find_what_one_finds(files, tmp_path, capsys):
+    pq.write_table(pa.table({"problem": TEXTS * 5, "id": range(5 * len(TEXTS))}), tmp_path / "rows.parquet")
+    for processes in ("1", "2"):
+        words = [*files, "--output_dir", tmp_path / processes, "--cleanup", "--processes", processes]
+        assert run(words, capsys)[0] == 0
+    assert report_of(tmp_path / "1") == report_of(tmp_path / "2")
+    assert ids(tmp_path / "1") == ids(tmp_path / "2")
+    assert len(ids(tmp_path / "1")) == 5 * (len(TEXTS) - NUM_BAD)
+
+
 def test_part_without_rows_is_merged_and_a_whole_without_rows_is_refused(tmp_path, capsys):
     pq.write_table(pa.table({"problem": [ITEMS[0]] * 2 + ["other"] * 2, "id": range(4)}), tmp_path / "rows.parquet")
     pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
