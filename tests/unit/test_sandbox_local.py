@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from open_r1.sandbox.local.bwrap import bwrap_command, is_below
+from open_r1.sandbox.local.bwrap import DISK, bwrap_command, is_below
 from open_r1.sandbox.local.interpreter import candidates
 
 
@@ -28,18 +28,18 @@ def pairs(command: list[str], word: str) -> list[tuple[str, str]]:
 
 
 def test_only_what_programs_need_is_shown_and_nothing_of_it_can_be_written():
-    command = bwrap_command("/usr/bin/bwrap", ["/usr/local", "/srv/py", "/srv/py/lib"], 1000)
+    command = bwrap_command("/usr/bin/bwrap", ["/usr/local", "/srv/py", "/srv/py/lib"])
     shown = {source for source, _ in pairs(command, "--ro-bind")}
     assert shown <= {"/usr", "/srv/py", "/srv/py/lib", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
     assert {source for source, _ in pairs(command, "--ro-bind-try")} == {"/etc/ld.so.cache", "/etc/alternatives"}
     assert "--bind" not in command
-    assert command[command.index("--tmpfs") - 2 :][:4] == ["--size", "1000", "--tmpfs", "/box"]
+    assert command[command.index("--tmpfs") - 2 :][:4] == ["--size", DISK, "--tmpfs", "/box"]
     assert command.count("--tmpfs") == 1
     assert command.index("--remount-ro") > command.index("--tmpfs")
 
 
 def test_every_namespace_is_left_and_no_privilege_kept():
-    command = bwrap_command("bwrap", [], 1000)
+    command = bwrap_command("bwrap", [])
     for word in ("user", "pid", "net", "ipc", "uts"):
         assert f"--unshare-{word}" in command
     assert command[command.index("--cap-drop") + 1] == "ALL"
@@ -49,7 +49,7 @@ def test_every_namespace_is_left_and_no_privilege_kept():
 
 
 def test_where_the_command_begins_as_root_it_may_only_become_another_user():
-    command = bwrap_command("bwrap", ["/srv/py/bin"], 1000, as_root=True)
+    command = bwrap_command("bwrap", ["/srv/py/bin"], as_root=True)
     assert "--unshare-user" not in command
     added = [command[place + 1] for place, word in enumerate(command) if word == "--cap-add"]
     assert (command[command.index("--cap-drop") + 1], added) == ("ALL", ["cap_setuid", "cap_setgid", "cap_chown"])
@@ -58,10 +58,10 @@ def test_where_the_command_begins_as_root_it_may_only_become_another_user():
 
 
 def test_an_interpreter_in_the_folder_for_temporary_files_is_shown_there():
-    command = bwrap_command("bwrap", ["/tmp/venv"], 1000)
+    command = bwrap_command("bwrap", ["/tmp/venv"])
     assert ("/tmp/venv", "/tmp/venv") in pairs(command, "--ro-bind")
     assert ("/box/tmp", "/tmp") not in pairs(command, "--symlink")
-    assert ("/box/tmp", "/tmp") in pairs(bwrap_command("bwrap", [], 1000), "--symlink")
+    assert ("/box/tmp", "/tmp") in pairs(bwrap_command("bwrap", []), "--symlink")
 
 
 def test_the_own_interpreter_is_tried_before_the_systems_and_a_given_one_alone():

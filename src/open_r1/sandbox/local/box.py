@@ -38,10 +38,10 @@ from open_r1.sandbox.base import (
 from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.harness.processes import MOST_WAITING
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.local.bwrap import Bubblewrap
+from open_r1.sandbox.local.bwrap import DISK
 from open_r1.sandbox.local.cgroups import Group, find_place
 from open_r1.sandbox.local.interpreter import BOX_USER, NUM_USERS, Interpreter
-from open_r1.sandbox.local.landlock import Landlock, check_folder
+from open_r1.sandbox.local.landlock import check_folder, new_folder
 from open_r1.sandbox.wire import program_to_json
 
 logger = logging.getLogger(__name__)
@@ -77,18 +77,22 @@ class Setup:
     """How boxes are made on this machine.
 
     Attributes:
-        mechanism: What isolates them.
+        mechanism: Name of what isolates them: "bwrap", "landlock" or "none".
+        description: More of it, for the log.
+        command: Words before the interpreter's; `bwrap.DISK` stands for the bytes that a box may write.
+        settings: Of `confine.serve`; without `root`, each box has a folder of this machine's.
         interpreter: Runs the driver, and the programs in Python.
         programs: Path of the interpreter or compiler by language.
-        folders: What a box shows besides the system's folders: those of interpreters and compilers.
         as_root: Whether boxes begin as root and become a user of their own.
         has_numpy: Whether programs in Python can import numpy.
     """
 
-    mechanism: Bubblewrap | Landlock
+    mechanism: str
+    description: str
+    command: Sequence[str]
+    settings: Mapping[str, object]
     interpreter: Interpreter
     programs: Mapping[str, str]
-    folders: Sequence[str]
     as_root: bool
     has_numpy: bool = False
 
@@ -275,14 +279,13 @@ class LocalBox:
         self._group = Group(find_place())
         held.push_async_callback(self._remove_group)
         self._group.set_limits(memory_mb, processes)
-        self._folder = setup.mechanism.new_folder(disk_bytes)
+        self._folder = None if "root" in setup.settings else new_folder(disk_bytes)
         held.callback(self._remove_folder)
         self._log = os.memfd_create("open_r1_box")
         held.callback(os.close, self._log)
         # The kernel counts processes by users, not by boxes.
         user = BOX_USER + 1 + (131 * os.getpid() + next(_COUNTER)) % NUM_USERS if setup.as_root else None
-        settings = {"root": self._folder, "user": user, "disk_bytes": disk_bytes}
-        settings |= setup.mechanism.settings(setup.folders)
+        settings = {"root": self._folder, "user": user, "disk_bytes": disk_bytes, **setup.settings}
         self._root = settings["root"]
         self._way, theirs = socket.socketpair()
         _ways.update((self._way, theirs))
@@ -293,7 +296,7 @@ class LocalBox:
             driver = [setup.interpreter.path, "-I", "-S", "-E", "-X", "frozen_modules=on", "-c", code]
             try:
                 self._process = subprocess.Popen(
-                    [*setup.mechanism.command(setup.folders, disk_bytes, as_root=setup.as_root), *driver],
+                    [*(str(disk_bytes) if word == DISK else word for word in setup.command), *driver],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._log,
@@ -414,9 +417,7 @@ class LocalBox:
         except (OSError, EOFError, ValueError, TypeError, SyntaxError) as error:
             # A driver that ends without a word was killed from outside, where programs can't do it.
             said = os.pread(self._log, 4096, 0).decode("utf-8", "replace").strip()
-            is_killed = (
-                self.setup.mechanism.name != "none" and isinstance(error, (EOFError, ConnectionError)) and not said
-            )
+            is_killed = self.setup.mechanism != "none" and isinstance(error, (EOFError, ConnectionError)) and not said
             message = f"The box is lost ({type(error).__name__}: {error}). {said}"
             run = ProgramRun(Outcome.RUNTIME_ERROR, stderr=f"The program ended its box. {message}")
             raise BoxLostError(message, run if self._has_run and not is_killed else None) from error

