@@ -4,8 +4,9 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from open_r1.sandbox.base import Limits, UnsupportedLanguageError
+from open_r1.sandbox.base import Interactor, Limits, RunRequest, UnsupportedLanguageError
 
 
 @dataclass(frozen=True)
@@ -128,3 +129,25 @@ def build_commands(
         ]
 
     return fill(language.compile) or None, fill(language.run)
+
+
+def program_to_json(
+    part: RunRequest | Interactor, compile_limits: Limits, program: str | None = None
+) -> dict[str, Any]:
+    """Return how the driver compiles and runs a program.
+
+    Args:
+        part: The program.
+        compile_limits: Of its compiler.
+        program: As of `build_commands`.
+    """
+    language = find_language(part.language)
+    compile_command, run_command = build_commands(language, part.files, part.limits, program)
+    of_language = {"limits_addresses": language.limits_addresses, "stack_mb": language.stack_mb}
+    return {
+        "compile": compile_command,
+        "run": run_command,
+        "executable": next(iter(part.files)) if language.name == "binary" else None,
+        "compile_limits": vars(compile_limits) | {"wall_s": compile_limits.backstop_s} | of_language,
+        "limits": vars(part.limits) | {"wall_s": part.limits.backstop_s} | of_language,
+    }

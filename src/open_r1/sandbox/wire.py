@@ -17,8 +17,8 @@ from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
-from open_r1.sandbox.base import Interactor, Limits, RunRequest
-from open_r1.sandbox.languages import build_commands, find_language
+from open_r1.sandbox.base import RunRequest
+from open_r1.sandbox.languages import program_to_json
 
 T = TypeVar("T")
 _hints = functools.cache(typing.get_type_hints)
@@ -94,25 +94,3 @@ def job_to_json(request: RunRequest) -> dict[str, Any]:
         UnsupportedLanguageError: Its language is unknown.
     """
     return to_json(request) | program_to_json(request, request.compile_limits)
-
-
-def program_to_json(
-    part: RunRequest | Interactor, compile_limits: Limits, program: str | None = None
-) -> dict[str, Any]:
-    """Return how the driver compiles and runs a program.
-
-    Args:
-        part: The program.
-        compile_limits: Of its compiler.
-        program: As of `build_commands`.
-    """
-    language = find_language(part.language)
-    compile_command, run_command = build_commands(language, part.files, part.limits, program)
-    of_language = {"limits_addresses": language.limits_addresses, "stack_mb": language.stack_mb}
-    return {
-        "compile": compile_command,
-        "run": run_command,
-        "executable": next(iter(part.files)) if language.name == "binary" else None,
-        "compile_limits": vars(compile_limits) | {"wall_s": compile_limits.backstop_s} | of_language,
-        "limits": vars(part.limits) | {"wall_s": part.limits.backstop_s} | of_language,
-    }

@@ -37,12 +37,11 @@ from open_r1.sandbox.base import (
 )
 from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.harness.processes import MOST_WAITING
-from open_r1.sandbox.languages import find_language
+from open_r1.sandbox.languages import find_language, program_to_json
 from open_r1.sandbox.local.bwrap import DISK
 from open_r1.sandbox.local.cgroups import Group, find_place
 from open_r1.sandbox.local.interpreter import BOX_USER, NUM_USERS, Interpreter
 from open_r1.sandbox.local.landlock import check_folder, new_folder
-from open_r1.sandbox.wire import program_to_json
 
 logger = logging.getLogger(__name__)
 
