@@ -13,13 +13,14 @@ The whole run is one unit: it takes seconds to minutes, and a killed one is done
 
 import json
 import logging
-import multiprocessing
 import re
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import compress, pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,8 @@ def find_hits(
         yield from (hit for found in map(find, ranges) for hit in found)
         return
     # Forked processes have the index already; it is not sent to them.
-    with multiprocessing.get_context("fork").Pool(processes, _WORK.append, (find,)) as pool:
-        yield from (hit for found in pool.imap(_work, ranges, chunksize=4) for hit in found)
+    with ProcessPoolExecutor(processes, get_context("fork"), _WORK.append, (find,)) as pool:
+        yield from (hit for found in pool.map(_work, ranges, chunksize=4) for hit in found)
 
 
 _WORK: list[Callable[[Rows], list[dict[str, Any]]]] = []
