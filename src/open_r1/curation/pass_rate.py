@@ -19,7 +19,7 @@ Columns that are added, G completions of a row, `<name>` a reward; null where no
 What differs from upstream's compute_pass_rate:
 1. Values of several rewards stay apart and are combined with the recipe's weights; upstream reshapes them into one
    another and ignores the weights.
-2. Bounds are inclusive. A reward's None (it doesn't apply) is left out of the mean; a failure of ours (NaN) makes the
+2. Bounds are inclusive. A reward's None (it doesn't apply) is left out of the mean; one that failed (NaN) makes a
    row unscorable, never a 0, and the next run judges it again.
 3. No row is lost: the data set has all rows, with the reason where one could not be asked or judged. The journals
    stay: with other bounds, weights or rewards and --overwrite no token is paid for again.

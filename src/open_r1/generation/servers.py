@@ -250,7 +250,7 @@ def check_serve_args(words: Sequence[str], *, is_ours: bool = True) -> None:
 
     Args:
         words: The arguments.
-        is_ours: Whether the server is started here; of others they are a record.
+        is_ours: Whether the server is started here; the arguments of a running one are a record.
 
     Raises:
         ValueError: There is one.

@@ -389,7 +389,7 @@ class TransformersHere:
         return cls(name, path, Sampler(model.to(device).eval(), tokenizer, max_batch_size or size))
 
     def served(self) -> ServedModel:
-        """Return it as servers tell of theirs."""
+        """Return name and context as a server lists them."""
         context = self.sampler.max_model_len
         return ServedModel(self.name, context, (self.path,), ("transformers",), (context,))
 
