@@ -212,18 +212,6 @@ def test_id_without_a_contest_has_no_file(tests_folder, contest):
         generated_tests(f"{contest}/A")
 
 
-@pytest.mark.parametrize(("given", "expected"), [("1", None), (None, "1"), (1, "1"), ("1", 5)])
-def test_generated_test_that_is_not_two_texts_is_refused(tmp_path, given, expected):
-    import pyarrow
-    import pyarrow.parquet
-
-    path = tmp_path / "test_cases_0001.parquet"
-    columns = {"problem_id": ["1/A"] * 2, "input": [given, given], "output": [expected, expected]}
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
-    with pytest.raises(ValueError, match="two texts"):
-        read_tests(path, "1/A")
-
-
 def test_tests_that_printing_nothing_passes_are_refused(environment):
     environment.pop(FOLDER_VARIABLE, None)
     blank = {"official_tests": [{"input": "1\n", "output": "\n"}, {"input": "2\n", "output": ""}]}

@@ -6,7 +6,6 @@ import pytest
 from open_r1.rewards import (
     RewardContext,
     completion_text,
-    extract_code,
     format_reward,
     get_code_format_reward,
     reasoning_steps_reward,
@@ -221,24 +220,6 @@ def test_code_format_takes_the_language_of_the_row():
     completions = [in_layout("```cpp\nint main() {}\n```")] * 3
     assert get_code_format_reward()(completions, language=["cpp", "python", None]) == [1.0, 0.0, 0.0]
     assert get_code_format_reward()(completions) == [0.0] * 3
-
-
-@pytest.mark.parametrize(
-    ("text", "language", "code"),
-    [
-        ("```python\na\n``` then ```python\nb\n```", "python", "b\n"),
-        ("```python\na\n``` then ```python\nb", "python", "a\n"),
-        ("```r\n1\n```\n```rust\n2\n```", "r", "1\n"),
-        ("```python3\na\n```", "python", "a\n"),
-        ("<think>\n```python\na\n```\n</think>\nnone", "python", ""),
-        ("no code", "python", ""),
-        ("```python\na\n```", None, ""),
-        ("```python\n" * 100_000, "python", ""),
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_extract_code(text: str, language: str | None, code: str):
-    assert extract_code(text, language) == code
 
 
 @pytest.mark.parametrize(

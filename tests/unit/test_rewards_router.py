@@ -149,14 +149,6 @@ def test_reasoning_that_the_prompt_opens_is_cut_off(text: str, summary: str):
     assert summary_of(text, OPENED) == summary
 
 
-def test_what_the_prompt_says_is_added_once():
-    context = RewardContext(completion_prefix="So: ")
-    assert summary_of("42", context) == "So: 42"
-    assert summary_of([{"role": "assistant", "content": "42"}], context) == [
-        {"role": "assistant", "content": "So: 42"}
-    ]
-
-
 def test_reasoning_that_a_template_moved_out_of_the_content_is_cut_off():
     message = {"role": "assistant", "reasoning_content": "6 * 7", "content": "42"}
     assert summary_of([message]) == [{"role": "assistant", "content": "\n42"}]

@@ -139,15 +139,6 @@ def test_cosine_refuses_inverted_values(options: dict, words: str):
         get_cosine_scaled_reward(**options)
 
 
-@pytest.mark.parametrize(
-    ("length", "reward"), [(0, 0.0), (50, 0.0), (80, 0.0), (90, -0.5), (99, -0.95), (100, -1.0), (110, -1.0)]
-)
-def test_soft_overlong_punishment(length: int, reward: float):
-    function = get_soft_overlong_punishment(max_completion_len=100, soft_punish_cache=20)
-    assert function([[1] * length]) == [pytest.approx(reward)]
-    assert function(completions=[message("x")], completion_ids=[[1] * length]) == [pytest.approx(reward)]
-
-
 @pytest.mark.parametrize("cache", [0, -1, 101])
 def test_soft_overlong_punishment_refuses_a_cache_that_does_not_fit(cache: int):
     with pytest.raises(ValueError, match="soft_punish_cache"):
@@ -202,32 +193,6 @@ def test_repetition_penalty_of_chinese(text: str, reward: float):
 def test_repetition_penalty_of_chinese_names_the_extra():
     with pytest.raises(ValueError, match="make install EXTRAS=zh"):
         get_repetition_penalty_reward(2, -1.0, "zh")
-
-
-@pytest.mark.parametrize(
-    ("ids", "ngram_size", "reward"),
-    [
-        ([], 1, 0.0),
-        ([], 40, 0.0),
-        ([5], 2, 0.0),
-        ([5] * 39, 40, 0.0),
-        ([5] * 40, 40, 0.0),
-        ([5] * 41, 40, -0.5),
-        ([5] * 1_000_000, 2, -(1 - 1 / 999_999)),
-        (list(range(10_000)), 40, 0.0),
-        ([1, 2, 3, 1, 2, 3, 4], 3, -(1 - 4 / 5)),
-        ([1, 12], 1, 0.0),
-        ([1, 1], 1, -0.5),
-    ],
-    ids=lambda value: repr(value)[:20],
-)
-def test_token_repetition(ids: list[int], ngram_size: int, reward: float):
-    assert TokenRepetitionReward(ngram_size)(completion_ids=[ids]) == [pytest.approx(reward)]
-
-
-def test_token_repetition_reads_no_text():
-    function = TokenRepetitionReward(2, max_penalty=-0.5)
-    assert function(completions=[message("so so so so so")] * 2, completion_ids=[[1, 2, 3], [5] * 5]) == [0.0, -0.375]
 
 
 @pytest.mark.parametrize(("options", "key"), [({"ngram_size": 0}, "n_grams"), ({"max_penalty": 0.1}, "max_penalty")])

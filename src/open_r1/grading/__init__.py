@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judging one program by its tests, in a sandbox. Imports no torch.
+"""Judges of programs: tests of a row, runs in a sandbox, verdicts. Imports no torch.
 
-`verdict` what became of a test · `cases` tests as data sets hold them · `programs` judges a program by them, within a
-budget, with `compare` and `functions` · `checkers` programs of a task's author · `patches` for old programs ·
-`ioi`, `codeforces` contests · `fences` finds a program in a text · `batch` many submissions · `__main__` one by hand.
+    read_row({"verification_info": {...}})  ->  ProgramTests     await judge_program(...)  ->  [AC, WA, TLE]
+
+`cases` tests as data sets hold them · `programs` finds programs and runs them on the tests, within a budget ·
+`compare`, `functions` outputs and results · `checkers` programs of a task's author · `verdict` · `ioi`,
+`codeforces` contests · `patches` for old programs · `__main__` one program by hand.
 """
