@@ -98,7 +98,8 @@ def gain_of(before: Rows, after: Rows) -> str:
     if [row["problem"] for row in before] != [row["problem"] for row in after]:
         raise ValueError("Before and after have different problems: give both the same data.")
     found = paired_difference([row["pass_rate"] for row in before], [row["pass_rate"] for row in after])
-    return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    interval = "too few to compare" if found.is_too_few else f"{found.low:+.3f} to {found.high:+.3f}"
+    return f"{found.mean:+.3f} ({interval})"
 
 
 def form_cells(rows: Rows, form: re.Pattern[str]) -> str:

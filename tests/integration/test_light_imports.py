@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from tests.unit.test_architecture import HEAVY, MODULES, PACKAGE, READS_RECIPES, TORCH_FREE, part_of
+from tests.unit.test_architecture import HEAVY, MODULES, NEEDS_TORCH, PACKAGE, TORCH_FREE, part_of
 
 ROOMS = sorted(
     ".".join(("open_r1", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
     for path in MODULES
     if part_of(path) in TORCH_FREE
     and "harness" not in path.parts
-    and path.relative_to(PACKAGE).as_posix() not in READS_RECIPES
+    and path.relative_to(PACKAGE).as_posix() not in NEEDS_TORCH
 )
 
 

@@ -31,7 +31,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from open_r1.evaluation.prompts import Problems
 from open_r1.generation.messages import Reply
@@ -102,34 +102,11 @@ class Answer:
     extracted: str | None = None
 
 
-class Judge(Protocol):
-    """Says of answers whether they are right."""
-
-    def check(self) -> dict[str, Any]:
-        """Refuse a machine that can't judge; return what of it decides verdicts, for the settings of the results."""
-        ...
-
-    def judge(self, rows: Sequence[int], texts: Sequence[str]) -> list[Judgement]:
-        """Return a judgement of each text, an answer to the problem of a row."""
-        ...
-
-
 def judgement_of(verdict: Verdict | str, extracted: str | None = None, note: str = "") -> Judgement:
     """Return a judgement with the score of its verdict: 1.0 for right, 0.0 for not, NaN where nobody can say."""
     name = verdict.value if isinstance(verdict, Verdict) else verdict
     reward = 0.0 if name in (TIMEOUT, CRASH) else None if name == LOST else Verdict(name).reward
     return Judgement(name, math.nan if reward is None else reward, extracted, note)
-
-
-def judge_of(problems: Problems, folder: Path | None = None, *, is_anew: bool = False) -> Judge:
-    """Return the judge of answers to these problems.
-
-    Args:
-        problems: Rows and golds.
-        folder: Where verdicts that are costly are kept; None: in memory.
-        is_anew: Take none of those that an earlier run has kept.
-    """
-    return VerifierJudge(problems) if problems.judge is None else RewardJudge(problems, folder, is_anew=is_anew)
 
 
 class VerifierJudge:
@@ -247,6 +224,20 @@ class RewardJudge:
         )
         lines = next((notes[name] for name in notes if name.endswith("/verdicts")), [None] * len(pairs))
         return [_judgement_by_reward(value, line or "") for value, line in zip(values, lines, strict=True)]
+
+
+Judge = VerifierJudge | RewardJudge
+
+
+def judge_of(problems: Problems, folder: Path | None = None, *, is_anew: bool = False) -> Judge:
+    """Return the judge of answers to these problems.
+
+    Args:
+        problems: Rows and golds.
+        folder: Where verdicts that are costly are kept; None: in memory.
+        is_anew: Take none of those that an earlier run has kept.
+    """
+    return VerifierJudge(problems) if problems.judge is None else RewardJudge(problems, folder, is_anew=is_anew)
 
 
 def _with_ending(text: str, ending: str | None) -> str:

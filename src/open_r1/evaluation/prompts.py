@@ -387,10 +387,9 @@ def language_of(columns: Mapping[str, Any]) -> str:
     Raises:
         PromptError: The tests can't be read.
     """
-    if not _is_packed(columns) and any(not is_empty_column(columns.get(name)) for name in TEST_COLUMNS):
+    has_tests = any(not is_empty_column(columns.get(name)) for name in TEST_COLUMNS)
+    if not _is_packed(columns) and (has_tests or not any(columns.get(name) for name in PYTHON_TESTS)):
         return _tests(columns).language
-    if not _is_packed(columns) and not any(columns.get(name) for name in PYTHON_TESTS):
-        return _tests(columns).language  # says what is missing
     try:
         return find_language(str(columns.get("language") or "python")).name
     except ValueError as error:

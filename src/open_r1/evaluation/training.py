@@ -15,6 +15,7 @@ rewards of the recipe. `training.base` says when, and why it is the trainer's `e
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from open_r1.evaluation.judges import JudgingError, judge_of, judged_answers
 from open_r1.evaluation.metrics import Metrics, reward_metric_names, reward_metrics
 from open_r1.evaluation.prompts import Problems, load_problems
 from open_r1.evaluation.run import answers_file
+from open_r1.evaluation.settings import EvaluationArguments
 from open_r1.generation.messages import Reply, Request, Sampling
 from open_r1.generation.transformers_here import Sampler
 from open_r1.generation.vllm_here import sample_by_vllm, stopping_kwargs
@@ -370,6 +372,10 @@ def load_eval_benchmarks(
         args.eval_benchmarks_limit,
     )
     temperature, top_p, seed = args.eval_benchmarks_temperature, args.eval_benchmarks_top_p, args.eval_benchmarks_seed
+    # Programs have the limits of `run_benchmarks.py`, whatever those of the rewards are.
+    code = copy(script_args)
+    code.code_test_timeout_s = EvaluationArguments.code_test_timeout_s
+    code.code_memory_mb = EvaluationArguments.code_memory_mb
     sets = []
     try:
         Sampling(
@@ -388,7 +394,7 @@ def load_eval_benchmarks(
                 template=args.eval_benchmarks_template,
                 system_prompt=system or None,
                 limit=limit,
-                code=script_args,
+                code=code,
             )
             prompts = {
                 row: prompt_token_ids(tokenizer, list(problem.messages), given)
