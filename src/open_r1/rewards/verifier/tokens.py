@@ -95,11 +95,10 @@ _TOKEN = re.compile(
     r"|\\(?P<command>[a-zA-Z]+|.)|(?P<letters>[A-Za-z]+)|(?P<foreign>[^\W\d_A-Za-z]+)|(?P<sign><=|>=|!=|\*\*|->|\|\||.)",
     re.DOTALL,
 )
-_BRACKETS_AND_COMMAS = re.compile(
-    r"(?P<open>\\\{|\\(?:lbrace|langle)(?![a-zA-Z])|[(\[{])"
-    r"|(?P<close>\\\}|\\(?:rbrace|rangle)(?![a-zA-Z])|[)\]}])"
-    r"|(?<![0-9.])(?P<number>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]))|(?P<spaced>,\s)"
-)
+# What stands directly in brackets, and thousands in it; "0,100" is no number anywhere.
+_IN_BRACKETS = re.compile(r"(?:[(\[]|\\\{|\\(?:lbrace|langle)(?![a-zA-Z]))(?:(?!\\\})[^()\[\]])*")
+_THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[1-9][0-9]{2})+(?!,0|[0-9])")
+_NO_THOUSANDS = re.compile(r"(?<![0-9.,])0[0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
 _EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_0-9.])([0-9]++(?:\.[0-9]*+)?)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
 _ASCII_SIGNS = {"<=": "le", ">=": "ge", "!=": "ne", "**": "^"}
 
@@ -155,31 +154,16 @@ def _part_numbers(text: str) -> str:
     """Return the text with a space behind each comma that parts numbers: "(2,100)" is a pair, "(1,000)" is not.
 
     Directly inside brackets a comma parts numbers, except where others there have a space ("(1,234, 5)"), or where a
-    number would begin with 0. "0,100" is never one number.
+    number would begin with 0.
     """
-    inside, num_brackets = [0], 0
-    roomy: set[int] = set()
-    numbers: list[tuple[int, re.Match[str]]] = []
-    lists: set[int] = set()
-    for found in _BRACKETS_AND_COMMAS.finditer(text):
-        if found.lastgroup == "open":
-            num_brackets += 1
-            inside.append(num_brackets)
-            if found.group() != "{":
-                lists.add(num_brackets)
-        elif found.lastgroup == "close" and len(inside) > 1:
-            inside.pop()
-        elif found.lastgroup == "spaced":
-            roomy.add(inside[-1])
-        elif found.lastgroup == "number":
-            numbers.append((inside[-1], found))
-    parts, end = [], 0
-    for bracket, found in numbers:
-        number = found.group()
-        if number.startswith("0") or (bracket in lists and bracket not in roomy and ",0" not in number):
-            parts += [text[end : found.start()], number.replace(",", ", ")]
-            end = found.end()
-    return "".join([*parts, text[end:]])
+    text = _NO_THOUSANDS.sub(_with_spaces, text)
+    return _IN_BRACKETS.sub(
+        lambda found: found.group() if ", " in found.group() else _THOUSANDS.sub(_with_spaces, found.group()), text
+    )
+
+
+def _with_spaces(found: re.Match[str]) -> str:
+    return found.group().replace(",", ", ")
 
 
 def _tokens_of(kind: str, content: str, is_spaced: bool) -> list[Token]:
