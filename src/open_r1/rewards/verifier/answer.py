@@ -49,10 +49,6 @@ from open_r1.rewards.verifier.tree import (
 )
 from open_r1.rewards.verifier.units import DEGREE, NO_UNIT, Unit, find_unit
 
-# What can still be compared with a power in well under a second.
-MAX_NUMBER_CHARS = 200_000
-_MAX_SPELLED_CHARS = 2_000_000
-_DIGIT_RUNS = re.compile(r"\d+")
 _PLAIN_NUMBER = re.compile(r"\s*([+-]?)(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))\s*(?:\.\s*)?", re.ASCII)
 
 _MARKS = re.compile(f"[{TEXT_OPEN}{TEXT_CLOSE}]")
@@ -195,26 +191,9 @@ def read(text: str) -> Reading:
     Raises:
         UnreadableError: It says nothing that could be compared.
     """
-    return _read(text) if len(text) <= MAX_FORMULA_CHARS else _read_long(normalize_long(text))
-
-
-def normalize_long(text: str) -> str:
-    """Return a text that is too long for a formula normalised where it may still be a number, else as it is."""
-    if len(text) <= MAX_FORMULA_CHARS:
-        return text
-    text = text.strip()
-    is_number = len(text) <= _MAX_SPELLED_CHARS and 3 * sum(map(len, _DIGIT_RUNS.findall(text))) >= len(text)
-    return normalize(text) if is_number or len(text) <= MAX_FORMULA_CHARS else text
-
-
-def _read_long(normal: str) -> Reading:
-    """Read a text that is longer than a formula may be: only a plain number, whose other side may be a power."""
-    if len(normal) <= MAX_FORMULA_CHARS:
-        return _read(normal)
-    if len(normal) > MAX_NUMBER_CHARS or not is_plain_number(normal):
+    if len(text) > MAX_FORMULA_CHARS:
         raise UnreadableError("too long")
-    value = parse_number(normal.replace(",", "").strip("+-. "))
-    return Reading(normal, Number(-value if normal.startswith("-") else value))
+    return _read(text)
 
 
 @lru_cache(maxsize=4_096)

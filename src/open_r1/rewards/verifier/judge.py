@@ -16,19 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from open_r1.rewards.base import LogExtra, LogMetric
-from open_r1.rewards.verifier.answer import (
-    MAX_NUMBER_CHARS,
-    equal_plain_numbers,
-    is_plain_number,
-    normalize_long,
-    read,
-)
+from open_r1.rewards.verifier.answer import equal_plain_numbers, is_plain_number, read
 from open_r1.rewards.verifier.budget import OverBudgetError, limited_to
 from open_r1.rewards.verifier.echo import is_echo
 from open_r1.rewards.verifier.equal import equal_readings
 from open_r1.rewards.verifier.extract import Answer, extract_gold, find_answer
 from open_r1.rewards.verifier.families import expand_plus_minus
-from open_r1.rewards.verifier.tokens import TEXT_CLOSE, TEXT_OPEN, UnreadableError
+from open_r1.rewards.verifier.tokens import MAX_FORMULA_CHARS, TEXT_CLOSE, TEXT_OPEN, UnreadableError
 from open_r1.rewards.verifier.tree import Choice, Formula, Node, Reading, Words, cut, parts_of, show
 from open_r1.rewards.verifier.value import FormulaError, check_value
 
@@ -257,7 +251,6 @@ def judge_texts(gold: str, answer: str | None) -> JudgedAnswer:
     >>> judge_texts("1,234", "1234.0").verdict, judge_texts(r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}").verdict
     (<Verdict.RIGHT: 'right'>, <Verdict.RIGHT: 'right'>)
     """
-    gold, answer = normalize_long(gold), None if answer is None else normalize_long(answer)
     if answer is not None and _is_decimal(gold) and _DECIMAL_COMMA.fullmatch(answer):
         answer = answer.replace(",", ".")
     elif answer is not None and _is_decimal(answer) and _DECIMAL_COMMA.fullmatch(gold):
@@ -293,7 +286,7 @@ def _is_decimal(text: str) -> bool:
 @lru_cache(maxsize=4_096)
 def _read_gold(gold: str) -> Reading:
     """Return the reading of a normalised gold that has a value."""
-    if is_plain_number(gold) and len(gold) > MAX_NUMBER_CHARS:
+    if is_plain_number(gold) and len(gold) > MAX_FORMULA_CHARS:
         # Only another plain number could equal it.
         return Reading(gold, Words(gold))
     with limited_to(MAX_STEPS):
