@@ -77,7 +77,7 @@ _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
 _BASE_NAMES |= {"twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "hex": 16, "bin": 2, "oct": 8, "dec": 10}
 
 _CLOCK = re.compile(
-    r"(?:at )?([01]?[0-9]|2[0-4])(?::([0-5][0-9]))?\s*(?:([ap])\.?\s?m\.?|noon|o'clock)?(?: sharp)?", re.IGNORECASE
+    r"(?:at )?([01]?[0-9]|2[0-4])(?::([0-5][0-9]))?\s*(?:([ap])\.?\s?m\.?|o'clock)?(?: sharp)?", re.IGNORECASE
 )
 _MONTH = r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
 _MONTH += r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
@@ -286,7 +286,7 @@ def _read_choice(plain: str) -> Choice | None:
 
 
 def _read_value(normal: str, plain: str) -> Node:
-    node = _read_digits(plain) or _read_clock(plain) or _read_date(plain)
+    node = _read_digits(plain) or read_clock(plain) or _read_date(plain)
     if node is not None:
         return node
     if plain == "{}":
@@ -331,13 +331,11 @@ def read_letters_as_units(text: str, *, need_space: bool) -> Quantity | None:
     return found if isinstance(found, Quantity) and found.unit is not None else None
 
 
-def read_as_clock(text: str) -> Clock | None:
-    """Return 11:17, which may be a ratio as well, as a time."""
-    found = _CLOCK.fullmatch(text)
-    return Clock(int(found.group(1)) * 60 + int(found.group(2)), has_half=False) if found and found.group(2) else None
+def read_clock(plain: str, *, is_time: bool = False) -> Clock | None:
+    """Return a time of the day; h:mm is one if it `is_time`, or can be no ratio.
 
-
-def _read_clock(plain: str) -> Clock | None:
+    A ratio would be in its lowest terms and without a leading zero.
+    """
     if plain.casefold() in _NAMED_TIMES:
         return Clock(_NAMED_TIMES[plain.casefold()], has_half=True)
     found = _CLOCK.fullmatch(plain)
@@ -346,9 +344,8 @@ def _read_clock(plain: str) -> Clock | None:
     hours, minutes, half = int(found.group(1)), int(found.group(2) or 0), (found.group(3) or "").lower()
     if half:
         return Clock((hours % 12 + 12 * (half == "p")) * 60 + minutes, has_half=True) if 0 < hours < 13 else None
-    if plain.casefold().endswith("noon"):
-        return Clock(12 * 60, has_half=True) if (hours, minutes) == (12, 0) else None
-    is_time = plain.casefold().endswith("clock") or (found.group(2) is not None and _is_clock(hours, minutes))
+    is_time |= minutes < 10 or hours == 0 or Fraction(hours, minutes).numerator != hours
+    is_time = is_time if found.group(2) else plain.casefold().endswith("clock")
     return Clock(hours * 60 + minutes, has_half=False) if is_time else None
 
 
@@ -359,11 +356,6 @@ def _read_date(plain: str) -> Words | None:
         return None
     month, day = found.group(1) or found.group(4), found.group(2) or found.group(3)
     return Words(f"{month[:3].casefold()} {int(day)} {found.group(5) or ''}".rstrip())
-
-
-def _is_clock(hours: int, minutes: int) -> bool:
-    """Whether h:mm is read as a time: a ratio would be in its lowest terms and without a leading zero."""
-    return minutes < 10 or hours == 0 or Fraction(hours, minutes).numerator != hours
 
 
 def _read_digits(plain: str) -> Digits | None:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, TypeGuard
 
 from open_r1.rewards.verifier.answer import (
-    read_as_clock,
+    read_clock,
     read_letters_as_units,
     read_parts_without_labels,
 )
@@ -166,9 +166,9 @@ def _spell(digits: str) -> str:
 
 
 def _equal_clocks(gold: Reading, answer: Reading) -> bool:
-    one, other = (side.node if isinstance(side.node, Clock) else read_as_clock(side.text) for side in (gold, answer))
+    one, other = (r.node if isinstance(r.node, Clock) else read_clock(r.text, is_time=True) for r in (gold, answer))
     if one is None or other is None:
-        return "".join(gold.text.split()) == "".join(answer.text.split())
+        return False
     distance = abs(one.minutes - other.minutes)
     bare = [node for node in (one, other) if not node.has_half]
     # 5:00 may be 5 p.m., 17:00 is, and 0:30 can't be.
@@ -180,9 +180,7 @@ def _equal_parts(gold: Reading, answer: Reading) -> bool:
     """Compare part by part; without labels on one side in the order in which they stand."""
     sides = [reading.node.items if isinstance(reading.node, Parts) else None for reading in (gold, answer)]
     size = len(sides[0] or sides[1] or ())
-    texts = [
-        _NO_LETTER.sub(lambda found: found.group() if found.group() == "," else " ", r.text) for r in (gold, answer)
-    ]
+    texts = [r.text.replace(TEXT_OPEN, " ").replace(TEXT_CLOSE, " ") for r in (gold, answer)]
     one, other = (side or read_parts_without_labels(text, size) for side, text in zip(sides, texts, strict=True))
     if one is None or other is None or len(one) != len(other):
         return False
@@ -381,7 +379,7 @@ def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
     if not is_plain or not all(isinstance(side, (Formula, NumberSet)) for side in gold.sides + answer.sides):
         return _equal_each(gold.sides, answer.sides)
     # x = 3 is an answer to 2x + 1 = 7; the reverse repeats the question.
-    return not _is_solved(gold) and _proportional(_difference(gold), _difference(answer))
+    return not _is_solved(gold) and proportional(_difference(gold), _difference(answer))
 
 
 def _turned(equation: Relation) -> Relation:
@@ -671,7 +669,7 @@ def _equal_inequalities(gold: Relation, answer: Relation) -> bool:
     if any(len(node.signs) != 1 or node.signs[0] not in _FLIPPED for node in (gold, answer)):
         return False
     (sign, difference), (other_sign, other) = pair
-    if (_is_solved(gold) and not _is_solved(answer)) or not _proportional(difference, other):
+    if (_is_solved(gold) and not _is_solved(answer)) or not proportional(difference, other):
         return False
     ratio = Div(difference, other)
     names = sorted(names_in(ratio), key=str)
@@ -723,10 +721,3 @@ def _is_undone(node: Node) -> bool:
         sides = [side.left if isinstance(side, Pow) else side for side in sides]
         return all(isinstance(side, Number) and side.value != 10 for side in sides)
     return all(isinstance(side, Number) for side in sides)
-
-
-def _proportional(gold: Node, answer: Node) -> bool:
-    try:
-        return proportional(gold, answer)
-    except FormulaError:
-        return False

@@ -505,11 +505,7 @@ def equal_values(gold: Node, answer: Node) -> bool:
 
 
 def proportional(gold: Node, answer: Node) -> bool:
-    """Return whether two formulas differ by a constant factor other than zero, so that they vanish together.
-
-    Raises:
-        FormulaError: Either has no value, or none that can be computed.
-    """
+    """Return whether two formulas differ by a constant factor other than zero, so that they vanish together."""
     both = Add(gold, answer)
     if not names_in(both):
         return False
@@ -520,7 +516,7 @@ def proportional(gold: Node, answer: Node) -> bool:
         try:
             if not (equal_values(first, ZERO) or equal_values(other, ZERO)):
                 return equal_values(Mul(first, answer), Mul(other, gold))
-        except UndefinedError:
+        except FormulaError:
             continue
     return False
 
