@@ -143,8 +143,6 @@ def _sorted(node: Node) -> Node:
     node = rebuild(node, _sorted)
     if isinstance(node, (Add, Mul)):
         return reduce(type(node), sorted(_operands(node, type(node)), key=repr))
-    if isinstance(node, Relation) and set(node.signs) <= {">", "ge"}:
-        return Relation(node.sides[::-1], tuple({">": "<", "ge": "le"}[sign] for sign in node.signs[::-1]))
     if isinstance(node, Relation) and set(node.signs) == {"="}:
         return Relation(tuple(sorted(node.sides, key=repr)), node.signs)
     return node
