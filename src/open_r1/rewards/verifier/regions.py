@@ -180,7 +180,7 @@ def _key_at(point: dict[Node, Node]) -> Key:
     @cache
     def value_of(end: Node) -> Fraction | float:
         value = order_key(replaced(end, point))
-        return value if math.isinf(value) else Fraction(round(value * _NEAREST), _NEAREST)
+        return value if isinstance(value, float) else Fraction(round(value * _NEAREST), _NEAREST)
 
     def key(end: Node) -> Fraction | float:
         spend(1)
@@ -193,7 +193,7 @@ def _held(regions: Sequence[Region], point: dict[Node, Node]) -> list[bool]:
     """Return which regions hold each of their ends, and a number between each two, before and behind them."""
     key = _key_at(point)
     values = {key(end) for region in regions for end in region.ends}
-    ends = sorted(Fraction(value) for value in values if not math.isinf(value)) or [Fraction(0)]
+    ends = sorted(Fraction(value) for value in values if not isinstance(value, float)) or [Fraction(0)]
     between = [(low + high) / 2 for low, high in itertools.pairwise(ends)]
     places = [ends[0] - 1, *ends, *between, ends[-1] + 1]
     return [region.holds(place, key) for place in places for region in regions]
@@ -257,7 +257,7 @@ def _integers_within(node: Several) -> Iterable[int] | None:
     if len(domains) != 1 or region is None or node.kind == "set" or region.variable != domains[0].sides[0]:
         return None
     kind, key = getattr(domains[0].sides[1], "name", ""), _key_at({})
-    ends = [value for value in map(key, region.ends) if not math.isinf(value)]
+    ends = [value for value in map(key, region.ends) if not isinstance(value, float)]
     if kind not in ("Z", "Z+", "N") or not ends:
         return None
     low, high = 1 if kind == "Z+" else math.floor(min(ends)), math.ceil(max(ends))

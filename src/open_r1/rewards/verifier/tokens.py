@@ -97,8 +97,8 @@ _TOKEN = re.compile(
 )
 # What stands directly in brackets, and thousands in it; "0,100" is no number anywhere.
 _IN_BRACKETS = re.compile(r"(?:[(\[]|\\\{|\\(?:lbrace|langle)(?![a-zA-Z]))(?:(?!\\\})[^()\[\]])*")
-_THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[1-9][0-9]{2})+(?!,0|[0-9])")
-_NO_THOUSANDS = re.compile(r"(?<![0-9.,])0[0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
+_THOUSANDS = re.compile(r"(?<![0-9.])(?<![^\\]\{)[1-9][0-9]{0,2}(?:,[1-9][0-9]{2})+(?!,0[0-9]{2}|[0-9])")
+_NO_THOUSANDS = re.compile(r"(?<![0-9.])(?<![0-9],)0[0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
 _EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_0-9.])([0-9]++(?:\.[0-9]*+)?)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
 _ASCII_SIGNS = {"<=": "le", ">=": "ge", "!=": "ne", "**": "^"}
 
