@@ -39,7 +39,7 @@ def status_of(words: list[str]) -> int:
         (["--easy_pass_rate", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--dataset_layout", "nothing"], "'nothing'"),
-        (["--dataset_layout", "s1k"], "does not fit"),
+        (["--dataset_layout", "s1k"], "s1k"),
         (["--filter", "nowhere.py:keep"], "nowhere.py"),
         (["--seed", "-1"], "--seed"),
     ],
