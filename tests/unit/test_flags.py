@@ -15,7 +15,7 @@ MAINS = {
 }
 
 
-@pytest.mark.parametrize("name", ["curate", "decontaminate", "generate_reasoning"])
+@pytest.mark.parametrize("name", ["curate", "decontaminate"])
 def test_an_unknown_flag_is_refused_in_two_lines_with_the_nearest(name, capsys):
     main, flag = MAINS[name]
     with pytest.raises(SystemExit) as refused:

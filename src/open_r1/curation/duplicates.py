@@ -133,7 +133,7 @@ def deciding_words(text: str, found: list[str]) -> list[str]:
     r"""Return what copies of a problem must agree in: numbers, commands, words such as maximum, names, signs.
 
     >>> text = "Take seven of the 3 sheep - a few - and find AB, or A."
-    >>> deciding_words(text, text.lower().split())
+    >>> deciding_words(text, [word for word in text.lower().split() if word.isalnum()])
     ['7', '3', 'AB', 'A', '-', '-']
     """
     plain = fold(_EXCLAMATION.sub(" ", text))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers: functions that take one value, a text or a conversation, out of a row of a public data set.
+r"""Readers: functions that take one value, a text or a conversation, out of a row of a public data set.
 
 >>> row = {"problem": "1+1?", "deepseek_reasoning": "One and one.", "deepseek_solution": "2"}
 >>> Reader(question_and_reply, "problem", "deepseek_reasoning", "deepseek_solution").read(row)[1]["content"]

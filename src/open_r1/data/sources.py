@@ -3,7 +3,7 @@
 
 >>> source = open_source("tasks/countdown", split="train[:2]")
 >>> source.num_rows, source.column_names
-(2, ['problem', 'nums', 'target', 'solution'])
+(2, ['problem', 'target', 'nums', 'solution', 'domain'])
 
 `datasets` reads all of them, files compressed as .gz, .zst, .bz2 or .xz too, and keeps an Arrow copy in its cache. A
 split may be a slice as `datasets` writes it: `train[:100]`, `train[-10%:]`, `train[:5]+test`.

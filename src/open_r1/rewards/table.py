@@ -367,7 +367,7 @@ def perfect_reply(
     context: RewardContext | None = None,
     layout: str = next(iter(LAYOUTS.values())),
 ) -> str:
-    """Return the text that a perfect model would add to the prompt of a row, for the rewards that judge it.
+    r"""Return the text that a perfect model would add to the prompt of a row, for the rewards that judge it.
 
     Reasoning in three marked steps, then the row's right answer, in a box unless a reward reads it without, and its
     right program in a fence. What the generation prompt has already opened (`context.completion_prefix`) is left out.

@@ -27,6 +27,7 @@ _hints = functools.cache(typing.get_type_hints)
 def to_json(value: Any) -> Any:
     """Return a request, a result or a part of one as a value for `json.dumps`.
 
+    >>> from open_r1.sandbox.base import Limits
     >>> to_json(Limits(wall_s=2.0))["wall_s"], to_json(b"a")
     (2.0, {'base64': 'YQ=='})
     """
