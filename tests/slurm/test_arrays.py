@@ -18,7 +18,8 @@ from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows
 from tests.slurm.cluster_bed import eventually
 
 ONE_THREAD = ["OMP_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1"]
-NAME = 'it\'s a "folder" $HOME'  # spaces and quotes on the way to every program
+# Spaces and quotes on the way to every program; no variable that is set, which `datasets` would put in.
+NAME = 'it\'s a "folder" $UNSET'
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def server(cluster, tmp_path):
 
 @pytest.fixture
 def recipe(folder, server):
-    write_rows(folder.parent / "rows.jsonl", 5)  # not below NAME: `datasets` takes $HOME in a path for the variable
+    write_rows(folder.parent / "rows.jsonl", 5)
     settings = {
         "model_name_or_path": str(server.model),
         "dataset_name": str(folder.parent / "rows.jsonl"),

@@ -89,6 +89,7 @@ class TrainingMixin(Trainer):
             output = super().train(*args, **kwargs)
         finally:
             self.args.save_total_limit = self._save_total_limit
+            self._stalls.stop()
         self._rotate(Path(self.args.output_dir))  # again: an earlier run may have been killed behind its last save
         is_done = self.state.global_step >= self.state.max_steps
         if self.args.load_best_model_at_end and is_done and self.state.best_global_step is None:

@@ -47,8 +47,8 @@ class StallCallback(TrainerCallback):
         self._waited_s = 0.0
         threading.Thread(target=self._watch, name="stalls", daemon=True).start()
 
-    def on_train_end(self, *args: object, **kwargs: object) -> None:
-        """Watch no longer."""
+    def stop(self) -> None:
+        """Watch no longer; also where an error has ended the training."""
         self._ended.set()
 
     def on_step_end(
