@@ -168,16 +168,24 @@ def test_groups_that_do_not_divide_the_batch_are_refused_with_the_valid_sizes(nu
 
 @functools.cache
 def names_that_are_read() -> set[str]:
-    """Attribute names and texts that the code of src/ and scripts/ uses outside of the definitions in configs.py."""
+    """Attribute names and texts that the code of src/ and scripts/ uses outside of configs/, and prefixes with fields.
+
+    `getattr(args, "cosine_" + name)` reads all that `cosine_` makes of the names of fields.
+    """
     found: set[str] = set()
+    texts: set[str] = set()
     for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        if path.parent.name == "configs":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 found.add(node.attr)
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
-                found |= {word.value for word in node.args[1:2] if isinstance(word, ast.Constant)}
-    return found
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.add(node.value)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                texts.add(node.target.id)
+    prefixes = [text for text in texts if text.endswith("_") and text.isidentifier()]
+    return found | texts | {f"{prefix}{text}" for prefix in prefixes for text in texts if text.isidentifier()}
 
 
 def own_fields(config_class: type, base: type) -> set[str]:
