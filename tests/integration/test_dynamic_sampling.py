@@ -16,7 +16,8 @@ from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
 from open_r1.models import get_model, get_tokenizer
-from open_r1.preflight import check_grpo_settings
+from open_r1.preflight import choose_dynamic_sampling_metric
+from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.run import is_refusal
 from open_r1.training.trainer import GRPOTrainer
@@ -145,7 +146,8 @@ def test_groups_are_dropped_by_the_metric_that_is_named(tiny, train, tmp_path, m
 def test_groups_are_dropped_by_the_first_reward_that_judges_answers(tiny, tmp_path, names, weights, metric):
     argv = tiny.argv("grpo", tmp_path, reward_funcs=names, reward_weights=weights, dynamic_sampling_rounds=1)
     arguments = RecipeParser((GRPOScriptArguments, GRPOConfig, ModelConfig)).parse(argv)
-    check_grpo_settings(*arguments)
+    rewards = get_reward_funcs(arguments[0], RewardContext(eos_token_ids=(0,)))
+    choose_dynamic_sampling_metric(arguments[0], arguments[1], rewards)
     assert arguments[1].dynamic_sampling_metric == metric
 
 
