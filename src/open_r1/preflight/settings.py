@@ -107,9 +107,9 @@ def check_grpo_settings(
     if not names:
         raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")
     _check_common(script_args, training_args, model_args)
-    _check_sampling(training_args)
     if training_args.sync_ref_model and training_args.launch.is_fsdp:
         raise ValueError("Under FSDP a reference that moves isn't saved: use ZeRO, or set `sync_ref_model: false`.")
+    _check_sampling(training_args)
     if weights is not None and len(weights) != len(names):
         raise ValueError(
             f"`reward_weights` has {len(weights)} numbers for {len(names)} rewards ({names}): give one weight each."
