@@ -289,7 +289,7 @@ def test_a_checkpoint_that_is_pushed_too_has_one_job_on_its_files_here(slurm, pr
 def test_settings_without_effect_are_refused(slurm, tmp_path, monkeypatch, settings, said):
     slurm("takes jobs")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "questions.jsonl").write_text('{"question": "1+2", "answer": "3"}\n')
+    (tmp_path / "questions.jsonl").write_text('{"sum": "1+2", "result": "3"}\n')
     (tmp_path / "both.jsonl").write_text('{"problem": "1+2", "solution": "3", "test_cases": "[]"}\n')
     args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", **settings)
     with pytest.raises(ValueError, match=said):
