@@ -96,7 +96,7 @@ def test_failed_task_is_run_again_alone_and_the_merge_equals_one_run(cluster, si
 
     (early,) = submitted(cluster, script, "--merge", "--output_dir", folder / "out", site=site)
     assert early.wait() == "FAILED"
-    assert "Rows 2-5 of 5 are in no finished shard" in early.log
+    assert "part-0000000002-0000000005 is not finished" in early.log
 
     server.is_broken = False
     whole = cluster.submit(script, recipe, "--output_dir", folder / "whole", site=site, sbatch=["--gpus-per-node=0"])

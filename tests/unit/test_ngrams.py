@@ -323,3 +323,11 @@ def test_operators_in_any_spelling(text, expected):
 def test_items_without_a_word_are_refused():
     with pytest.raises(ValueError, match="no item"):
         index_of(["", "?!"])
+
+
+def test_slice_of_a_column_has_the_hits_of_its_texts():
+    index = Index(make_rule(8, "default"))
+    index.add("items", 0, "a miller hides 95 lamps near a wooden bridge so that every trapezoid holds many")
+    index.build()
+    texts = ["x" * 100, "A miller hides 95 lamps near a wooden bridge so that every trapezoid holds many", "É" * 20]
+    assert [hit.row for hit in index.match(pa.array(texts, pa.large_string()).slice(1))] == [0]

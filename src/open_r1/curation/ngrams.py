@@ -358,6 +358,8 @@ def _sums(flags: NDArray[np.bool_], starts: Positions, length: int) -> Positions
 
 def words(texts: pa.Array, normalization: NormalizationName) -> pa.LargeListArray:
     """Return the words of each text; with the default normalization `canonical` has the last say."""
+    # NOTE: a copy. Of a slice `replace_with_mask` makes an array that `ascii_lower` reads at the wrong places (Arrow 26).
+    texts = texts.take(pa.array(np.arange(len(texts))))
     if normalization == "none":
         is_other = pc.invert(pc.string_is_ascii(texts))
         texts = _replaced(texts, is_other, lambda text: " ".join(text.lower().split()))
