@@ -358,7 +358,7 @@ def _sums(flags: NDArray[np.bool_], starts: Positions, length: int) -> Positions
 
 def words(texts: pa.Array, normalization: NormalizationName) -> pa.LargeListArray:
     """Return the words of each text; with the default normalization `canonical` has the last say."""
-    # NOTE: a copy. Of a slice `replace_with_mask` makes an array that `ascii_lower` reads at the wrong places (Arrow 26).
+    # NOTE: a copy. Of a slice `replace_with_mask` makes an array that `ascii_lower` misreads (Arrow 26).
     texts = texts.take(pa.array(np.arange(len(texts))))
     if normalization == "none":
         is_other = pc.invert(pc.string_is_ascii(texts))
