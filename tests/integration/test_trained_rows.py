@@ -157,7 +157,7 @@ def long_rows(folder: Path, num_long: int) -> Path:
 def test_rows_that_max_length_cuts_are_counted_in_plan_and_manifest(tiny, tmp_path, capsys):
     settings = {"dataset_name": long_rows(tmp_path, 4), "max_length": 100, "max_steps": 1}
     tiny.train("sft", tmp_path / "run", **settings, check_only=True, json=True)
-    planned = json.loads(capsys.readouterr().out)["rows"]
+    planned = json.loads(capsys.readouterr().out)["row_figures"]
     tiny.train("sft", tmp_path / "run", **settings)
     (run,) = json.loads((tmp_path / "run" / "run_manifest.json").read_text())["runs"]
     assert run["rows"] == planned

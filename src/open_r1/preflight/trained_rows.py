@@ -159,16 +159,35 @@ def refuse_odd_rows(rows: Dataset, columns: list[str], where: str) -> None:
     Raises:
         ValueError: See above.
     """
-    number = 0
+    number, text_at = 0, None
     for batch in rows.select_columns(columns).iter(batch_size=1000):
         for values in zip(*(batch[column] for column in columns), strict=True):
+            if columns == ["messages"] and isinstance(values[0], str):
+                text_at = number if text_at is None else text_at
+                values = (_messages_in(values[0]),)
             if reason := _oddity(values):
                 raise ValueError(f"{where}, row {number} (from 0): {reason}.")
             number += 1
+    if text_at is not None:
+        raise ValueError(f"{where}, row {text_at} (from 0): `messages` is text, and must be a list of messages.")
+
+
+def _messages_in(value: Any) -> Any:
+    """Return the messages of which reading a column of mixed types has made JSON text, or the value as it is."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 def _oddity(values: tuple[Any, ...]) -> str:
-    if len({type(value) for value in values if value is not None}) > 1:
+    types = {type(value) for value in values if value is not None}
+    if len(types) > 1:
+        values = tuple(map(_messages_in, values))
+        types = {type(value) for value in values if value is not None}
+    if len(types) > 1:
         return "text and messages in one row: give both as text, or both as lists of messages"
     for message in (message for value in values if isinstance(value, list) for message in value):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
