@@ -52,9 +52,15 @@ class Group:
         name = f"open_r1_box_{os.getpid()}_{secrets.token_hex(8)}"
         self.limits_memory = place is not None
         self._folders = [folder / name for folder in dict.fromkeys(place or ())]  # the first one counts memory
-        for folder in self._folders:
-            folder.mkdir()
-        self._num_kills, self._num_met = self._count_kills(), 0
+        try:
+            for folder in self._folders:
+                folder.mkdir()
+            self._num_kills, self._num_met = self._count_kills(), 0
+        except OSError:  # no descriptors are left: nobody else knows of the group
+            for folder in self._folders:
+                with contextlib.suppress(FileNotFoundError):
+                    folder.rmdir()
+            raise
 
     def set_limits(self, memory_mb: int, processes: int) -> None:
         """Set what the whole group may use from now on, no more than before.
