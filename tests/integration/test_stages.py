@@ -156,9 +156,9 @@ def test_check_only_plans_for_the_longest_stage_and_prints_the_stages(tiny, reci
     tiny.train("grpo", tmp_path / "run", config=recipe, **SETTINGS, check_only=True, json=True)
     plan = json.loads(capfd.readouterr().out)
     assert plan["stages"] == yaml.safe_load(recipe.read_text())["stages"]
-    assert plan["schedule"]["steps"] == 10
-    assert plan["schedule"]["prompts"] == 2
-    assert plan["schedule"]["length"] > 24
+    assert plan["steps"] == 10
+    assert plan["prompts"] == 2
+    assert plan["length"] > 24
 
 
 def test_pass_rates_are_measured_by_the_recipe_without_its_stages():

@@ -126,13 +126,14 @@ def check_num_prompts(dataset: Dataset, training_args: GRPOConfig | DistillConfi
         ValueError: There are fewer.
     """
     args = training_args
-    batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    batch, how = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps, ""
     if isinstance(args, GRPOConfig):
         batch = (args.generation_batch_size or 0) // (args.num_generations or 1)
+        how = f" (generation_batch_size {args.generation_batch_size} / num_generations {args.num_generations})"
     if len(dataset) < batch:
         raise ValueError(
-            f"The training split has {len(dataset)} prompts, but one generation takes {batch}, so nothing would be "
-            "trained. Lower `per_device_train_batch_size` or `gradient_accumulation_steps`, or give more."
+            f"The training split has {len(dataset)} prompts, but one generation takes {batch}{how}, so nothing would "
+            "be trained. Lower `per_device_train_batch_size` or `gradient_accumulation_steps`, or give more."
         )
 
 
