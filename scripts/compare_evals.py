@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from open_r1.data.flags import STOPPED, FlagParser, respelled
+from open_r1.data.cli import STOPPED, FlagParser, respelled
 from open_r1.data.folder import refuse_file
 
 

@@ -30,7 +30,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the mac
 from open_r1.curation.parts import part_folder
 from open_r1.curation.pass_rate import KEPT_CONFIG, merge_parts, run_pass_rate
 from open_r1.data.card import DataCard
-from open_r1.data.flags import STOPPED
+from open_r1.data.cli import STOPPED
 from open_r1.data.folder import load_columns
 from open_r1.data.sources import open_source
 from open_r1.evaluation.metrics import pass_at_k

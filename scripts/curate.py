@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from open_r1.data.flags import STOPPED, FlagParser, respelled
+from open_r1.data.cli import STOPPED, FlagParser, respelled
 
 DUPLICATES = ("exact_problems", "near_problems", "exact_completions", "near_completions")
 READABILITY = ("no_words", "mixed_language", "long_paragraph", "code_block")

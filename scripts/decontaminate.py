@@ -24,7 +24,7 @@ import os
 import sys
 from pathlib import Path
 
-from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
+from open_r1.data.cli import STOPPED, FlagParser, log_to_stderr, respelled
 
 
 def build_parser() -> argparse.ArgumentParser:

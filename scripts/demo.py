@@ -28,7 +28,7 @@ from rich.console import Console
 from open_r1 import grpo, sft
 from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.data.manifest import missing_from, write_manifest
+from open_r1.manifest import missing_from, write_manifest
 from open_r1.report.page import REPORT_NAME, write_report
 from open_r1.report.runs import read_runs
 

@@ -16,7 +16,7 @@ import argparse
 import sys
 from typing import Any
 
-from open_r1.data.flags import STOPPED, log_to_stderr, respelled
+from open_r1.data.cli import STOPPED, log_to_stderr, respelled
 
 
 def build_parser() -> Any:

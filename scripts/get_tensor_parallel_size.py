@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from open_r1.cluster.gpus import ModelSize, allowed_sizes, gpus_of_copy, read_size, weights_by_name
-from open_r1.data.flags import FlagParser, log_to_stderr, respelled
+from open_r1.data.cli import FlagParser, log_to_stderr, respelled
 
 
 def main(argv: Sequence[str] | None = None) -> int:

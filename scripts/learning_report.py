@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from open_r1.data.card import CARD_NAME
-from open_r1.data.flags import FlagParser
+from open_r1.data.cli import FlagParser
 from open_r1.data.folder import load_columns
 from open_r1.evaluation.intervals import mean_interval, paired_difference
 

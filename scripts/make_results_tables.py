@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from open_r1.data.flags import FlagParser
+from open_r1.data.cli import FlagParser
 from open_r1.evaluation.prompts import TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,7 +21,7 @@ from peft import PeftConfig, PeftModel, PeftType, TaskType
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from open_r1.data.manifest import STAGING_NAME
+from open_r1.manifest import STAGING_NAME
 from open_r1.models import end_token_ids, find_model, fit_embeddings
 from open_r1.training.checkpoints import publish
 

@@ -20,7 +20,7 @@ mpl.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
 
-from open_r1.data.flags import FlagParser
+from open_r1.data.cli import FlagParser
 
 NUM_STEPS = 5
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from open_r1.data.flags import STOPPED, joined, log_to_stderr, respelled
+from open_r1.data.cli import STOPPED, joined, log_to_stderr, respelled
 from open_r1.evaluation.benchmarks import SUPPORTED_BENCHMARKS, word_of
 from open_r1.evaluation.jobs import check_words, submit_evaluation
 from open_r1.evaluation.settings import EvaluationArguments, build_parser, parse

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from open_r1.cluster.submission import submit_script
-from open_r1.data.flags import FlagParser
+from open_r1.data.cli import FlagParser
 
 ROOT = Path(__file__).resolve().parents[1]
 _TIMEOUT_S = 300.0  # a script may submit an array and a merge

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
+from open_r1.data.cli import STOPPED, FlagParser, log_to_stderr, respelled
 from open_r1.test_time.flags import (
     add_candidate_flags,
     add_method_flags,

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from open_r1.data.card import DataCard, Step
-from open_r1.data.flags import STOPPED, FlagParser, respelled
+from open_r1.data.cli import STOPPED, FlagParser, respelled
 from open_r1.data.folder import DatasetFolder, unify
 from open_r1.data.push import check_push, push_folder
 from open_r1.data.sources import open_source

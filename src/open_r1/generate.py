@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from open_r1.data.card import DataCard, Step, read_card
-from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
+from open_r1.data.cli import STOPPED, FlagParser, log_to_stderr, respelled
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.push import check_push, push_folder
 from open_r1.data.sources import RowSource, open_source

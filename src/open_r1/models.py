@@ -21,7 +21,7 @@ from transformers.training_args import OptimizerNames
 from trl import ModelConfig, get_quantization_config
 
 from open_r1.configs.training import DistillConfig, GRPOConfig, SFTConfig, TrainingConfig
-from open_r1.data.manifest import MANIFEST_NAME, RUN_MANIFEST_NAME, STAGING_NAME, missing_from
+from open_r1.manifest import MANIFEST_NAME, RUN_MANIFEST_NAME, STAGING_NAME, missing_from
 
 logger = logging.getLogger(__name__)
 

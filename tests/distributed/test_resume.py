@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from open_r1.data.manifest import missing_from
+from open_r1.manifest import missing_from
 from tests.distributed.launching import NEEDS_DEEPSPEED, train
 from tests.distributed.trainings import GRPO, GRPO_RECIPE, SFT, SFT_RECIPE, kill_and_resume, training_logs
 from tests.integration.tiny import weights_of

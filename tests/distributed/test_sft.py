@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from open_r1.data.manifest import missing_from
+from open_r1.manifest import missing_from
 from tests.distributed.trainings import NUM_BENCHMARK_ROWS, NUM_TEST_ROWS, SFT_RECIPE, training_logs
 from tests.integration.tiny import weights_of
 

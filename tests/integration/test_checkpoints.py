@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from open_r1.data.manifest import MANIFEST_NAME, missing_from, remove_manifest, write_manifest
+from open_r1.manifest import MANIFEST_NAME, missing_from, remove_manifest, write_manifest
 from open_r1.training import checkpoints
 from open_r1.training.checkpoints import (
     archive,
@@ -315,7 +315,7 @@ def test_checkpoint_saved_before_a_kill_at_any_moment_is_found_whole(tmp_path):
 FILL_UP = """
 import resource, sys
 from pathlib import Path
-from open_r1.data.manifest import write_manifest
+from open_r1.manifest import write_manifest
 from open_r1.training.checkpoints import publish
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))  # the manifest needs more

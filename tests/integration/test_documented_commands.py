@@ -15,7 +15,7 @@ from trl import ModelConfig
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
-from open_r1.data.flags import respelled
+from open_r1.data.cli import respelled
 from open_r1.evaluation.settings import parse
 from open_r1.test_time.flags import run_settings
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, merge_lora, test_time_compute

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerControl, TrainerState
 
 from open_r1.configs import SFTConfig
-from open_r1.data.manifest import write_manifest
+from open_r1.manifest import write_manifest
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.hub import (
     UPLOADS_NAME,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from open_r1.data.manifest import MANIFEST_NAME, STAGING_NAME, missing_from
+from open_r1.manifest import MANIFEST_NAME, STAGING_NAME, missing_from
 from scripts.merge_lora import main
 from scripts.stand_ins import byte_tokenizer
 

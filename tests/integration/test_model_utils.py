@@ -12,7 +12,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from open_r1.configs import GRPOConfig, ModelConfig, SFTConfig
-from open_r1.data.manifest import STAGING_NAME, write_manifest
+from open_r1.manifest import STAGING_NAME, write_manifest
 from open_r1.models import end_of_turn_token, end_token_ids, fit_embeddings, get_model, get_tokenizer, read_template
 from open_r1.preflight import check_vocabulary
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.data.manifest import missing_from
 from open_r1.generation.servers import free_port
+from open_r1.manifest import missing_from
 from tests.conftest import ROOT
 from tests.integration.test_documented_commands import PARSERS
 from tests.waiting import wait_until

@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from open_r1.data.manifest import MANIFEST_NAME, STAGING_NAME, missing_from
+from open_r1.manifest import MANIFEST_NAME, STAGING_NAME, missing_from
 from open_r1.training.checkpoints import list_checkpoints
 from tests.integration.fork_driver import REPOSITORY, ForkDriver, Run
 from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history, weights_of

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
-from open_r1.data.flags import STOPPED
+from open_r1.data.cli import STOPPED
 from open_r1.evaluation import jobs, judges, run
 from open_r1.evaluation.metrics import Metrics
 from open_r1.generation.journal import Journal, JournalError

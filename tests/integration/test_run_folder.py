@@ -13,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from open_r1.data.manifest import missing_from, write_manifest
+from open_r1.manifest import missing_from, write_manifest
 from open_r1.training.checkpoints import claim, list_checkpoints
 from tests.integration.fork_driver import ForkDriver
 from tests.integration.tiny import are_identical, build_tiny, log_history, weights_of

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerCallback
 
-from open_r1.data.manifest import missing_from
+from open_r1.manifest import missing_from
 from open_r1.training import callbacks
 from open_r1.training.checkpoints import Start, find_start, list_checkpoints
 from open_r1.training.stopping import STOP_FILE_VARIABLE, answer_path

@@ -9,7 +9,7 @@ import pytest
 
 from open_r1.cluster.submission import OWN_TRACKING_VARIABLE, clean_environment
 from open_r1.configs import SFTConfig
-from open_r1.data.manifest import RUN_MANIFEST_NAME
+from open_r1.manifest import RUN_MANIFEST_NAME
 from open_r1.training.tracking import continue_tracking, has_begun
 from tests.integration.tiny import Tiny, build_tiny
 

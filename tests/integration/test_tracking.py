@@ -15,7 +15,7 @@ from open_r1.configs import (
     SFTConfig,
     SFTScriptArguments,
 )
-from open_r1.data.manifest import RUN_MANIFEST_NAME
+from open_r1.manifest import RUN_MANIFEST_NAME
 from open_r1.training.tracking import _LEARNING_KEYS, describe_run, init_wandb_training, write_run_manifest
 
 

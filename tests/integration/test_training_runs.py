@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from open_r1.data.manifest import missing_from
+from open_r1.manifest import missing_from
 from open_r1.training.checkpoints import list_checkpoints
 from scripts.merge_lora import main as merge_lora
 from tests.integration.tiny import (

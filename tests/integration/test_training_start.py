@@ -12,7 +12,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launch
 
 from open_r1.arguments import RecipeParser
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
-from open_r1.data.manifest import write_manifest
+from open_r1.manifest import write_manifest
 from open_r1.training.checkpoints import Start, find_start, list_checkpoints, publish
 from open_r1.training.run import check_processes, is_refusal
 from tests.conftest import ROOT

@@ -4,7 +4,7 @@
 import psutil
 import pytest
 
-from open_r1.data.manifest import missing_from
+from open_r1.manifest import missing_from
 from tests.slurm.cluster_bed import HERE, eventually
 from tests.slurm.held_trainings import SCRIPT, Trainings, held_process, write_trainings
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from open_r1.data.manifest import missing_from
+from open_r1.manifest import missing_from
 from open_r1.training.checkpoints import list_checkpoints
 from scripts.run_benchmarks import main as run_benchmarks
 from tests.integration.fork_driver import ForkDriver

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from open_r1.data.card import CARD_NAME, README_NAME, DataCard, read_card
-from open_r1.data.manifest import write_whole
+from open_r1.manifest import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from open_r1.configs.fields import setting
 from open_r1.configs.rewards import CodeExecutionParameters
-from open_r1.data.flags import WORDS, JoinWords, joined, read_api_key, respelled
+from open_r1.data.cli import WORDS, JoinWords, joined, read_api_key, respelled
 from open_r1.evaluation import prompts
 from open_r1.evaluation.benchmarks import (
     AUTO,

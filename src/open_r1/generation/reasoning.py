@@ -16,7 +16,7 @@ from typing import Any
 
 from open_r1.configs.fields import setting
 from open_r1.data.card import DataCard, Parent, Step, read_card
-from open_r1.data.flags import read_api_key
+from open_r1.data.cli import read_api_key
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.sources import RowSource, open_source
 from open_r1.generation.client import Client, Patience, ServedModel

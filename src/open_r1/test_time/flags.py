@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from open_r1.data.flags import read_api_key
+from open_r1.data.cli import read_api_key
 from open_r1.evaluation.benchmarks import AUTO, KINDS, Benchmark
 from open_r1.sandbox.providers import PROVIDERS
 from open_r1.test_time.methods import AUTO as AUTO_BUDGET

@@ -28,8 +28,8 @@ from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
 
-from open_r1.data.manifest import STAGING_NAME, remove_manifest, write_manifest, write_whole
 from open_r1.evaluation.training import PolicyEvaluation
+from open_r1.manifest import STAGING_NAME, remove_manifest, write_manifest, write_whole
 from open_r1.training.checkpoints import publish, rotate_checkpoints
 from open_r1.training.hub import DEFAULT_BRANCH, create_hub_revision
 from open_r1.training.stalls import StallCallback

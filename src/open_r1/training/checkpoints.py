@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
 from open_r1.configs.training import TrainingConfig
-from open_r1.data.manifest import (
+from open_r1.manifest import (
     MANIFEST_NAME,
     STAGING_NAME,
     missing_from,

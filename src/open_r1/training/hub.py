@@ -24,8 +24,8 @@ from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 from transformers.trainer_utils import HubStrategy
 
 from open_r1.configs.training import TrainingConfig
-from open_r1.data.manifest import STAGING_NAME
 from open_r1.data.push import check_rights, describe
+from open_r1.manifest import STAGING_NAME
 from open_r1.training.checkpoints import resumes_own_checkpoint
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, ProgressCallback, set_seed
 
 from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
-from open_r1.data.flags import STOPPED
-from open_r1.data.manifest import missing_from
+from open_r1.data.cli import STOPPED
+from open_r1.manifest import missing_from
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import (
     REFERENCE_NAME,

@@ -17,7 +17,7 @@ from os import _exit  # before `run_script` replaces it
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from open_r1.data.manifest import write_whole
+from open_r1.manifest import write_whole
 from open_r1.training.stopping import answer_path, find_stop_file
 
 STATUS = 75  # EX_TEMPFAIL

@@ -18,7 +18,7 @@ import torch
 from accelerate.utils import broadcast
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from open_r1.data.manifest import write_whole
+from open_r1.manifest import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command lines of the data scripts share: short refusals with the nearest flag, dashes or underscores.
+"""Command lines of the scripts: short refusals with the nearest flag, dashes or underscores.
 
 >>> respelled(["--max_tokens=8", "a_b", "--text", "--x_y z"], "-")
 ['--max-tokens=8', 'a_b', '--text', '--x_y z']

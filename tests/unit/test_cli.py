@@ -3,7 +3,7 @@
 
 import pytest
 
-from open_r1.data.flags import FlagParser, joined, read_api_key, respelled
+from open_r1.data.cli import FlagParser, joined, read_api_key, respelled
 from open_r1.evaluation.settings import build_parser
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, run_benchmarks
 
