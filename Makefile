@@ -31,7 +31,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds smoke test test_integration test_all test_distributed test_serving test_slurm model evaluate test_gpu surface style quality check ci bench_training bench_verifier bench_sandbox bench_decontaminate
+.PHONY: help install install_serving demo demo_seeds smoke test test_integration test_all test_browser test_distributed test_serving test_slurm model evaluate test_gpu surface style quality check ci bench_training bench_verifier bench_sandbox bench_decontaminate
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,10 @@ test_integration: ## all other tests that one environment can run, most of them 
 	@$(python) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/integration $(ARGS)
 
 test_all: test test_integration ## test and test_integration
+
+test_browser: ## the page of a run in headless Chromium, which root gets by apt where it is missing
+	@$(install) test,browser
+	@scripts/test_browser.sh "$(VENV)" $(ARGS)
 
 test_distributed: ## two processes on the CPU: DDP, ZeRO-2, ZeRO-3 (compiles an op for minutes the first time)
 	@$(install) deepspeed,dev

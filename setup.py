@@ -11,7 +11,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-VERSION = "0.2.0.dev0"
+VERSION = "0.3.0"
 
 CORE = [
     "torch==2.13.0",  # what vllm 0.30 is built for; name it in every pip line, or pip may trade the CPU build for CUDA
@@ -118,6 +118,7 @@ EXTRAS = {
     "gguf": ["gguf>=0.17"],  # scripts/make_smollm2.py: a real small model, from its wheel, for `make test_serving`
     "zh": CHINESE,
     "test": TEST,
+    "browser": ["playwright==1.65.2"],  # `make test_browser`: the page of a run in Debian's Chromium
     "quality": QUALITY,
     # All that the tests on one machine meet, in one environment: `make test_all`.
     "dev": [

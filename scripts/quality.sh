@@ -13,7 +13,10 @@ status=0
 
 "$bin/python" -m ruff format --check "$@" || status=1
 "$bin/python" -m ruff check "$@" || status=1
-"$bin/python" -m pyrefly check --python-interpreter-path "$bin/python" --output-format min-text || status=1
+for version in 3.11 3.12; do
+    "$bin/python" -m pyrefly check --python-version "$version" --python-interpreter-path "$bin/python" \
+        --output-format min-text || status=1
+done
 
 mapfile -d '' shell_files < <(git ls-files -z --cached --others --exclude-standard -- '*.sh' '*.slurm' .ci/run)
 "$bin/shellcheck" --shell=bash --external-sources "${shell_files[@]}" || status=1
