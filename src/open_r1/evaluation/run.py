@@ -211,11 +211,11 @@ class _Run:
             raise ValueError("--judge_again needs --model_id, or the server of --url, to find the folder.")
         self.known |= {"model": self.model, **self.identity}
         self.folder = args.folder(self.model) / f"{self.problems.benchmark.name}{self.suffix}"
-        before = _read_json(self.folder / SETTINGS_NAME)
+        before = read_json(self.folder / SETTINGS_NAME)
         if not before:
             return
         if args.overwrite and (args.run_id is None or before.get("run_id") != args.run_id):
-            _archive(self.folder)
+            archive(self.folder)
             return
         common = self.known.keys() & before["settings"].keys()
         changed = differing({k: before["settings"][k] for k in common}, {k: self.known[k] for k in common})
@@ -254,7 +254,7 @@ class _Run:
             logger.warning("%s.", note_of_unknown(self.model))
         self.folder.mkdir(parents=True, exist_ok=True)
         if server.served is None:
-            self.known = _read_json(self.folder / SETTINGS_NAME).get("settings") or self.known
+            self.known = read_json(self.folder / SETTINGS_NAME).get("settings") or self.known
         with Journal(
             self.folder / JOURNAL_NAME, self.known, is_final=lambda record: record["text"] is not None
         ) as journal:
@@ -277,7 +277,7 @@ class _Run:
         run = {"date": _now(), "commit": source_commit(), "served_by": served_by, "servers": self.args.servers,
                "max_model_len": server.served.max_model_len}  # fmt: skip
         path = self.folder / SETTINGS_NAME
-        runs = [*_read_json(path).get("runs", []), run]
+        runs = [*read_json(path).get("runs", []), run]
         described = {"settings": self.known, "run_id": self.args.run_id, "runs": runs}
         write_json(path, described)
         name, sampling = self.problems.benchmark.name, self._sampling(server.served)
@@ -315,7 +315,7 @@ class _Run:
                 f"{problems.benchmark.name}: {counts['failed']} of {requested} requests failed{first}; verdicts: "
                 f"{counts['verdicts']}. No answer could be judged; the same command asks again."
             )
-        runs = _read_json(folder / SETTINGS_NAME).get("runs", [])
+        runs = read_json(folder / SETTINGS_NAME).get("runs", [])
         benchmark, commit = problems.benchmark, source_commit()
         described = {"dataset": benchmark.dataset, "config": benchmark.config, "split": benchmark.split,
                      "servers": args.servers, "served_with": shlex.split(args.served_with),
@@ -367,11 +367,12 @@ def answers_fit(folder: Path, results: Mapping[str, Any]) -> bool:
 
 def read_results(folder: Path) -> dict[str, Any] | None:
     """Return what is in `results.json`; None: there is none, or it is another program's."""
-    value = _read_json(folder / RESULTS_NAME)
+    value = read_json(folder / RESULTS_NAME)
     return value if all(isinstance(value.get(name), dict) for name in _PARTS) else None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what is in a file; {}: there is none, or it is no JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -390,7 +391,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
-def _archive(folder: Path) -> None:
+def archive(folder: Path) -> None:
     """Give a folder another name; refused where another process writes it."""
     path = folder / JOURNAL_NAME
     free = free_name(folder)

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from open_r1.configs.fields import setting
 from open_r1.configs.rewards import CodeExecutionParameters
@@ -284,14 +284,17 @@ class EvaluationArguments(CodeExecutionParameters):
         return Path(self.output_dir) / (self.model_name or label_of(model)) / _as_folder(self.model_revision)
 
 
-def build_parser(description: str | None = None) -> Any:
-    """Return the parser of the command line."""
+Arguments = TypeVar("Arguments", bound=EvaluationArguments)
+
+
+def build_parser(description: str | None = None, kind: type[Arguments] = EvaluationArguments) -> Any:
+    """Return the parser of the command line of `kind`."""
     from transformers.hf_argparser import HfArgumentParser  # half a second
 
     kinds = (argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter)
     formatter = type("Formatter", kinds, {})
     return HfArgumentParser(
-        EvaluationArguments,
+        kind,
         description=description,
         formatter_class=formatter,
         allow_abbrev=False,
@@ -299,15 +302,17 @@ def build_parser(description: str | None = None) -> Any:
     )
 
 
-def parse(words: Sequence[str], description: str | None = None) -> EvaluationArguments:
+def parse(
+    words: Sequence[str], description: str | None = None, kind: type[Arguments] = EvaluationArguments
+) -> Arguments:
     """Return the arguments of a command line; dashes and underscores in flags are the same.
 
     Raises:
         ValueError: They can't work.
         SystemExit: A flag or its value is unknown.
     """
-    parser = build_parser(description)
-    return EvaluationArguments(**vars(parser.parse_args(respelled(joined(parser, words), "_"))))
+    parser = build_parser(description, kind)
+    return kind(**vars(parser.parse_args(respelled(joined(parser, words), "_"))))
 
 
 def label_of(model: str) -> str:

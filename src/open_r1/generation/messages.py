@@ -161,10 +161,11 @@ class Reply:
         return cls(**{name: value for name, value in record.items() if name in _FIELDS})
 
     def record(self, request: Request) -> dict[str, Any]:
-        """Return the line of a journal."""
+        """Return the line of a journal; with token ids where the request asks for them (`return_token_ids`)."""
         record = {"key": request.key, "index": request.index, **asdict(self)}
         record["latency_s"] = round(self.latency_s, 3)
-        del record["token_ids"], record["stop_reason"]
+        if not request.sampling.extra_body.get("return_token_ids"):
+            del record["token_ids"], record["stop_reason"]
         if not self.conversation:
             del record["conversation"]
         return record
