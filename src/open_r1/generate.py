@@ -20,6 +20,7 @@ import re
 import shutil
 import sys
 import tempfile
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,6 @@ from open_r1.data.cli import STOPPED, FlagParser, log_to_stderr, respelled
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.push import check_push, push_folder
 from open_r1.data.sources import RowSource, open_source
-from open_r1.generation.publish import is_finished
 from open_r1.generation.servers import SupervisedProcess
 
 if TYPE_CHECKING:
@@ -166,6 +166,14 @@ def main(argv: list[str] | None = None) -> int:
     if errors:
         logger.warning("%d rows are null, since a request of their batch failed.", errors)
     return 3 if errors else 0
+
+
+def is_finished(folder: DatasetFolder) -> bool:
+    """Whether a folder was finished with these settings, with `--overwrite` too: a repeated command asks nothing."""
+    with suppress(ValueError) if folder.overwrite else nullcontext():
+        if DatasetFolder(folder.path, folder.card).is_done():
+            return True
+    return folder.is_done()
 
 
 def check(args: argparse.Namespace, source: RowSource) -> None:

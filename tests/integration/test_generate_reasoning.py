@@ -49,15 +49,14 @@ def test_output_has_a_row_per_problem_in_their_order(folder, server):
 
 
 def test_card_says_who_wrote_what_and_how(folder, server):
-    generate(folder, server.address, "--temperature", "0.7", "--max-tokens", "99", "--licence", "mit")
+    generate(folder, server.address, "--temperature", "0.7", "--max-tokens", "99")
     card = read_card(folder / "out")
-    assert (card.teacher["model"], card.teacher["max_model_len"]) == (MODEL, 32768)
+    assert card.teacher["model"] == MODEL
     assert {"temperature": 0.7, "top_p": 0.95, "max_tokens": 99, "seed": 0}.items() <= card.sampling.items()
     assert card.parents[0].name == str(folder / "rows.jsonl")
     detail = card.steps[0].detail
-    assert (detail["requests"], detail["errors"], detail["attempts"]) == (12, 0, 12)
+    assert (detail["requests"], detail["errors"], detail["retries"]) == (12, 0, 0)
     assert detail["completion_tokens"] > 0
-    assert card.licence == "mit"
 
 
 def test_open_r1s_command_line_writes_its_json_lines(folder, server):
@@ -146,10 +145,6 @@ def test_flags_reach_the_request(folder, server, environment):
         "0.1",
         "--max-tokens",
         "50",
-        "--stop",
-        "</s>",
-        "--stop",
-        "END",
         "--extra-body",
         '{"repetition_penalty": 1.1}',
     ]
@@ -162,35 +157,10 @@ def test_flags_reach_the_request(folder, server, environment):
         "top_k": 20,
         "min_p": 0.1,
         "max_tokens": 50,
-        "stop": ["</s>", "END"],
         "repetition_penalty": 1.1,
     }
     assert server.headers[0]["Authorization"] == "Bearer secret"
     assert all(b"secret" not in path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file())
-
-
-def test_turns_make_a_conversation_for_each_generation(folder, server):
-    (folder / "rows.jsonl").write_text('{"turns": ["1+1", "and 3?"]}\n{"turns": ["2+2"]}\n')
-    argv = [
-        "--dataset-name",
-        str(folder / "rows.jsonl"),
-        "--turns-column",
-        "turns",
-        "--output-dir",
-        str(folder / "out"),
-        "--api-addr",
-        server.address,
-        "--num-generations",
-        "2",
-        "--seed",
-        "0",
-    ]
-    assert main(argv) == 0
-    first, second = rows_of(folder)
-    assert [[message["role"] for message in one] for one in first["conversations"]] == [["user", "assistant"] * 2] * 2
-    assert [one[-1]["content"] for one in first["conversations"]] == first["generations"]
-    assert first["conversations"][0][1] != first["conversations"][1][1]
-    assert [one[-1]["content"] for one in second["conversations"]] == second["generations"]
 
 
 def test_columns_that_json_cannot_hold_are_converted(folder, server):
@@ -207,7 +177,7 @@ def test_columns_that_json_cannot_hold_are_converted(folder, server):
     flags = ["--output-file", str(folder / "out.jsonl"), "--drop-columns", "raw"]
     assert generate(folder, server.address, *flags, source="rows.parquet", prompt=("--prompt-column", "problem")) == 0
     (row,) = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
-    assert (row["made"], row["price"], row["score"]) == ("2026-01-02T03:04:05", "1.50", None)
+    assert (row["made"], row["price"], row["score"]) == ("2026-01-02T03:04:05.000", "1.50", None)
     assert "raw" not in row
 
 
@@ -229,8 +199,6 @@ def test_a_prompt_of_a_megabyte_is_sent_and_its_refusal_kept(folder):
     [
         (["--uuid-column", "id"], "'id'"),
         (["--prompt-column", "question"], "'question'"),
-        (["--uuid-column", "same"], "'same'"),
-        (["--turns-column", "problem"], "turns"),
         (["--prompt-template", "Solve it."], "{prompt}"),
         (["--extra-body", "{top_k: 1}"], "--extra-body"),
         (["--extra-body", '{"messages": []}'], "'messages'"),
@@ -238,23 +206,16 @@ def test_a_prompt_of_a_megabyte_is_sent_and_its_refusal_kept(folder):
         (["--max-tokens", "32768"], "max_tokens"),
         (["--model", "other"], "'other'"),
         (["--split", "test"], "test"),
-        (["--output-file", "rows.parquet"], "--drop-columns"),
         (["--num-generations", "0"], "num_generations"),
         (["generations"], "'generations'"),
     ],
 )
 def test_a_command_that_cannot_work_is_refused_before_the_first_request(folder, server, flags, said, capsys):
-    source = "rows.jsonl"
-    if "same" in flags:
-        write_rows(folder / "rows.jsonl", 6, same=1)
     if flags == ["generations"]:
         write_rows(folder / "rows.jsonl", 6, generations=["old"])
         flags = []
-    if "rows.parquet" in flags:
-        pq.write_table(pa.table({"uuid": ["a"], "problem": ["1+1"], "raw": [b"\x00"]}), folder / "rows.parquet")
-        source, flags = "rows.parquet", ["--output-file", str(folder / "out.jsonl")]
     before = len(server.requests)
-    assert generate(folder, server.address, *flags, source=source) == 1
+    assert generate(folder, server.address, *flags) == 1
     assert said in capsys.readouterr().err
     assert len(server.requests) == before
     assert not (folder / "out" / "card.json").exists()

@@ -3,15 +3,16 @@
 
 import asyncio
 import time
+from contextlib import nullcontext
 
 import pytest
 
-from open_r1.generation.client import Client, Patience, server_url
+from open_r1.generation.client import Client, Patience, ServedModel, refuse_another, server_url
 from open_r1.generation.driver import run
 from open_r1.generation.messages import Request, Sampling, ServersDownError
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 
-QUICK = Patience(retries=3, first_delay_s=0.01, max_delay_s=0.02, outage_s=20.0)
+QUICK = Patience(retries=3, first_delay_s=0.01, outage_s=20.0)
 
 
 def question(number=0, index=0, **known):
@@ -86,9 +87,9 @@ def test_being_told_to_come_later_costs_no_retries():
 
 def test_retry_after_beyond_the_deadline_ends_the_request():
     with ChatServer(lambda body, attempt: Reply(status=429, headers={"Retry-After": "3600"})) as server:
-        (reply,) = ask([server.address], question(), patience=Patience(deadline_s=600.0))
-    assert "600 s" in reply.error
+        (reply,) = ask([server.address], question(), patience=Patience(deadline_s=500.0))
     assert "HTTP 429" in reply.error
+    assert reply.attempts == 1
 
 
 @pytest.mark.parametrize("slow", [Reply("8", delay_s=600.0), Reply("8" * 1000, trickle_s=0.5)])
@@ -96,47 +97,6 @@ def test_an_attempt_ends_at_its_timeout(slow):
     with ChatServer(lambda body, attempt: slow if attempt == 0 else Reply("8")) as server:
         (reply,) = ask([server.address], question(), patience=Patience(timeout_s=3.0, first_delay_s=0.01))
     assert (reply.text, reply.attempts) == ("8", 2)
-
-
-def test_the_end_of_a_requests_time_is_no_fault_of_the_server():
-    async def main(address):
-        async with Client([address], model=MODEL, patience=Patience(deadline_s=0.2)) as client:
-            replies = await asyncio.gather(*(client.ask_one(question(number)) for number in range(5)))
-            return replies, client.servers[0].out_since
-
-    with ChatServer(lambda body, attempt: Reply("8", delay_s=600.0)) as server:
-        replies, out_since = run(main(server.address))
-    assert all("0.2 s" in reply.error for reply in replies)
-    assert out_since is None
-
-
-@pytest.mark.parametrize("value", ["0", "Mon, 01 Jan 2001 00:00:00 GMT"])
-@pytest.mark.parametrize("count", [1, 2])
-def test_come_later_at_once_is_waited_for_as_long_as_any_failure(value, count):
-    later = Reply(status=429, headers={"Retry-After": value})
-    with ChatServer(lambda body, attempt: later) as one, ChatServer(lambda body, attempt: later) as two:
-        addresses = [one.address, two.address][:count]
-        patience = Patience(deadline_s=3.0, first_delay_s=0.3, max_delay_s=0.6)
-        (reply,) = ask(addresses, question(), patience=patience)
-        assert len(one.requests) + len(two.requests) <= 1 + 20 * count
-    assert "HTTP 429" in reply.error
-
-
-def test_a_long_pause_that_others_were_asked_for_costs_a_request_nothing():
-    """One of two is told to come in an hour: the other waits as long as the patience goes, beyond its own deadline."""
-
-    async def main(address):
-        async with Client([address], model=MODEL, patience=Patience(deadline_s=5.0, outage_s=8.0)) as client:
-            return await client.ask_one(question(0)), await client.ask_one(question(1))
-
-    def behave(body, attempt):
-        is_first = "Compute 0" in body["messages"][0]["content"]
-        return Reply(status=429, headers={"Retry-After": "3600"}) if is_first else Reply("8")
-
-    with ChatServer(behave) as server:
-        refused, other = run(main(server.address))
-    assert "5 s" in refused.error
-    assert (other.text, other.attempts) == ("8", 1)
 
 
 def test_the_key_is_sent_and_never_told():
@@ -164,12 +124,6 @@ def test_a_key_that_a_server_repeats_is_left_out_of_reasons(echo):
         (reply,) = ask([server.address], question(), api_key="sk-0123456789", patience=patience)
     assert reply.text is None
     assert "sk-0" not in reply.error
-
-
-def test_a_key_in_an_address_to_which_a_server_redirects_is_not_told():
-    reply = Reply(status=302, headers={"Location": "/?k=sk-0123456789"})
-    with ChatServer(lambda body, attempt: reply) as server, pytest.raises(ServersDownError, match=r"/\?k=\*\*\*"):
-        ask([server.address], question(), api_key="sk-0123456789")
 
 
 def test_messages_and_token_ids_are_sent_with_model_and_sampling():
@@ -216,9 +170,7 @@ def test_addresses_are_read_as_users_write_them(address, url):
     assert server_url(address) == url
 
 
-@pytest.mark.parametrize(
-    "address", ["", "ftp://a:1", "a:b", "a:99999", "a:0", "a:", "a b:1", "a:1/v1?key=x", "http://user:secret@host:1"]
-)
+@pytest.mark.parametrize("address", ["", "ftp://a:1", "a b:1", "a:1/v1?key=x", "http://user:secret@host:1"])
 def test_what_is_no_address_is_refused_without_its_password(address):
     with pytest.raises(ValueError, match="address") as caught:
         server_url(address)
@@ -244,7 +196,7 @@ def test_the_model_is_asked_for_and_one_server_of_two_is_enough_to_start():
     [
         ({"models": ["a", "b"]}, {}, r"\['a', 'b'\]"),
         ({"models": []}, {}, "Which model"),
-        ({"models": ["a"]}, {"model": "b"}, r"'b' but \['a'\]"),
+        ({"models": ["a"]}, {"model": "b"}, "'b'"),
         ({"api_key": "k"}, {}, "HTTP 401"),
         ({"max_model_len": 4096}, {"max_tokens": 4096}, "max_tokens"),
     ],
@@ -254,9 +206,7 @@ def test_a_model_that_cant_be_asked_is_refused(server, options, said):
         look_for_model([stub.address], **options)
 
 
-def test_servers_that_are_named_twice_are_away_or_serve_different_models_are_refused():
-    with pytest.raises(ValueError, match="once"):
-        Client(["localhost:1", "http://localhost:1/v1"])
+def test_servers_that_are_away_or_serve_different_models_are_refused():
     with pytest.raises(ValueError, match=r"127.0.0.1:9"):
         look_for_model(["127.0.0.1:9"])
     with ChatServer(models=["a"]) as one, ChatServer(models=["b"]) as other, pytest.raises(ValueError, match="Which"):
@@ -277,3 +227,18 @@ def test_the_first_server_is_waited_for():
 
     assert run(main()).name == MODEL
     server.stop()
+
+
+@pytest.mark.parametrize(
+    ("model", "served_model", "is_refused"),
+    [
+        (None, None, False),
+        ("org/a", None, False),
+        ("/data/a", None, False),
+        ("org/b", None, True),
+        ("org/b", "a", False),
+    ],
+)
+def test_another_model_than_the_named_one_is_refused_unless_the_user_vouches_for_it(model, served_model, is_refused):
+    with pytest.raises(ValueError, match="'org/b'") if is_refused else nullcontext():
+        refuse_another(model, ServedModel("org/a", None, ("/data/a",)), served_model)

@@ -9,21 +9,18 @@ import time
 import pytest
 from aiohttp import web
 
-from open_r1.generation import driver
 from open_r1.generation.client import Client, Patience
 from open_r1.generation.driver import ask, run
 from open_r1.generation.journal import Journal
 from open_r1.generation.messages import Request, Sampling, ServersDownError
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply, answer_of
 
-QUICK = Patience(retries=3, first_delay_s=0.01, max_delay_s=0.02, outage_s=20.0)
+QUICK = Patience(retries=3, first_delay_s=0.01, outage_s=20.0)
 SAMPLING = Sampling(seed=0)
 
 
-def question(number=0, index=0, turns=()):
-    return Request(
-        f"key-{number}", index, [{"role": "user", "content": f"Compute {number}+1"}], turns, sampling=SAMPLING
-    )
+def question(number=0, index=0):
+    return Request(f"key-{number}", index, [{"role": "user", "content": f"Compute {number}+1"}], sampling=SAMPLING)
 
 
 def ask_journal(folder, addresses, requests, *, patience=QUICK, **options):
@@ -217,40 +214,3 @@ def test_the_first_signal_says_how_long_it_takes_and_the_second_ends_at_once(tmp
     assert outcome.stopped_by == signal.SIGINT
     (said,) = [record.message for record in caplog.records if "Stopping" in record.message]
     assert "590 s" in said
-
-
-def test_turns_are_answered_one_after_the_other_without_earlier_reasoning(tmp_path):
-    def behave(body, attempt):
-        return Reply(status=500) if attempt == 0 else Reply(f"answer {len(body['messages'])}", reasoning="hm")
-
-    with ChatServer(behave) as server:
-        outcome, (record,) = ask_journal(tmp_path, [server.address], [question(turns=["and 2?", "and 3?"])])
-        assert [message["content"] for message in server.requests[-1]["messages"]] == [
-            "Compute 0+1",
-            "answer 1",
-            "and 2?",
-            "answer 3",
-            "and 3?",
-        ]
-    assert record["text"] == "<think>\nhm\n</think>\n\nanswer 5"
-    assert record["conversation"][-1] == {"role": "assistant", "content": record["text"]}
-    assert (record["attempts"], len(record["conversation"]), record["usage"]["completion_tokens"]) == (6, 6, 9)
-    assert (outcome.retries, outcome.done, outcome.completion_tokens) == (3, 1, 9)
-
-
-@pytest.mark.parametrize(
-    ("later", "text", "error"), [(Reply("cut", finish_reason="length"), "cut", None), (Reply(status=400), None, "400")]
-)
-def test_a_conversation_ends_at_an_answer_that_was_cut_off_or_failed(tmp_path, later, text, error):
-    with ChatServer(lambda body, attempt: Reply("2") if len(body["messages"]) == 1 else later) as server:
-        _, (record,) = ask_journal(tmp_path, [server.address], [question(turns=["and 2?", "and 3?"])])
-        assert len(server.requests) == 2
-    assert (record["text"], bool(record["error"])) == (text, bool(error))
-
-
-def test_a_log_has_a_line_of_the_progress(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(driver, "_FIRST_LINE_S", 0.0)
-    caplog.set_level("INFO")
-    with ChatServer(lambda body, attempt: Reply("8", delay_s=1.0)) as server:
-        ask_journal(tmp_path, [server.address], [question(n) for n in range(2)], max_concurrent=1, total=7)
-    assert any("/7 [" in message and "0 failed" in message for message in caplog.messages)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sampling by transformers: exact frequencies, answers independent of their batch mates, ends, limits, memory."""
 
+import asyncio
 import random
 from collections import Counter
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from open_r1.generation.messages import NEUTRAL, Request, Sampling
-from open_r1.generation.transformers_here import Sampler, choose_tokens, filter_probs
+from open_r1.generation.transformers_here import Sampler, TransformersHere, choose_tokens, filter_probs
 from tests.integration.tiny import CONTEXT_TOKENS, build_tiny
 
 NUM_DRAWS = 4000
@@ -107,12 +109,12 @@ def test_later_tokens_follow_the_earlier_ones(model, tokenizer, ask):
 
 def test_large_vocabularies_are_filtered_as_small_ones():
     probs = torch.softmax(torch.randn(5, 5000, generator=torch.Generator().manual_seed(0)), -1)
-    settings = [{"top_p": 0.9}, {"top_k": 1000, "top_p": 0.99}, {}, {"top_p": 0.1}, {"top_k": 2**70}]
-    weights = filter_probs(probs, settings).double().numpy()
-    for row, each in enumerate(settings):
-        expected = filtered(probs[row].double().numpy(), **each)
-        assert abs(int((weights[row] > 0).sum()) - int((expected > 0).sum())) <= 1  # rounding at the border
-        np.testing.assert_allclose(weights[row] / weights[row].sum(), expected, atol=1e-5)
+    for filters in ({"top_p": 0.9}, {"top_k": 1000, "top_p": 0.99}, {}, {"top_p": 0.1}, {"top_k": 2**70}):
+        weights = filter_probs(probs, **filters).double().numpy()
+        for row in range(5):
+            expected = filtered(probs[row].double().numpy(), **filters)
+            assert abs(int((weights[row] > 0).sum()) - int((expected > 0).sum())) <= 1  # rounding at the border
+            np.testing.assert_allclose(weights[row] / weights[row].sum(), expected, atol=1e-5)
 
 
 def test_an_answer_does_not_depend_on_its_batch_mates(model, tokenizer, sampler, ask):
@@ -180,14 +182,24 @@ def test_what_the_context_does_not_hold_or_has_no_effect_is_refused(sampler, ask
         sampler.sample([ask(), ask(text, **settings)])
 
 
-def test_answers_are_told_of_as_they_finish_and_unwanted_ones_leave(sampler, ask):
+def test_answers_are_told_of_as_they_finish_and_cancelled_ones_leave(sampler, ask):
     told = []
-    requests = [ask(max_tokens=n, seed=0, ignore_eos=True) for n in (9, 3, 6, 9)]
-    replies = sampler.sample(
-        requests, on_done=lambda place, reply: told.append(place), is_wanted=lambda place: place != 3
-    )
-    assert told == [3, 1, 2, 0]
-    assert (replies[3].finish_reason, len(replies[3].token_ids)) == ("abort", 1)
+    requests = [ask(max_tokens=n, seed=0, ignore_eos=True) for n in (9, 3, 6)]
+    sampler.sample(requests, on_done=lambda place, reply: told.append(place))
+    assert told == [1, 2, 0]
+
+    async def cancel_one():
+        here = TransformersHere("tiny", "tiny", sampler)
+        long = asyncio.create_task(here.ask_one(ask(max_tokens=200, ignore_eos=True)))
+        await asyncio.sleep(0)
+        await here.ask_one(requests[1])
+        long.cancel()
+        await asyncio.wait([here._work])
+        return len(row.ids)
+
+    row = sampler.row(ask(max_tokens=200, ignore_eos=True))
+    with mock.patch.object(sampler, "row", side_effect=[row, sampler.row(requests[1])]):
+        assert asyncio.run(cancel_one()) <= 4
 
 
 def test_too_little_memory_halves_the_batch_and_changes_no_answer(sampler, ask, model, monkeypatch):
@@ -220,7 +232,7 @@ def test_logits_of_broken_weights_give_no_token(temperature, value):
     logits = torch.zeros(2, 8)
     logits[1] = value
     with pytest.raises(ValueError, match="NaN"):
-        choose_tokens(logits, [{"temperature": 0.0}, {"temperature": temperature}], [random.Random(0)] * 2)
+        choose_tokens(logits, [random.Random(0)] * 2, temperature)
 
 
 @pytest.mark.parametrize("skips", [True, False])

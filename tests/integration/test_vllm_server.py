@@ -4,7 +4,6 @@
 The executable is a stub (`fakes/vllm_executable.py`); tests/serving has the real one.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -37,12 +36,6 @@ def are_gone(folder):
     return len(pids) == 2 and all(map(is_gone, pids))
 
 
-def supervisor_of(folder):
-    supervisor = psutil.Process(read_pids(folder)[0]).parent()
-    assert supervisor is not None and "supervisor.py" in " ".join(supervisor.cmdline())
-    return supervisor
-
-
 def serve(folder, trouble="none", **settings):
     settings = {"log_path": folder / "vllm.log", "deadline_s": 60} | settings
     return VllmServer("some/model", vllm=write_vllm(folder, trouble), **settings)
@@ -54,7 +47,7 @@ def test_server_is_ready_inside_the_block_and_gone_behind_it(tmp_path):
             assert b"some/model" in reply.read()
         assert server.model == "some/model"
         server.check()
-    assert are_gone(tmp_path)
+    wait_until(lambda: are_gone(tmp_path))
 
 
 def test_variables_of_a_server_come_before_those_of_the_environment(tmp_path, monkeypatch):
@@ -74,7 +67,7 @@ def test_server_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
         serve(tmp_path, "dies"),
     ):
         pass
-    assert are_gone(tmp_path)
+    wait_until(lambda: are_gone(tmp_path))
 
 
 def test_server_that_is_never_ready_is_given_up(tmp_path, monkeypatch):
@@ -86,7 +79,7 @@ def test_server_that_is_never_ready_is_given_up(tmp_path, monkeypatch):
     said = r"(?s)not ready after 1 s.*serving some/model"
     with pytest.raises(ServersDownError, match=said), serve(tmp_path, "hangs", deadline_s=1):
         pass
-    assert are_gone(tmp_path)
+    wait_until(lambda: are_gone(tmp_path))
 
 
 def test_server_that_ends_later_is_noticed(tmp_path):
@@ -94,13 +87,13 @@ def test_server_that_ends_later_is_noticed(tmp_path):
         (tmp_path / "end").touch()
         with pytest.raises(ServersDownError, match="exit status 5"):
             wait_until(server.check)
-    assert are_gone(tmp_path)
+    wait_until(lambda: are_gone(tmp_path))
 
 
 def test_exception_in_the_block_stops_the_server(tmp_path):
     with pytest.raises(KeyError), serve(tmp_path):
         raise KeyError("ours")
-    assert are_gone(tmp_path)
+    wait_until(lambda: are_gone(tmp_path))
 
 
 HOLDER = """
@@ -135,27 +128,9 @@ def test_server_goes_when_its_parent_is_killed(tmp_path, trouble, number, monkey
         parent.communicate()
 
 
-def test_server_goes_when_its_supervisor_is_killed(tmp_path):
-    with serve(tmp_path):
-        supervisor_of(tmp_path).kill()
-        wait_until(lambda: is_gone(read_pids(tmp_path)[0]))
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(read_pids(tmp_path)[1], signal.SIGKILL)  # what the kernel cannot know of
-
-
-def test_server_goes_when_its_supervisor_hears_several_signals_at_once(tmp_path):
-    with serve(tmp_path):
-        supervisor = supervisor_of(tmp_path)
-        supervisor.suspend()
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            supervisor.send_signal(number)
-        supervisor.resume()
-        wait_until(lambda: are_gone(tmp_path))
-
-
 @pytest.mark.parametrize("words", [["--port", "80"], ["--host=0.0.0.0"]])
 def test_address_is_not_for_the_arguments(tmp_path, words):
-    with pytest.raises(ValueError, match=r"listens on 127\.0\.0\.1"):
+    with pytest.raises(ValueError, match=words[0].partition("=")[0]):
         serve(tmp_path, args=words)
 
 

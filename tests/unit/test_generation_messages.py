@@ -13,25 +13,14 @@ from open_r1.generation.messages import (
     read_failure,
     read_reply,
     row_key,
-    without_reasoning,
 )
 
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [
-        ("temperature", {"temperature": -0.1}),
-        ("temperature", {"temperature": float("nan")}),
-        ("top_p", {"top_p": 1.01}),
-        ("top_k", {"top_k": -2}),
-        ("min_p", {"min_p": 2.0}),
-        ("max_tokens", {"max_tokens": 0}),
-        ("seed", {"seed": -1}),
-        ("'n'", {"extra_body": {"n": 4}}),
-        ("'top_p'", {"top_p": 0.9, "extra_body": {"top_p": 0.8}}),
-    ],
+    [("'n'", {"extra_body": {"n": 4}}), ("'top_p'", {"top_p": 0.9, "extra_body": {"top_p": 0.8}})],
 )
-def test_sampling_that_no_server_takes_is_refused(name, settings):
+def test_a_body_that_comes_over_settings_is_refused(name, settings):
     with pytest.raises(ValueError, match=name):
         Sampling(**settings)
 
@@ -68,14 +57,6 @@ def test_keys_tell_values_and_occurrences_apart(other):
 )
 def test_reasoning_stands_in_think_tags(reasoning, content, is_cut, expected):
     assert join_reasoning(reasoning, content, is_cut=is_cut) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("<think>\nhm\n</think>\n\n8", "8"), ("hm</think>8", "8"), ("8", "8"), ("<think>on", "<think>on")],
-)
-def test_later_turns_show_answers_without_reasoning(text, shown):
-    assert without_reasoning(text) == shown
 
 
 def completion(message=None, finish_reason="stop", usage=None):
@@ -118,8 +99,7 @@ def test_what_is_no_completion_is_a_failure_that_may_pass(body):
         ({"content": "8", "tool_calls": [{}]}, "tool_calls", "8"),
         ({"content": None, "reasoning": "hm"}, "length", "<think>\nhm"),
         ({"content": "8", "reasoning": "hm"}, "stop", "<think>\nhm\n</think>\n\n8"),
-        ({"content": "8", "reasoning_content": "hm"}, "stop", "<think>\nhm\n</think>\n\n8"),
-        ({"content": [{"type": "text", "text": "8"}, {"type": "text", "text": "!"}]}, "stop", "8!"),
+        ({"content": "8", "reasoning_content": "hm"}, "end_turn", "<think>\nhm\n</think>\n\n8"),
         ({"content": "x\ud800y 👍"}, "stop", "x\ufffdy 👍"),
     ],
 )
@@ -133,26 +113,26 @@ def test_a_finish_reason_may_be_left_out(given):
     assert read_reply(completion(finish_reason=given)).finish_reason == "unknown"
 
 
+def test_an_answer_that_the_server_has_broken_off_is_a_failure_that_may_pass():
+    with pytest.raises(ServerFailure, match="abort") as caught:
+        read_reply(completion({"content": "7+"}, "abort"))
+    assert not caught.value.is_final
+
+
 @pytest.mark.parametrize(
-    ("finish_reason", "message", "is_servers"),
-    [
-        ("abort", {"content": "7+"}, True),
-        ("content_filter", {"content": "7+"}, False),
-        ("tool_calls", {"content": None, "tool_calls": [{}]}, False),
-        ("no_such", {"content": "8"}, False),
-    ],
+    ("finish_reason", "message"),
+    [("content_filter", {"content": "7+"}), ("tool_calls", {"content": None, "tool_calls": [{}]})],
 )
-def test_another_end_than_the_models_own_is_a_failure_that_may_pass(finish_reason, message, is_servers):
-    with pytest.raises(ServerFailure, match=finish_reason) as caught:
-        read_reply(completion(message, finish_reason))
-    assert (caught.value.is_final, caught.value.is_servers) == (False, is_servers)
+def test_an_end_without_an_answer_is_a_failed_request(finish_reason, message):
+    reply = read_reply(completion(message, finish_reason))
+    assert reply.text is None
+    assert finish_reason in reply.error
 
 
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
         (None, {}),
-        ("12", {}),
         (
             {"prompt_tokens": 3, "completion_tokens": None, "prompt_tokens_details": {"cached_tokens": 1}},
             {"prompt_tokens": 3},
@@ -161,7 +141,7 @@ def test_another_end_than_the_models_own_is_a_failure_that_may_pass(finish_reaso
             {"completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 4}},
             {"completion_tokens": 5, "reasoning_tokens": 4},
         ),
-        ({"prompt_tokens": -5, "completion_tokens": True, "total_tokens": 2**53 + 1}, {}),
+        ({"completion_tokens": True}, {}),
     ],
 )
 def test_usage_is_what_the_server_counts(usage, expected):
@@ -184,7 +164,7 @@ def test_status_tells_what_may_pass_and_whose_fault_it_is(status, is_final, is_s
     [
         (b'{"error": {"message": "context too long", "code": 400}}', "HTTP 400: context too long"),
         (b'{"message": "context too long"}', "HTTP 400: context too long"),
-        (b'{"detail": [{"loc": ["body"], "msg": "missing"}]}', 'HTTP 400: [{"loc": ["body"], "msg": "missing"}]'),
+        (b'{"detail": "missing"}', 'HTTP 400: {"detail": "missing"}'),
         (b"plain words", "HTTP 400: plain words"),
         (b"", "HTTP 400: no reason given"),
         (b"x" * 100_000, "HTTP 400: " + "x" * 500),
@@ -195,11 +175,9 @@ def test_reason_is_what_the_server_says(body, reason):
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"),
-    [("3", 3.0), ("-1", 0.0), ("nan", None), ("soon", None), (None, None), ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0)],
+    ("headers", "seconds"), [({"Retry-After": "3"}, 3.0), ({"Retry-After": "soon"}, None), ({}, None)]
 )
-def test_retry_after_is_seconds_or_a_date(value, seconds):
-    headers = {} if value is None else {"Retry-After": value}
+def test_retry_after_is_seconds(headers, seconds):
     assert read_failure(429, b"", headers).retry_after_s == seconds
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows to conversations: templates with braces, conversations, turns, rows without a prompt, rows told apart."""
+"""Rows to conversations: templates with braces, conversations, rows without a prompt, rows told apart."""
 
 import json
 
-import numpy as np
 import pytest
 
 from open_r1.data.sources import open_source
+from open_r1.generation.messages import Sampling
 from open_r1.generation.prompts import (
     PromptError,
     Prompts,
@@ -17,7 +17,6 @@ from open_r1.generation.prompts import (
 )
 
 PLAIN = PromptSettings("problem", template="{prompt}")
-TURNS = PromptSettings(turns_column="turns")
 
 
 def user(text):
@@ -53,31 +52,20 @@ def test_a_template_without_the_prompt_is_refused(template):
         PromptSettings("problem", template=template)
 
 
-@pytest.mark.parametrize("columns", [(None, None), ("problem", "turns")])
-def test_prompts_come_from_one_column(columns):
-    with pytest.raises(ValueError, match="one of the two"):
-        PromptSettings(*columns)
-
-
 @pytest.mark.parametrize(
-    ("settings", "row", "messages", "turns"),
+    ("settings", "row", "messages"),
     [
-        (PLAIN, {"problem": "1+1"}, [user("1+1")], []),
+        (PLAIN, {"problem": "1+1"}, [user("1+1")]),
         (PromptSettings("problem", template="{prompt}", system_prompt="Be brief."), {"problem": "1+1"},
-         [system("Be brief."), user("1+1")], []),
+         [system("Be brief."), user("1+1")]),
         (PromptSettings("messages"), {"messages": [system("s"), user("1+1"), assistant("3"), user("no")]},
-         [system("s"), user("1+1"), assistant("3"), user("no")], []),
-        (PromptSettings("messages"), {"messages": [user("1+1"), assistant("2")]}, [user("1+1")], []),
-        (PromptSettings("messages", system_prompt="s"), {"messages": [user("1+1")]}, [system("s"), user("1+1")], []),
-        (TURNS, {"turns": ["1+1", "and 3?"]}, [user("1+1")], ["and 3?"]),
-        (TURNS, {"turns": [system("s"), user("1+1"), assistant("2"), user("and 3?")]},
-         [system("s"), user("1+1")], ["and 3?"]),
-        (PromptSettings(turns_column="turns", template="Q: {prompt}"), {"turns": ["1+1", "and 3?"]},
-         [user("Q: 1+1")], ["and 3?"]),
+         [system("s"), user("1+1"), assistant("3"), user("no")]),
+        (PromptSettings("messages"), {"messages": [user("1+1"), assistant("2")]}, [user("1+1")]),
+        (PromptSettings("messages", system_prompt="s"), {"messages": [user("1+1")]}, [system("s"), user("1+1")]),
     ],
 )  # fmt: skip
-def test_conversation_of_a_row(settings, row, messages, turns):
-    assert to_conversation(row, settings) == (messages, turns)
+def test_conversation_of_a_row(settings, row, messages):
+    assert to_conversation(row, settings) == messages
 
 
 @pytest.mark.parametrize(
@@ -95,11 +83,6 @@ def test_conversation_of_a_row(settings, row, messages, turns):
         (PromptSettings("messages"), {"messages": [{"role": "user", "content": None}]}, "is null"),
         (PromptSettings("messages"), {"messages": ["1+1"]}, "a message that is none"),
         (PromptSettings("messages", system_prompt="s"), {"messages": [system("t"), user("1+1")]}, "of its own"),
-        (TURNS, {"turns": None}, "turns are null"),
-        (TURNS, {"turns": "1+1"}, "turns are no list"),
-        (TURNS, {"turns": []}, "an empty one"),
-        (TURNS, {"turns": ["1+1", ""]}, "turn is empty"),
-        (TURNS, {"turns": [assistant("2")]}, "nothing of the user"),
     ],
 )
 def test_a_row_without_a_prompt_says_why(settings, row, said):
@@ -107,52 +90,39 @@ def test_a_row_without_a_prompt_says_why(settings, row, said):
         to_conversation(row, settings)
 
 
-def read(folder, rows, settings, num_rows=None):
+def read(folder, rows, settings):
     """Prompts of rows that lie in a file."""
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    source = open_source(str(path))
-    return Prompts(source.rows(end=num_rows or len(rows)), source.dataset.__getitem__, settings, "rows")
+    return Prompts(open_source(str(path)), settings, len(rows))
 
 
-def test_rows_come_back_in_any_order(tmp_path):
-    prompts = read(tmp_path, [{"problem": f"{n} é中"} for n in range(50)], PLAIN)
-    for row in np.random.default_rng(0).permutation(50):
-        assert prompts.get(row)[1] == [user(f"{row} é中")]
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+def test_requests_come_in_the_order_of_the_rows_that_are_chosen(tmp_path):
+    prompts = read(tmp_path, [{"problem": text} for text in ("a", None, "b", "")], PLAIN)
+    assert prompts.bad == {1: "prompt is null", 3: "prompt is empty"}
+    asked = list(prompts.requests([2, 1, 0], 2, Sampling()))
+    assert [(one.messages[0]["content"], one.index) for one in asked] == [("b", 0), ("b", 1), ("a", 0), ("a", 1)]
+    assert [(one.key, one.index) for one in asked] == list(prompts.names([2, 1, 0], 2))
 
 
-def test_equal_prompts_are_told_apart_in_the_order_of_rows(tmp_path):
-    problems = ["a", "b", "a", "c", "a", "b"]
-    keys = [read(tmp_path, [{"problem": p} for p in problems], PLAIN).get(row)[0] for row in range(6)]
+@pytest.mark.parametrize("column", [None, "id"])
+def test_equal_rows_are_told_apart_by_their_order(tmp_path, column):
+    rows = [{"id": text, "problem": text} for text in ("a", "b", "a", "c", "a", "b")]
+    keys = read(tmp_path, rows, PromptSettings("problem", column, "{prompt}")).keys
     assert len(set(keys)) == 6
     # The first of each has the key that it has without the others.
-    assert read(tmp_path, [{"problem": "b"}], PLAIN).get(0)[0] == keys[1]
+    assert read(tmp_path, rows[1:2], PromptSettings("problem", column, "{prompt}")).keys == keys[1:2]
 
 
 def test_keys_are_of_the_id_whatever_the_prompt(tmp_path):
     settings = PromptSettings("problem", uuid_column="id")
     first = read(tmp_path, [{"id": 1, "problem": "a"}, {"id": 2, "problem": "b"}], settings)
     second = read(tmp_path, [{"id": 2, "problem": "c"}, {"id": 1, "problem": "d"}], settings)
-    assert [first.get(0)[0], first.get(1)[0]] == [second.get(1)[0], second.get(0)[0]]
-
-
-def test_ids_that_come_twice_are_refused_with_their_rows(tmp_path):
-    rows = [{"id": number, "problem": "a"} for number in (1, 2, 3, 2, 2)]
-    with pytest.raises(ValueError, match="Rows 1 and 3"):
-        read(tmp_path, rows, PromptSettings("problem", uuid_column="id"))
-
-
-def test_rows_without_a_prompt_are_counted_and_not_asked_for(tmp_path):
-    rows = [{"problem": "a"}, {"problem": None}, {"problem": "b"}, {"problem": ""}]
-    prompts = read(tmp_path, rows, PLAIN)
-    assert prompts.bad == {1: "prompt is null", 3: "prompt is empty"}
-    asked = [(request.messages[0]["content"], request.index) for request in prompts.requests(range(4), 2)]
-    assert asked == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert first.keys == second.keys[::-1]
 
 
 def test_a_source_without_any_prompt_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"No row .* can be asked for; row 0: prompt is null"):
+    with pytest.raises(ValueError, match=r"row 0: prompt is null"):
         read(tmp_path, [{"problem": None}, {"problem": None}], PLAIN)
 
 

@@ -72,7 +72,7 @@ def identify_served(
         served: What the servers say.
         fingerprint: `fingerprint_folder`, or what remembers its answers: it reads all weights.
     """
-    names = [served.name, *(served.roots if served.are_roots_told else ())]
+    names = [served.name, *served.roots]
     folders = [name for name in dict.fromkeys(names) if Path(name).is_absolute()]
     prints = [found for folder in folders if (found := (fingerprint or fingerprint_folder)(folder)) is not None]
     return {"model_commit": None, "model_fingerprint": "+".join(dict.fromkeys(prints)) or None}

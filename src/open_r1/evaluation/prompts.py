@@ -238,7 +238,7 @@ def _read(problems: Problems, source: Any, template: str, limit: int | None, *, 
                 text, asked = "", value
             else:
                 asked = [{"role": "user", "content": fill_template(template, text)}]
-            messages, _ = to_conversation({benchmark.prompt_column: asked}, shape)
+            messages = to_conversation({benchmark.prompt_column: asked}, shape)
         except PromptError as error:
             problems.skipped[number] = str(error)
             continue

@@ -27,7 +27,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ import pyarrow.parquet as pq
 
 from open_r1.data.card import package_versions, plain_json, source_commit
 from open_r1.evaluation.benchmarks import Benchmark
-from open_r1.evaluation.fingerprint import fingerprint_folder, identify, identify_served, note_of_unknown
+from open_r1.evaluation.fingerprint import identify, identify_served, note_of_unknown
 from open_r1.evaluation.judges import Answer, RepliesOf, judge_of, judged_answers
 from open_r1.evaluation.metrics import Metrics
 from open_r1.evaluation.prompts import Problems, load_problems
@@ -478,11 +477,5 @@ def _found(args: EvaluationArguments, server: _Server, model: str | None) -> _Se
 
     server.served = served = driver.run(find())
     if args.url:
-        refuse_another(model, served, args.served_model, cache(fingerprint_folder))
-        shortest = served.max_model_len
-        if args.max_tokens is None and len(served.contexts) > 1 and shortest and shortest <= DEFAULT_MAX_TOKENS:
-            raise ValueError(
-                f"The servers' contexts differ ({', '.join(map(str, served.contexts))}, in tokens), and each answer "
-                "would be cut off where that of its server ends: name one limit by --max_tokens."
-            )
+        refuse_another(model, served, args.served_model)
     return server

@@ -2,7 +2,7 @@
 """Driver of many requests: a fixed number in flight, every reply in the journal as soon as it comes.
 
     outcome = run(ask(requests, client.ask_one, journal, max_concurrent=256, total=4000))
-    120 of 4000 [00:30<16:10, 4.00gen/s, 310 tokens/s, 3 failed, 12 truncated]
+    3%|▎         | 120/4000 [00:30<16:10, 4.00gen/s, 310 tokens/s, 3 failed, 12 truncated]
 
 `requests` may be a generator of millions: the next one is made when a place is free. What the journal has is skipped.
 """
@@ -14,25 +14,21 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from open_r1.generation.journal import Journal
-from open_r1.generation.messages import AskOne, Message, Reply, Request, ServersDownError, without_reasoning
+from open_r1.generation.messages import AskOne, Reply, Request, ServersDownError
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_OTHER_FILES = 100  # besides one for each request in flight
-_SKIP_AT_A_TIME = 2000  # some milliseconds, after which whoever waits for the event loop has a turn
-# The first line of a log comes early: it shows that the servers answer.
-_BAR_EVERY_S, _FIRST_LINE_S, _LINE_EVERY_S, _SYNC_EVERY_S = 0.5, 5.0, 30.0, 5.0
+_BAR_EVERY_S, _LINE_EVERY_S = 0.5, 30.0  # on a terminal, in a log
 
 
 @dataclass
@@ -42,7 +38,7 @@ class Outcome:
     Attributes:
         skipped: Generations that the journal had.
         done: Replies, `failed` among them without a text, and `truncated` cut off at the limit of tokens.
-        retries: Attempts beyond the first of each turn.
+        retries: Attempts beyond the first of each.
         stopped_by: The signal that ended it early; None: all requests were answered.
         cut_off: Requests in flight that were dropped; they are asked again next time.
     """
@@ -58,10 +54,10 @@ class Outcome:
     stopped_by: signal.Signals | None = None
     cut_off: int = 0
 
-    def add(self, reply: Reply, num_turns: int) -> None:
-        """Count a reply to a request of so many turns."""
+    def add(self, reply: Reply) -> None:
+        """Count a reply."""
         self.done += 1
-        self.retries += max(0, reply.attempts - num_turns)
+        self.retries += max(0, reply.attempts - 1)
         self.prompt_tokens += reply.usage.get("prompt_tokens", 0)
         self.completion_tokens += reply.usage.get("completion_tokens", 0)
         self.truncated += reply.finish_reason == "length"
@@ -91,8 +87,7 @@ async def ask(
 ) -> Outcome:
     """Ask for all generations that the journal doesn't have, and show how far it is.
 
-    SIGINT and SIGTERM stop new requests and give those in flight some time; a second one ends them at once. So does a
-    server that refuses all requests.
+    SIGINT and SIGTERM stop new requests and give those in flight some time; a second one ends them at once.
 
     Args:
         requests: What to ask for, each generation once; taken one by one.
@@ -101,147 +96,110 @@ async def ask(
         max_concurrent: Requests in flight, at least 1, those that wait for their next attempt among them.
         total: Generations that the journal is to have in the end, for the display.
         stop_after_errors: Requests that may fail in a row; 0: any number.
-        grace_s: Seconds that requests in flight have after a signal.
+        grace_s: Seconds that requests in flight have after a signal, or where one ends the run.
 
     Raises:
-        ServersDownError: No server answers, one refuses all, or `stop_after_errors` requests failed in a row; requests
-            in flight had their grace.
+        ServersDownError: No server answers, one refuses all, or `stop_after_errors` requests failed in a row.
         JournalError: The disk is full.
     """
     if max_concurrent < 1:
         raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 1.")
-    _allow_open_files(max_concurrent + _OTHER_FILES)
-    driver = _Driver(iter(requests), ask_one, journal, stop_after_errors, grace_s)
-    return await driver.run(max_concurrent, total)
+    _allow_open_files()
+    every_s = _BAR_EVERY_S if sys.stderr.isatty() else _LINE_EVERY_S
+    with tqdm(total=total, unit="gen", dynamic_ncols=True, mininterval=every_s, maxinterval=every_s) as bar:
+        asking = _Asking(ask_one, journal, stop_after_errors, grace_s, bar)
+        todo = iter(requests)
+        await asking.run([asking.work(todo) for _ in range(max_concurrent)])
+    if asking.errors:
+        raise asking.errors[0]
+    return asking.outcome
 
 
-class _Driver:
-    def __init__(
-        self, requests: Iterator[Request], ask_one: AskOne, journal: Journal, stop_after_errors: int, grace_s: float
-    ) -> None:
-        self._requests, self._ask_one, self._journal = requests, ask_one, journal
-        self._stop_after_errors, self._grace_s = stop_after_errors, grace_s
-        self._outcome = Outcome()
-        self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
-        self._in_flight = self._failed_in_a_row = 0
-        self._down: list[ServersDownError] = []
+@dataclass(eq=False)
+class _Asking:
+    """A run in progress."""
 
-    async def run(self, max_concurrent: int, total: int | None) -> Outcome:
-        """As `ask`."""
-        workers = [asyncio.create_task(self._work()) for _ in range(max_concurrent)]
-        answered = asyncio.gather(*workers)
-        watching = asyncio.create_task(_watch(self._outcome, total, self._journal))
-        stopping, ending = asyncio.create_task(self._stop.wait()), asyncio.create_task(self._stop_now.wait())
+    ask_one: AskOne
+    journal: Journal
+    stop_after_errors: int
+    grace_s: float
+    bar: tqdm
+    outcome: Outcome = field(default_factory=Outcome)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_now: asyncio.Event = field(default_factory=asyncio.Event)
+    errors: list[Exception] = field(default_factory=list)
+    in_flight: int = 0
+    failed_in_a_row: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    async def run(self, workers: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Await the workers, or a signal or an error of one and then the others' grace."""
         is_main = threading.current_thread() is threading.main_thread()  # others get no signals
         numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
         loop = asyncio.get_running_loop()
+        for number in numbers:
+            loop.add_signal_handler(number, self.on_signal, number)
+        answered = asyncio.gather(*workers)
+        tasks = (answered, asyncio.create_task(self.stop.wait()), asyncio.create_task(self.stop_now.wait()))
         try:
-            for number in numbers:
-                loop.add_signal_handler(number, self._on_signal, number)
-            await asyncio.wait({answered, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if self._stop.is_set():
-                await asyncio.wait({answered, ending}, timeout=self._grace_s, return_when=asyncio.FIRST_COMPLETED)
-            self._outcome.cut_off = self._in_flight
+            await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks[::2], timeout=self.grace_s, return_when=asyncio.FIRST_COMPLETED)
+            self.outcome.cut_off = self.in_flight
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
-            for task in (*workers, watching, stopping, ending):
+            for task in tasks:
                 task.cancel()
-            ended = await asyncio.gather(answered, watching, return_exceptions=True)
-            await asyncio.gather(*workers, stopping, ending, return_exceptions=True)
-            self._journal.sync()
-        for error in [*ended, *self._down]:
-            if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
-                raise error
-        return self._outcome
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self) -> None:
-        for request in self._requests:
-            if (request.key, request.index) in self._journal:
-                self._outcome.skipped += 1
-                if self._outcome.skipped % _SKIP_AT_A_TIME == 0:
-                    await asyncio.sleep(0)
-                continue
-            self._in_flight += 1
-            try:
-                reply = await _converse(request, self._ask_one)
-            except ServersDownError as error:
-                self._end(error)
-                return
-            finally:
-                self._in_flight -= 1
-            self._journal.append(reply.record(request))
-            self._outcome.add(reply, 1 + len(request.turns))
-            self._failed_in_a_row = self._failed_in_a_row + 1 if reply.text is None else 0
-            if self._stop_after_errors and self._failed_in_a_row >= self._stop_after_errors:
-                self._end(
-                    ServersDownError(
-                        f"{self._failed_in_a_row} requests in a row failed, the last with: {reply.error}. Mend the "
-                        "cause and repeat the command (generate_reasoning.py: with --retry-errors)."
-                    )
-                )
-            if self._stop.is_set():
-                return
+    async def work(self, requests: Iterator[Request]) -> None:
+        """Ask for one request after the other."""
+        try:
+            for request in requests:
+                if (request.key, request.index) in self.journal:
+                    self.outcome.skipped += 1
+                    self.bar.initial, self.bar.n = self.outcome.skipped, self.bar.n + 1
+                    continue
+                self.in_flight += 1
+                try:
+                    reply = await self.ask_one(request)
+                finally:
+                    self.in_flight -= 1
+                self.take(request, reply)
+                if self.stop.is_set():
+                    return
+        except Exception as error:  # noqa: BLE001 - raised by `ask`, when the others had their grace
+            self.errors.append(error)
+            self.stop.set()
 
-    def _end(self, error: ServersDownError) -> None:
-        self._down.append(error)
-        self._stop.set()
+    def take(self, request: Request, reply: Reply) -> None:
+        """Keep a reply; raise a ServersDownError where all fail."""
+        self.journal.append(reply.record(request))
+        outcome = self.outcome
+        outcome.add(reply)
+        tokens_per_s = outcome.completion_tokens / (time.monotonic() - self.started)
+        said = f"{tokens_per_s:.0f} tokens/s, {outcome.failed} failed, {outcome.truncated} truncated"
+        self.bar.set_postfix_str(said, refresh=False)
+        self.bar.update()
+        self.failed_in_a_row = self.failed_in_a_row + 1 if reply.text is None else 0
+        if self.stop_after_errors and self.failed_in_a_row >= self.stop_after_errors:
+            raise ServersDownError(
+                f"{self.failed_in_a_row} requests in a row failed, the last with: {reply.error}. Mend the cause and "
+                "repeat the command (generate_reasoning.py: with --retry-errors)."
+            )
 
-    def _on_signal(self, number: int) -> None:
-        if self._outcome.stopped_by is not None:
-            self._stop_now.set()
+    def on_signal(self, number: int) -> None:
+        """Let the requests in flight end, or at the second signal none."""
+        if self.outcome.stopped_by is not None:
+            self.stop_now.set()
             return
-        logger.warning("Stopping: requests in flight have %g s; Ctrl-C again ends at once.", self._grace_s)
-        self._outcome.stopped_by = signal.Signals(number)
-        self._stop.set()
+        logger.warning("Stopping: requests in flight have %g s; Ctrl-C again ends at once.", self.grace_s)
+        self.outcome.stopped_by = signal.Signals(number)
+        self.stop.set()
 
 
-async def _converse(request: Request, ask_one: AskOne) -> Reply:
-    """Return the reply to the last turn, with the conversation and the costs of all."""
-    if not request.turns:
-        return await ask_one(request)
-    conversation: list[Message] = [*request.messages]
-    reply = await ask_one(replace(request, turns=()))
-    for turn in request.turns:
-        # An answer that was cut off is no answer: what the user says next wouldn't follow from it.
-        if reply.text is None or reply.finish_reason == "length":
-            break
-        said = {"role": "assistant", "content": without_reasoning(reply.text)}
-        conversation += [said, {"role": "user", "content": turn}]
-        before, reply = reply, await ask_one(replace(request, messages=[*conversation], turns=()))
-        usage = dict(Counter(before.usage) + Counter(reply.usage))
-        attempts, latency_s = before.attempts + reply.attempts, before.latency_s + reply.latency_s
-        reply = replace(reply, usage=usage, attempts=attempts, latency_s=latency_s)
-    answer = [] if reply.text is None else [{"role": "assistant", "content": reply.text}]
-    return replace(reply, conversation=[*conversation, *answer])
-
-
-async def _watch(outcome: Outcome, total: int | None, journal: Journal) -> None:
-    """Draw a bar on a terminal, write a line now and then to a log; have the disk keep what was written."""
-    started = synced = time.monotonic()
-    due = started + _FIRST_LINE_S
-    with tqdm(total=total, unit="gen", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
-        while True:
-            await asyncio.sleep(_BAR_EVERY_S)
-            now = time.monotonic()
-            tokens_per_s = outcome.completion_tokens / (now - started)
-            more = f"{tokens_per_s:.0f} tokens/s, {outcome.failed} failed, {outcome.truncated} truncated"
-            bar.initial, bar.n = outcome.skipped, outcome.skipped + outcome.done
-            bar.set_postfix_str(more)
-            if bar.disable and now >= due:
-                due = now + _LINE_EVERY_S
-                count, spent_s = outcome.skipped + outcome.done, now - started
-                line = tqdm.format_meter(
-                    count, total or 0, spent_s, 0, unit="gen", postfix=more, initial=outcome.skipped
-                )
-                logger.info("%s", line)
-            if now - synced >= _SYNC_EVERY_S:
-                synced = now
-                await asyncio.to_thread(journal.sync)
-
-
-def _allow_open_files(count: int) -> None:
+def _allow_open_files() -> None:
     """Raise this process's limit of open files, which is often 1024: each request in flight is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < count:  # -1: no limit
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard < 0 else min(count, hard), hard))
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From rows to conversations to ask for: columns, template, system prompt, turns, and a name for each row.
+"""From rows to conversations to ask for: column, template, system prompt, and a name for each row.
 
     {"uuid": "a1", "problem": "Compute 7+9-8"}                         -> one user message, by the template
     {"messages": [{"role": "system", ...}, {"role": "user", ...}]}     -> the conversation as it is
-    {"turns": ["Compute 7+9-8", "Now subtract 3"]}                     -> each turn when the one before is answered
 
 1. Open R1 fills the template by `str.format`, which fails on the braces of LaTeX: here `{prompt}` is replaced, and
    doubled braces count as single ones only where the whole template is one that `str.format` takes.
 """
 
+import logging
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from open_r1.data.sources import RowSource
 from open_r1.generation.messages import Message, Request, Sampling, row_key
+
+logger = logging.getLogger(__name__)
 
 # Reasoning step by step and a boxed answer, as Open R1 asks for.
 DEFAULT_TEMPLATE = (
@@ -38,30 +41,24 @@ class PromptSettings:
     Attributes:
         prompt_column: Text for the template, or a conversation (a list of messages), sent as it is up to its last
             user message.
-        turns_column: In place of `prompt_column`: a list of texts, or a conversation of which the user's messages are
-            taken; each is sent when the one before is answered.
-        uuid_column: A value that tells rows apart. None: the prompt and its count do.
-        template: Text with `{prompt}`; None: `DEFAULT_TEMPLATE` for texts of `prompt_column`, nothing else for turns.
+        uuid_column: A value that tells rows apart. None: the prompt does.
+        template: Text with `{prompt}`; None: `DEFAULT_TEMPLATE` for texts.
         system_prompt: First message of every conversation.
     """
 
-    prompt_column: str | None = None
-    turns_column: str | None = None
+    prompt_column: str
     uuid_column: str | None = None
     template: str | None = None
     system_prompt: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.prompt_column is None) == (self.turns_column is None):
-            raise ValueError("Name the column of the prompts, or that of the turns: one of the two.")
         if self.template is not None:
             check_template(self.template)
 
     @property
     def columns(self) -> list[str]:
         """The columns to read."""
-        names = (self.prompt_column, self.turns_column, self.uuid_column)
-        return list(dict.fromkeys(name for name in names if name is not None))
+        return [*dict.fromkeys(filter(None, (self.prompt_column, self.uuid_column)))]
 
 
 def check_template(template: str) -> None:
@@ -86,19 +83,15 @@ def fill_template(template: str, prompt: str) -> str:
     return prompt.join(parts)
 
 
-def to_conversation(row: Mapping[str, Any], settings: PromptSettings) -> tuple[list[Message], list[str]]:
-    """Return the messages to send first, and what the user says later.
+def to_conversation(row: Mapping[str, Any], settings: PromptSettings) -> list[Message]:
+    """Return the messages to send.
 
     Raises:
         PromptError: The row has none.
     """
+    value = row[settings.prompt_column]
     messages: list[Message]
-    turns: list[str] = []
-    if settings.turns_column is not None:
-        messages, turns = _read_turns(row[settings.turns_column])
-        if settings.template is not None:
-            messages[-1] = _user(fill_template(settings.template, messages[-1]["content"]))
-    elif isinstance(value := row[settings.prompt_column or ""], list):
+    if isinstance(value, list):
         if settings.template is not None:
             raise PromptError("a conversation, which takes no prompt template")
         # Up to the last message of the user: an answer that follows is what is asked for.
@@ -108,16 +101,13 @@ def to_conversation(row: Mapping[str, Any], settings: PromptSettings) -> tuple[l
         if not messages or messages[-1]["role"] != "user":
             raise PromptError("a conversation that doesn't end with the user")
     else:
-        messages = [_user(fill_template(settings.template or DEFAULT_TEMPLATE, _text(value, "prompt")))]
+        text = fill_template(settings.template or DEFAULT_TEMPLATE, _text(value, "prompt"))
+        messages = [{"role": "user", "content": text}]
     if settings.system_prompt is not None:
         if messages[0]["role"] in _SYSTEM_ROLES:
             raise PromptError("a conversation with a system prompt of its own, and another is given")
         messages.insert(0, {"role": "system", "content": settings.system_prompt})
-    return messages, turns
-
-
-def _user(text: str) -> Message:
-    return {"role": "user", "content": text}
+    return messages
 
 
 def _text(value: Any, what: str) -> str:
@@ -134,80 +124,49 @@ def _read_message(value: Any) -> Message:
     return {"role": value["role"], "content": _text(value.get("content"), "content of a message")}
 
 
-def _read_turns(value: Any) -> tuple[list[Message], list[str]]:
-    if not isinstance(value, list) or not value:
-        raise PromptError(f"turns are {'null' if value is None else 'no list, or an empty one'}")
-    if isinstance(value[0], Mapping):
-        messages = [_read_message(entry) for entry in value]
-        system = messages[:1] if messages[0]["role"] in _SYSTEM_ROLES else []
-        texts = [message["content"] for message in messages if message["role"] == "user"]
-    else:
-        system, texts = [], [_text(entry, "turn") for entry in value]
-    if not texts:
-        raise PromptError("turns hold nothing of the user")
-    return [*system, _user(texts[0])], texts[1:]
-
-
 class Prompts:
     """Conversations of rows, and a name for each in a journal; a row is read again when it is asked for.
 
     Args:
-        rows: The first rows, of which names are made and faults are found.
-        read: Gives a row by its number.
+        source: The rows.
         settings: Columns and template.
-        name: Of the source, for messages.
+        num_rows: The first rows, of which names are made and faults are found.
 
     Attributes:
         keys: Names of the rows.
         bad: Rows that can't be asked for, and why.
 
     Raises:
-        ValueError: Rows share a value of the uuid column, or none can be asked for.
+        ValueError: None can be asked for.
     """
 
-    def __init__(
-        self,
-        rows: Iterable[Mapping[str, Any]],
-        read: Callable[[int], Mapping[str, Any]],
-        settings: PromptSettings,
-        name: str,
-    ) -> None:
-        self._read, self._settings = read, settings
+    def __init__(self, source: RowSource, settings: PromptSettings, num_rows: int) -> None:
+        self._read = source.dataset.select_columns(settings.columns).__getitem__
+        self._settings = settings
         self.keys: list[str] = []
         self.bad: dict[int, str] = {}
         seen: Counter[str] = Counter()
-        for number, row in enumerate(rows):
-            value: Any = [[], []]
+        for number, row in enumerate(source.rows(settings.columns, end=num_rows)):
+            value: Any = []
             try:
-                value = list(to_conversation(row, settings))
+                value = to_conversation(row, settings)
             except PromptError as error:
                 self.bad[number] = str(error)
             key = row_key(value if settings.uuid_column is None else row[settings.uuid_column])
             self.keys.append(row_key(key, seen[key]) if seen[key] else key)
-            if seen[key] and settings.uuid_column is not None:
-                raise ValueError(
-                    f"Rows {self.keys.index(key)} and {number} of {name!r} share a value of {settings.uuid_column!r}: "
-                    "results couldn't be told apart. Name another column by --uuid-column, or leave it out: rows are "
-                    "then told apart by their prompts."
-                )
             seen[key] += 1
-        if self.bad and len(self.bad) == len(self.keys):
-            raise ValueError(f"No row of {name!r} can be asked for; row 0: {self.bad[0]}.")
+        if len(self.bad) == len(self.keys):
+            raise ValueError(f"No row of {source.name!r} can be asked for; row 0: {self.bad[0]}.")
+        for row, reason in [*self.bad.items()][:1]:
+            logger.warning("%d rows can't be asked for; the first is row %d: %s.", len(self.bad), row, reason)
 
-    def get(self, row: int) -> tuple[str, list[Message], list[str]]:
-        """Return key, messages and turns of a row; no messages: it can't be asked for."""
-        if row in self.bad:
-            return self.keys[row], [], []
-        return self.keys[row], *to_conversation(self._read(row), self._settings)
-
-    def requests(
-        self, rows: Iterable[int], num_generations: int, sampling: Sampling | None = None
-    ) -> Iterator[Request]:
+    def requests(self, rows: Iterable[int], num_generations: int, sampling: Sampling) -> Iterator[Request]:
         """Yield a request for each generation of each row that can be asked for."""
-        for row in rows:
-            key, messages, turns = self.get(int(row))
-            for index in range(num_generations if messages else 0):
-                yield Request(key, index, messages, turns, sampling=sampling or Sampling())
+        for row in map(int, rows):
+            if row not in self.bad:
+                messages = to_conversation(self._read(row), self._settings)
+                for index in range(num_generations):
+                    yield Request(self.keys[row], index, messages, sampling=sampling)
 
     def names(self, rows: Iterable[int], num_generations: int) -> Iterator[tuple[str, int]]:
         """Yield key and index of each request."""
@@ -225,4 +184,4 @@ def choose_rows(num_rows: int, limit: int | None, shuffle_seed: int | None) -> n
     rows = np.arange(num_rows)
     if shuffle_seed is not None:
         rows = np.random.default_rng(shuffle_seed).permutation(num_rows)
-    return rows if limit is None else rows[:limit]
+    return rows[:limit]

@@ -88,49 +88,38 @@ class VllmHere:
 
     def __init__(self, model: VllmModel) -> None:
         self._engine = model.load().llm_engine
-        self._new: list[tuple[Request, asyncio.Future[Reply]]] = []
         self._asked: dict[str, tuple[float, asyncio.Future[Reply]]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def ask_one(self, request: Request) -> Reply:
         """Return the reply to a request; one that the model has no room for is a reply with `error`."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._new.append((request, future))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._step_all())
-        return await future
-
-    async def _step_all(self) -> None:
-        try:
-            while self._new or self._asked:
-                self._step()
-                await asyncio.sleep(0)
-        except Exception as error:  # noqa: BLE001 - whoever asked raises it
-            for future in [*(future for _, future in self._new), *(future for _, future in self._asked.values())]:
-                if not future.done():
-                    future.set_exception(error)
-
-    def _step(self) -> None:
-        """Take a step on the loop's own thread, to which CUDA's device and OpenMP's threads are bound."""
-        for request, future in self._new:
-            self._add(request, future)
-        self._new = []
-        for output in self._engine.step() if self._asked else ():
-            if output.finished:
-                started, future = self._asked.pop(output.request_id)
-                if not future.done():
-                    future.set_result(_reply_of(output, time.monotonic() - started))
-
-    def _add(self, request: Request, future: asyncio.Future[Reply]) -> None:
         from vllm import SamplingParams
 
         name, prompt = f"{request.key}/{request.index}", {"prompt_token_ids": list(request.prompt_ids)}
         try:
             self._engine.add_request(name, prompt, SamplingParams(**request.sampling.body(request.index)))
         except ValueError as error:  # a prompt that is too long, or of tokens that the model doesn't have
-            future.set_result(Reply.failed(str(error), status=400, server=VLLM_HERE))  # as a server says it
-        else:
-            self._asked[name] = time.monotonic(), future
+            return Reply.failed(str(error), status=400, server=VLLM_HERE)  # as a server says it
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._asked[name] = time.monotonic(), future
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._step_all())
+        return await future
+
+    async def _step_all(self) -> None:
+        try:
+            while self._asked:
+                # On the loop's own thread, to which CUDA's device and OpenMP's threads are bound.
+                for output in self._engine.step():
+                    if output.finished:
+                        started, future = self._asked.pop(output.request_id)
+                        if not future.done():
+                            future.set_result(_reply_of(output, time.monotonic() - started))
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - whoever asked raises it
+            for _, future in self._asked.values():
+                if not future.done():
+                    future.set_exception(error)
 
 
 def _reply_of(output: Any, seconds: float) -> Reply:

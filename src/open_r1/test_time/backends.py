@@ -6,11 +6,9 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any
 
-from open_r1.evaluation.fingerprint import fingerprint_folder
 from open_r1.generation.client import Patience, refuse_another
 from open_r1.generation.messages import Reply, Sampling
 from open_r1.generation.vllm_here import require_vllm
@@ -279,7 +277,7 @@ def _open_servers(settings: BackendSettings) -> Backend:
     try:
         served = backend.served
         named = None if settings.model is None else settings.model.name
-        refuse_another(named, served, settings.served_model, cache(fingerprint_folder))
+        refuse_another(named, served, settings.served_model)
         model = settings.model or Model(next(iter(served.roots), served.name))
         try:
             tokenizer = load_tokenizer(model, is_served=True)
