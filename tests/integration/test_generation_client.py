@@ -242,3 +242,5 @@ def test_the_first_server_is_waited_for():
 def test_another_model_than_the_named_one_is_refused_unless_the_user_vouches_for_it(model, served_model, is_refused):
     with pytest.raises(ValueError, match="'org/b'") if is_refused else nullcontext():
         refuse_another(model, ServedModel("org/a", None, ("/data/a",)), served_model)
+    with nullcontext() if served_model else pytest.raises(ValueError, match="/data/b"):
+        refuse_another(model, ServedModel("org/a", None, ("/data/a", "/data/b")), served_model)

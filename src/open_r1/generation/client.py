@@ -330,11 +330,17 @@ def refuse_another(model: str | None, served: ServedModel, served_model: str | N
         served_model: The name that they are asked for by the user's word, who then knows; None: no word.
 
     Raises:
-        ValueError: The servers serve another.
+        ValueError: The servers serve another, or models that differ under one name.
     """
-    if model is None or served_model is not None:
+    if served_model is not None:
         return
-    if not {model, str(Path(model).expanduser().resolve())} & {served.name, *served.roots}:
+    if len(served.roots) > 1:
+        raise ValueError(
+            f"The servers have different models behind the name {served.name!r}: {', '.join(served.roots)}. If they "
+            f"are the same, give {served.name!r} as the name that the model is served under."
+        )
+    names = {served.name, *served.roots}
+    if model is not None and not {model, str(Path(model).expanduser().resolve())} & names:
         raise ValueError(
             f"The servers serve {served.name!r} ({', '.join(served.roots)}), but the command names {model!r}. If that "
             f"is the same model, give {served.name!r} as the name that it is served under; otherwise name no model."

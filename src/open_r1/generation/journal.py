@@ -81,7 +81,9 @@ class Journal:
             if settings is not None and not self._places:
                 self.settings, self._size = dict(settings), 0
                 os.ftruncate(self._fd, 0)  # the header of a start that failed
-                self._size = self._write(_encode({"journal": 1, "settings": without_named_secrets(self.settings)}))
+                header = _encode({"journal": 1, "settings": without_named_secrets(self.settings)})
+                self._write(header)
+                self._size = len(header)
         except BaseException:
             self.close()
             raise
@@ -167,7 +169,7 @@ class Journal:
         for record, line in zip(records, lines, strict=True):
             self._note(record, len(line), is_final=True)
 
-    def _write(self, line: bytes) -> int:
+    def _write(self, line: bytes) -> None:
         written = 0
         try:
             while written < len(line):
@@ -178,7 +180,6 @@ class Journal:
                 f"Cannot write to {self.path}: {error.strerror}. All generations before this one are kept; make room "
                 "and repeat the command to resume."
             ) from error
-        return written
 
     def close(self) -> None:
         """Have the disk keep what was written, and let other processes open the file."""
