@@ -46,6 +46,7 @@ CORE = [
     "vl-convert-python>=1.9",  # Vega for the page of a run, as one JavaScript file
     "xxhash>=3.5",  # fingerprints of sources and hashes of words; datasets brings it
     "yarl>=1.17",  # addresses of servers, read once; aiohttp brings it
+    "zstandard>=0.23",  # `datasets` reads rows in .zst files with it and does not require it
 ]
 
 DEEPSPEED = [

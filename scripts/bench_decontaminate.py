@@ -14,9 +14,9 @@ published    the rule of s1 and Open R1, written from their description: sets of
 exact        scripts/decontaminate.py --normalization none; must keep exactly the rows that `published` keeps
 normalised   scripts/decontaminate.py
 
-Memory is the largest sum of the resident memory of a command and all its processes, looked at every 50 ms; pages that
-processes share count once for each, those of mapped Arrow files too, which the kernel may drop (2,009 MiB in all for 2
-million rows and two processes). The files are below TMPDIR: 3 GB for 2 million rows.
+Memory is the largest sum of the proportional set sizes (PSS) of a command and all its processes, looked at every
+50 ms: pages that processes share count once, those of mapped Arrow files too, which the kernel may drop. The files are
+below TMPDIR: 3 GB for 2 million rows.
 """
 
 import argparse
@@ -138,9 +138,9 @@ def measure(command: list[str], folder: Path) -> tuple[float, float, float]:
     with subprocess.Popen([sys.executable, *command], env=environment, stdout=subprocess.DEVNULL) as process:
         watched = psutil.Process(process.pid)
         while process.poll() is None:
-            with suppress(psutil.NoSuchProcess):  # a worker that has just ended
+            with suppress(psutil.Error):  # a worker that has just ended
                 everything = [watched, *watched.children(recursive=True)]
-                peak = max(peak, sum(one.memory_info().rss for one in everything))
+                peak = max(peak, sum(one.memory_full_info().pss for one in everything))
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.05)
     if process.returncode:

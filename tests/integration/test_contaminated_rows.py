@@ -99,7 +99,7 @@ def test_cards_say_what_became_of_flagged_rows(flagged, cleaned):
         assert card.contamination["flagged_rows"] == 2
         assert card.contamination[FATE].startswith(fate)
         readme = (Path(folder) / "README.md").read_text(encoding="utf-8")
-        assert f"| flagged_rows_are | {fate}" in readme
+        assert f'"flagged_rows_are": "{fate}' in readme
         assert "removed_by" not in readme
 
 

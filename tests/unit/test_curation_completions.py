@@ -6,8 +6,8 @@ import json
 import pytest
 
 from open_r1.curation.completions import find_columns, read_completions
+from open_r1.data.layout_readers import UnmappableError
 from open_r1.data.sources import open_source
-from open_r1.data.thoughts import UnmappableError
 from scripts.curate import build_parser
 
 USER = {"role": "user", "content": "6 * 7?"}

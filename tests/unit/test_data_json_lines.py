@@ -7,6 +7,7 @@ import json
 import lzma
 
 import pytest
+import zstandard
 
 from open_r1.data import json_lines
 from open_r1.data.sources import load_source, open_source
@@ -90,7 +91,13 @@ def test_line_that_is_no_object_is_refused_with_file_and_number(read, line):
 
 @pytest.mark.parametrize(
     ("name", "pack"),
-    [("a.jsonl", bytes), ("a.jsonl.gz", gzip.compress), ("a.json.bz2", bz2.compress), ("a.jsonl.xz", lzma.compress)],
+    [
+        ("a.jsonl", bytes),
+        ("a.jsonl.gz", gzip.compress),
+        ("a.json.bz2", bz2.compress),
+        ("a.jsonl.xz", lzma.compress),
+        ("a.jsonl.zst", zstandard.compress),
+    ],
 )
 def test_compressed_lines_with_a_mark_and_blanks(read, name, pack):
     assert column(read(pack(b'\xef\xbb\xbf{"a": 1}\r\n\n\t{"a": 2} '), name)) == [1, 2]

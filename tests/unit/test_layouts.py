@@ -197,13 +197,12 @@ WRONG = "<think>\nA guess.\n</think>\n\n\\boxed{1}"
         (["<think>\nno end", GOOD], {"correctness_math_verify": [True, True]}, GOOD),
         ([None, GOOD], {"correctness_math_verify": [None, True]}, GOOD),
         ([GOOD, OTHER], {"correctness_math_verify": [True, True], "messages": chat(ITEM, OTHER)}, OTHER),
-        ([WRONG, GOOD], {"correctness_math_verify": [False, True], "messages": chat(ITEM, WRONG)}, GOOD),
         ([WRONG, GOOD], {"correctness_math_verify": [False, True], "messages": chat(ITEM, OTHER)}, OTHER),
         ([GOOD], {"correctness_math_verify": [None], "messages": chat(ITEM, GOOD)}, GOOD),
         ([WRONG, GOOD], {"correctness_math_verify": [False, True], "messages": [{"role": "user"}]}, GOOD),
     ],
     ids=["first", "first-right", "math-verify-before-llama", "llama", "finished", "complete", "damaged", "null",
-         "published", "published-but-wrong", "published-from-elsewhere", "published-unjudged", "published-damaged"],
+         "published", "published-from-elsewhere", "published-unjudged", "published-damaged"],
 )  # fmt: skip
 def test_generation_is_chosen_by_the_documented_rule(texts, columns, chosen):
     verdicts = columns.pop("correctness_math_verify")

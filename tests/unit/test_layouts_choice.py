@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from open_r1.data.layout_readers import UnmappableError, last_box, reply, tagged_reply, trace_reply
 from open_r1.data.layouts import (
     LAYOUTS,
     MESSAGES,
@@ -16,7 +17,6 @@ from open_r1.data.layouts import (
     hub_name,
     list_layouts,
 )
-from open_r1.data.thoughts import UnmappableError, last_box, reply, tagged_reply, trace_reply
 from tests.rows.layouts import CASES
 
 THOUGHTS = ["system", "conversations"]

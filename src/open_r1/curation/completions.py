@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from open_r1.data.layout_readers import UnmappableError
 from open_r1.data.layouts import Layout, find_layout
 from open_r1.data.sources import RowSource
-from open_r1.data.thoughts import UnmappableError
 from open_r1.rewards.base import THINK_CLOSE, THINK_OPEN
 from open_r1.rewards.prose import is_blank
 

@@ -53,8 +53,8 @@ from open_r1.curation.selection import (
 )
 from open_r1.data.card import FATE, REMOVED, DataCard, Parent, Step, flag_columns, inherited_licence
 from open_r1.data.folder import DatasetFolder
+from open_r1.data.layout_readers import UnmappableError
 from open_r1.data.sources import RowSource, open_source
-from open_r1.data.thoughts import UnmappableError
 from open_r1.rewards.prose import reasoning_of
 from open_r1.rewards.verifier import Verdict, fingerprint_verifier, verify_all
 
@@ -68,34 +68,23 @@ CLEAN = "not flagged as contaminated"
 USUAL_KEPT = ("uuid", "id", "problem_id", "source", "problem_type", "question_type", "domain", "subject")
 _CHUNK, _WRITE_ROWS = 512, 256
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-# Columns of every output, and those of the completions on their way there.
-_OUTPUT = {
+_TEXTS = ("input", "problem", "question", "solution", "finish_reason", "domain")
+_NUMBERS = ("row", "input_row", "generation_index", "num_tokens")
+# Columns of the completions on their way to the output, and those of every output.
+_COMPLETION: dict[str, pa.DataType] = {
+    **dict.fromkeys(_TEXTS, pa.string()),
+    **dict.fromkeys(_NUMBERS, pa.int64()),
+    **dict.fromkeys(("flag", "easy_rate", "hard_rate"), pa.float64()),
+    "prompt": _MESSAGES,
+    "completion": pa.large_string(),
+}
+_OUTPUT: dict[str, pa.DataType] = {
     "messages": _MESSAGES,
-    "problem": pa.string(),
-    "solution": pa.string(),
-    "input": pa.string(),
-    "input_row": pa.int64(),
-    "generation_index": pa.int64(),
+    **dict.fromkeys(("problem", "solution", "input"), pa.string()),
+    **dict.fromkeys(("input_row", "generation_index"), pa.int64()),
     "verdict": pa.string(),
     "rule_score": pa.float64(),
     "length": pa.int64(),
-}
-_COMPLETION = {
-    "row": pa.int64(),
-    "input": pa.string(),
-    "input_row": pa.int64(),
-    "generation_index": pa.int64(),
-    "prompt": _MESSAGES,
-    "problem": pa.string(),
-    "question": pa.string(),
-    "solution": pa.string(),
-    "completion": pa.large_string(),
-    "finish_reason": pa.string(),
-    "num_tokens": pa.int64(),
-    "flag": pa.float64(),
-    "domain": pa.string(),
-    "easy_rate": pa.float64(),
-    "hard_rate": pa.float64(),
 }
 
 
@@ -117,7 +106,7 @@ class Curation:
         where = {"config": settings.dataset_config, "split": settings.dataset_split}
         sources = [open_source(name, **where, revision=settings.dataset_revision) for name in settings.input]
         self.inputs = [(source, find_columns(source, settings)) for source in sources]
-        fields: dict[str, pa.DataType] = dict(_COMPLETION)
+        fields = dict(_COMPLETION)
         wanted = list(USUAL_KEPT if settings.keep_columns is None else settings.keep_columns)
         for source, columns in self.inputs:
             source.require(settings.keep_columns or [], "--keep_columns")

@@ -44,6 +44,10 @@ _HUB_LICENCES = """
     gpl-2.0 gpl-3.0 isc lgpl lgpl-3.0 mit mpl-2.0 ms-pl ncsa odbl odc-by openrail osl-3.0 other pddl postgresql
     unlicense wtfpl zlib
 """
+# What else of a card stands in its README.
+_FACTS = (
+    "counts", "licence", "command", "created", "commit", "reports", "teacher", "sampling", "settings", "versions",
+)  # fmt: skip
 _PACKAGES = ("open-r1", "datasets", "pyarrow", "numpy", "transformers", "trl", "vllm", "distilabel", "math-verify")
 
 
@@ -165,50 +169,23 @@ class DataCard:
             configs[0]["default"] = True
         header = {"configs": configs, **header_licence(self.licence or UNKNOWN_LICENCE)}
         card = plain_json(asdict(self))
-        facts = {
-            "rows": ", ".join(f"{split} {number}" for split, number in card["counts"].items()),
-            "command": f"`{card['command']}`",
-            "licence": card["licence"],
-            "made": card["created"],
-            "commit": card["commit"],
-            "files beside the data": ", ".join(card["reports"]),
-        }
-        ancestors = [
-            {"data set": "&emsp;" * depth + _cell(parent["name"])}
-            | {name: parent.get(name) for name in ("config", "split", "revision")}
-            | {"rows": parent.get("num_rows")}
-            | {name: parent.get(name) for name in ("fingerprint", "licence")}
-            for depth, parent in _ancestors(card["parents"])
-        ]
-        steps = [
-            {
-                "step": step["name"],
-                "rows before": step["rows_before"],
-                "rows after": step["rows_after"],
-                "removed": step["rows_before"] - step["rows_after"],
-                "detail": _pairs(step["detail"]),
-            }
-            for step in card["steps"]
-        ]
-        checked = [
-            {"data set": parent["name"], "result": _pairs(found)}
+        checked = {
+            parent["name"]: found
             for _, parent in _ancestors(card["parents"])
             if (found := (parent.get("card") or {}).get("contamination"))
-        ]
+        }
         parts = [
             f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
             f"# {_plain(card['name'])}",
             *map(_plain, card["notes"]),
-            _table([{"what": name, "value": value} for name, value in facts.items() if value]),
-            *_section("Made from", ancestors),
-            *_section("Steps", steps),
-            "## Contamination",
-            _facts(card["contamination"]) or ("Not checked here." if checked else "Not checked."),
-            *(("Of what it was made from:", _table(checked)) if checked else ()),
+            *_section("Made from", "\n".join(_line_of(*found) for found in _ancestors(card["parents"]))),
+            *_section("Steps", "\n".join(_line_of_step(step) for step in card["steps"])),
+            *_section(
+                "Contamination", _block(card["contamination"]) or ("Not checked here." if checked else "Not checked.")
+            ),
+            *(("Of what it was made from:", _block(checked)) if checked else ()),
+            *_section("How it was made", _block({name: card[name] for name in _FACTS if card[name]})),
         ]
-        for title in ("teacher", "sampling", "settings", "versions"):
-            if card[title]:
-                parts += [f"## {title.capitalize()}", _facts(card[title])]
         return "\n\n".join(parts) + "\n"
 
     def summary(self) -> dict[str, Any]:
@@ -340,22 +317,22 @@ def _ancestors(parents: list[dict[str, Any]], depth: int = 0) -> Iterator[tuple[
         yield from _ancestors((parent.get("card") or {}).get("parents", []), depth + 1)
 
 
-def _section(title: str, rows: list[dict[str, Any]]) -> list[str]:
-    return [f"## {title}", _table(rows)] if rows else []
+def _line_of(depth: int, parent: dict[str, Any]) -> str:
+    about = {name: value for name, value in parent.items() if value is not None and name not in ("name", "card")}
+    return f"{'  ' * depth}- {_plain(parent['name'])}: {_plain(_pairs(about))}"
 
 
-def _facts(values: dict[str, Any] | None) -> str:
-    return _table([{"what": name, "value": value} for name, value in values.items()]) if values else ""
+def _line_of_step(step: dict[str, Any]) -> str:
+    rows = f"{step['rows_before']} -> {step['rows_after']} rows"
+    return f"- {_plain(step['name'])}: {rows}" + (f" ({_plain(_pairs(step['detail']))})" if step["detail"] else "")
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+def _section(title: str, text: str) -> list[str]:
+    return [f"## {title}", text] if text else []
 
 
-def _cell(value: Any) -> str:
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _plain(text).replace("\\|", "|").replace("|", "\\|")
+def _block(value: Any) -> str:
+    return "```json\n" + json.dumps(value, indent=1).replace("<", "\\u003c") + "\n```" if value else ""
 
 
 def _plain(text: str) -> str:
@@ -365,8 +342,7 @@ def _plain(text: str) -> str:
 
 def _pairs(detail: dict[str, Any]) -> str:
     return ", ".join(
-        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in detail.items()
+        f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in detail.items()
     )
 
 

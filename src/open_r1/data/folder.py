@@ -16,7 +16,6 @@ import logging
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,13 @@ DEFAULT_CONFIG = "default"
 _NAME = re.compile(r"[\w\-][\w.\- ]*")
 _SHARD = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as `datasets` demands
-_REPORTS = ("contamination_report.json", "contamination_report.md")
-_JOURNALS = ("generations.jsonl", "scores.jsonl")
+# What a run writes, whatever its configurations.
+_OWN = {"data", README_NAME, CARD_NAME, STAGING_NAME, "contamination_report.json", "contamination_report.md"}
 _SHARD_BYTES = 500 * 2**20  # of Arrow data: about the size that the hub advises for a file
 _BUFFER_ROWS = 10_000
 _BUFFER_BYTES = 64 * 2**20
+
+Rows = pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]]
 
 
 class DatasetFolder:
@@ -71,7 +72,7 @@ class DatasetFolder:
         self.overwrite = overwrite
         self.licence = licence
         self.staging = self.path / STAGING_NAME
-        self._splits: dict[tuple[str, str], _SplitWriter] = {}
+        self._writers: dict[tuple[str, str], _SplitWriter] = {}
         self._schemas = {} if schema is None else {DEFAULT_CONFIG: _writable(schema)}
         self._lock = FileLock(self.path / LOCK_NAME)
         self._strangers: set[str] = set()
@@ -91,51 +92,34 @@ class DatasetFolder:
                 f"{self.path} holds a finished data set that was made otherwise: {found.differences(self.card)}. "
                 "Name another output folder, or replace it with --overwrite."
             )
-        for config in splits_by_config(found):
+        for config in patterns_by_config(found):
             published_files(self.path, found, config)
         if self.licence and self.licence != found.licence:
             logger.warning("The licence of %s was %r and is now %r.", self.path, found.licence, self.licence)
             found.licence = self.licence
-            readme = found.readme(patterns_by_config(found))
-            (self.path / README_NAME).write_text(readme, encoding="utf-8", errors="backslashreplace")
-            write_whole(self.path / CARD_NAME, found.to_json())
+            _write_card(self.path, found)
         return True
 
     def _refuse_place(self) -> None:
         refuse_file(self.path)
-        for parent in self.card.parents:
-            source = Path(parent.name).expanduser()
-            if source.exists() and self.path.exists() and source.samefile(self.path):
-                raise ValueError(f"{self.path} is the data set that is read; name another output folder.")
-        names = () if is_claimed(self.path) else (README_NAME, CARD_NAME, STAGING_NAME, *_REPORTS)
-        strangers = [name for name in ("data", *names) if self._is_strange(name, is_claimed(self.path))]
-        if strangers:
-            raise ValueError(f"{self.path} has {strangers} of somebody else; name another output folder.")
+        if any(self.path.exists() and _is_same(parent.name, self.path) for parent in self.card.parents):
+            raise ValueError(f"{self.path} is the data set that is read; name another output folder.")
+        self._strangers = strangers_in(self.path)
+        if taken := sorted(self._strangers & _OWN):
+            raise ValueError(f"{self.path} has {taken} of somebody else; name another output folder.")
 
-    def _is_strange(self, name: str, is_own: bool) -> bool:
-        """Whether there is a file or folder that no run of these scripts has written."""
-        path = self.path / name
-        if is_own and path.is_dir():
-            return not all(_SHARD.fullmatch(entry.name) for entry in path.iterdir())
-        return path.exists() and not is_own
-
-    def write(
-        self,
-        rows: pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]],
-        split: str = "train",
-        config: str = DEFAULT_CONFIG,
-    ) -> None:
+    def write(self, rows: Rows, split: str = "train", config: str = DEFAULT_CONFIG) -> None:
         """Add rows to a split.
 
         Raises:
             ValueError: A column has another type than in earlier rows, or a name that cannot be one of a split.
         """
-        if (config, split) not in self._splits:
+        if (config, split) not in self._writers:
             name = data_folder_name(config)
             if not _SPLIT.fullmatch(split) or (config != DEFAULT_CONFIG and not self._is_free(name)):
                 raise ValueError(f"{self.path} can't take a config {config!r} with a split {split!r}.")
-            self._splits[config, split] = _SplitWriter(self.staging / name, split, self._schemas, config)
-        self._splits[config, split].write(rows)
+            self._writers[config, split] = _SplitWriter(self.staging / name, split, self._schemas, config)
+        self._writers[config, split].write(rows)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a report file beside the data."""
@@ -151,14 +135,13 @@ class DatasetFolder:
     def __enter__(self) -> "DatasetFolder":
         self._refuse_place()
         self.path.mkdir(parents=True, exist_ok=True)
-        is_own = is_claimed(self.path)
-        self._strangers = {entry.name for entry in self.path.iterdir() if self._is_strange(entry.name, is_own)}
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise ValueError(f"Another process is writing {self.path}: wait for it, or name another folder.") from None
         try:
-            if self.is_done():
+            # The lock would make it ours: what is strange was looked up before.
+            if not self.overwrite and read_card(self.path) is not None:
                 raise ValueError(f"{self.path} was finished by another process meanwhile.")
             if self.staging.exists():
                 logger.info("Removing what an unfinished run left in %s.", self.staging)
@@ -174,7 +157,7 @@ class DatasetFolder:
             if kind is None:
                 self._publish()
         finally:
-            for writer in self._splits.values():
+            for writer in self._writers.values():
                 writer.close()
             if kind is not None:
                 shutil.rmtree(self.staging, ignore_errors=True)
@@ -183,20 +166,15 @@ class DatasetFolder:
     def _publish(self) -> None:
         self.card.counts = {
             split if config == DEFAULT_CONFIG else f"{config}/{split}": writer.num_rows
-            for (config, split), writer in self._splits.items()
+            for (config, split), writer in self._writers.items()
         }
         if not any(self.card.counts.values()):
             steps = [f"{step.name}: {step.rows_before} -> {step.rows_after}" for step in self.card.steps]
-            raise ValueError(f"No row is left for {self.path} ({'; '.join(steps)}). Reports are in {self.staging}.")
-        for writer in self._splits.values():
+            raise ValueError(f"No row is left for {self.path} ({'; '.join(steps)}).")
+        for writer in self._writers.values():
             writer.finish()
-        readme = self.card.readme(patterns_by_config(self.card))
-        (self.staging / README_NAME).write_text(readme, encoding="utf-8", errors="backslashreplace")
-        (self.staging / CARD_NAME).write_text(self.card.to_json(), encoding="utf-8")
-        self._replace()
-
-    def _replace(self) -> None:
-        """Put everything in its place; the folder has no card from the first line to the last but one."""
+        _write_card(self.staging, self.card)
+        # From here to the last rename but one the folder has no card: it is unfinished.
         try:
             old = read_card(self.path)
         except ValueError as error:
@@ -207,8 +185,8 @@ class DatasetFolder:
         (self.path / CARD_NAME).unlink(missing_ok=True)
         replaced = self.staging / "replaced"
         replaced.mkdir()
-        folders = [data_folder_name(config) for config in splits_by_config(self.card)]
-        outdated = [] if old is None else [*map(data_folder_name, splits_by_config(old)), *old.reports]
+        folders = [data_folder_name(config) for config in patterns_by_config(self.card)]
+        outdated = [] if old is None else [*map(data_folder_name, patterns_by_config(old)), *old.reports]
         for name in {*folders, *outdated}:
             if (self.path / name).exists():
                 (self.path / name).rename(replaced / name)
@@ -229,22 +207,23 @@ class _SplitWriter:
         self._written_bytes = 0
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, rows: pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]]) -> None:
+    def write(self, rows: Rows) -> None:
         if isinstance(rows, pa.RecordBatch):
             rows = pa.Table.from_batches([rows])
         elif not isinstance(rows, pa.Table):  # `from_pylist` alone takes the columns of the first row
             names = dict.fromkeys(name for row in rows for name in row)
             rows = pa.table({name: [row.get(name) for row in rows] for name in names})
         if rows.num_rows:
-            self._buffer.append(rows)
+            kind = _writable(rows.schema)
+            # NOTE: only where it must be: of slices of structs `cast` makes invalid arrays (Arrow 26).
+            self._buffer.append(rows if kind == rows.schema else rows.cast(kind))
             self.num_rows += rows.num_rows
         if sum(map(len, self._buffer)) >= _BUFFER_ROWS or sum(part.nbytes for part in self._buffer) >= _BUFFER_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         schema = self._schemas.setdefault(self._config, unify(part.schema for part in self._buffer))
-        parts = [part.cast(kind) if (kind := _writable(part.schema)) != part.schema else part for part in self._buffer]
-        self._buffer = []
+        parts, self._buffer = self._buffer, []
         try:
             table = pa.concat_tables([schema.empty_table(), *parts], promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -271,6 +250,12 @@ class _SplitWriter:
         writer, self._writer, self._written_bytes = self._writer, None, 0
         if writer is not None:
             writer.close()
+
+
+def _write_card(folder: Path, card: DataCard) -> None:
+    readme = card.readme(patterns_by_config(card))
+    (folder / README_NAME).write_text(readme, encoding="utf-8", errors="backslashreplace")
+    write_whole(folder / CARD_NAME, card.to_json())
 
 
 def unify(schemas: Iterable[pa.Schema]) -> pa.Schema:
@@ -301,22 +286,15 @@ def data_folder_name(config: str) -> str:
     return "data" if config == DEFAULT_CONFIG else config
 
 
-def splits_by_config(card: DataCard) -> dict[str, list[str]]:
-    """Return the splits of each configuration that a card counts rows of; those without rows have no files."""
-    found: dict[str, list[str]] = {}
+def patterns_by_config(card: DataCard) -> dict[str, dict[str, str]]:
+    """Return the pattern of the files of each split of each configuration; splits without rows have none."""
+    found: dict[str, dict[str, str]] = {}
     for key, num_rows in card.counts.items():
         config, _, split = key.rpartition("/")
         if num_rows:
-            found.setdefault(config or DEFAULT_CONFIG, []).append(split)
+            folder = data_folder_name(config or DEFAULT_CONFIG)
+            found.setdefault(config or DEFAULT_CONFIG, {})[split] = f"{folder}/{split}-*.parquet"
     return found
-
-
-def patterns_by_config(card: DataCard) -> dict[str, dict[str, str]]:
-    """Return the pattern of the files of each split of each configuration."""
-    return {
-        config: {split: f"{data_folder_name(config)}/{split}-*.parquet" for split in splits}
-        for config, splits in splits_by_config(card).items()
-    }
 
 
 def published_files(folder: Path, card: DataCard, config: str | None) -> dict[str, list[Path]]:
@@ -331,18 +309,17 @@ def published_files(folder: Path, card: DataCard, config: str | None) -> dict[st
     if config not in configs:
         raise ValueError(f"{folder} has no configuration {config!r}; it has {sorted(configs)}.")
     found = {}
-    for split in configs[config]:
-        files = sorted((folder / data_folder_name(config)).glob(f"{split}-?????-of-?????.parquet"))
+    for split, pattern in configs[config].items():
+        found[split] = sorted(folder.glob(pattern.replace("*", "?????-of-?????")))
         expected = card.counts[split if config == DEFAULT_CONFIG else f"{config}/{split}"]
         try:
-            num_rows = sum(pq.read_metadata(file).num_rows for file in files)
+            num_rows = sum(pq.read_metadata(file).num_rows for file in found[split])
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{folder} is damaged ({error}): make it again with --overwrite.") from None
         if num_rows != expected:
             raise ValueError(
                 f"{folder} is damaged: {split!r} has {num_rows} rows, not {expected}. Make it again with --overwrite."
             )
-        found[split] = files
     return found
 
 
@@ -355,12 +332,30 @@ def load_columns(folder: Path, columns: Iterable[str], config: str | None = None
     return pa.concat_tables(pq.read_table(file, columns=list(columns)) for file in files[split])
 
 
-def is_claimed(path: Path) -> bool:
-    """Whether these scripts have written in a folder before: it has their lock, or a card."""
+def strangers_in(path: Path) -> set[str]:
+    """Return the names of files and folders that no run of these scripts has written.
+
+    A folder with their lock or a card is theirs, but for folders in it that hold other files than shards.
+    """
     try:
-        return (path / LOCK_NAME).exists() or read_card(path) is not None
+        is_ours = (path / LOCK_NAME).exists() or read_card(path) is not None
     except ValueError:
-        return False  # a card.json that cannot be read says nothing of whose it is
+        is_ours = False  # a card.json that cannot be read says nothing of whose it is
+    return {
+        entry.name
+        for entry in (path.iterdir() if path.is_dir() else ())
+        if not is_ours
+        or (
+            entry.is_dir()
+            and entry.name != STAGING_NAME
+            and not all(_SHARD.fullmatch(inner.name) for inner in entry.iterdir())
+        )
+    }
+
+
+def _is_same(name: str, path: Path) -> bool:
+    source = Path(name).expanduser()
+    return source.exists() and source.samefile(path)
 
 
 def refuse_file(path: Path) -> None:
@@ -373,14 +368,17 @@ def refuse_file(path: Path) -> None:
 def refuse_unfinished(folder: Path) -> None:
     """Raise a ValueError for a folder without a card that a run has not finished, or that holds unmerged parts.
 
-    `datasets` would read the parquet files that are there.
+    `datasets` would read the parquet files, or the lines of a journal, that are there.
     """
-    for pattern in (LOCK_NAME, STAGING_NAME, f"*/{CARD_NAME}", f"*/*/{CARD_NAME}", *_JOURNALS):
-        for found in folder.glob(pattern):
-            with found.open("rb") if pattern in _JOURNALS else nullcontext() as file:
-                is_ours = file is None or file.read(12) == b'{"journal": '
-            if is_ours:
-                raise ValueError(
-                    f"{folder} is not finished, or not merged (it has {found.relative_to(folder)}): run the command "
-                    "that makes it again, or name one part."
-                )
+    found = [path for name in (LOCK_NAME, STAGING_NAME, f"*/{CARD_NAME}") for path in folder.glob(name)]
+    found += [path for path in folder.glob("*.jsonl") if _is_journal(path)]
+    if found:
+        raise ValueError(
+            f"{folder} is not finished, or not merged (it has {found[0].relative_to(folder)}): run the command that "
+            "makes it again, or name one part."
+        )
+
+
+def _is_journal(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(12) == b'{"journal": '

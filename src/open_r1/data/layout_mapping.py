@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from open_r1 import literals
-from open_r1.data import layout_readers, layouts, thoughts
-from open_r1.data.layout_readers import as_they_are, chat_of, has_tests, prompt
+from open_r1.data import layout_readers, layouts
+from open_r1.data.layout_readers import UnmappableError, as_they_are, chat_of, has_tests, prompt
 from open_r1.data.layouts import MESSAGES, PROBLEM, TARGETS, Layout
-from open_r1.data.thoughts import UnmappableError
 from open_r1.tasks import countdown
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _MAX_REASONS = 8
 _CODE = hashlib.sha256(
     b"".join(
         Path(module.__file__).read_bytes()
-        for module in (layouts, layout_readers, thoughts, literals, countdown)  # whose words are prompts
+        for module in (layouts, layout_readers, literals, countdown)  # whose words are prompts
     )
     + Path(__file__).read_bytes()
 ).hexdigest()

@@ -5,7 +5,12 @@ r"""Readers: functions that take one value, a text or a conversation, out of a r
 >>> Reader(question_and_reply, "problem", "deepseek_reasoning", "deepseek_solution").read(row)[1]["content"]
 '<think>\nOne and one.\n</think>\n\n2'
 
-Each is given the row and the names of its columns, and raises `UnmappableError` with a reason.
+Each is given the row and the names of its columns, and raises `UnmappableError` with a reason. Reasoning and
+answer, in whatever spelling, become one reply:
+
+>>> tagged_reply("<|begin_of_thought|>\n\nTwo and two.\n\n<|end_of_thought|>\n\n"
+...              "<|begin_of_solution|>\n\n4\n\n<|end_of_solution|>")
+'<think>\nTwo and two.\n</think>\n\n4'
 """
 
 import re
@@ -13,15 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from open_r1.data.thoughts import (
-    THOUGHT_OPEN,
-    UnmappableError,
-    is_tagged,
-    last_box,
-    reply,
-    tagged_reply,
-    trace_reply,
-)
 from open_r1.literals import value_of_text
 from open_r1.tasks import countdown
 
@@ -42,6 +38,21 @@ _TEST_LISTS = ("test_cases", "inputs")
 # Reading a Python literal takes 0.1 ms per kB, and tests of one problem can be megabytes: a list that begins will do.
 _LONG = 512
 _LIST_BEGINS = re.compile(r"""["'](?:test_cases|inputs)["']\s{0,9}:\s{0,9}\[\s{0,9}[^\]\s]""")
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+THOUGHT_OPEN, THOUGHT_CLOSE = "<|begin_of_thought|>", "<|end_of_thought|>"
+SOLUTION_OPEN, SOLUTION_CLOSE = "<|begin_of_solution|>", "<|end_of_solution|>"
+_MARKERS = (THOUGHT_OPEN, THOUGHT_CLOSE, SOLUTION_OPEN, SOLUTION_CLOSE)
+_MARKS = (THINK_OPEN, THINK_CLOSE, *_MARKERS)
+# What QwQ and its students write above the answer, or on the same line before it.
+_FINAL_ANSWER = re.compile(
+    r"^[ \t#]{0,8}\*{0,2}Final (?:Answer|Solution)(?::?\*{0,2}:?[ \t]{0,8}$|:\*{0,2}[ \t]|\*\*:?[ \t])", re.MULTILINE
+)
+_BOX = r"\boxed{"
+
+
+class UnmappableError(ValueError):
+    """A row that a layout can't map; its text is the reason, the same for all rows with the same trouble."""
 
 
 class Reader:
@@ -349,12 +360,12 @@ def chosen(
 ) -> Messages:
     """Return the conversation of one of several generations, by this rule.
 
-    1. Generations that are null, blank, unfinished (`complete` says so, or `finish_reasons` length or error) or
+    1. A whole turn in `published`, which the data set's authors chose, wins.
+    2. Generations that are null, blank, unfinished (`complete` says so, or `finish_reasons` length or error) or
        damaged (thought tags that do not match) are out.
-    2. `verdicts` are asked in order: of those left, the first that the first column calls right; if it calls none
+    3. `verdicts` are asked in order: of those left, the first that the first column calls right; if it calls none
        right, by the second column; and so on. Without `verdicts` the first one left is taken.
-    3. A turn in `published` wins if no verdict rejects it, and where there is nothing that it can be compared with.
-    4. Where a column has not one verdict for each generation, it counts as if nobody had judged.
+    4. A column of verdicts that has not one for each generation counts as if nobody had judged.
 
     Args:
         row: The row.
@@ -367,37 +378,23 @@ def chosen(
         published: Column with messages that the data set's authors chose.
         conversations: Column with a whole conversation for each generation, where they have several turns.
     """
-    texts = row[generations] if isinstance(row[generations], list) else []
-    judged = [_aligned(row, name, texts, is_strict=False) for name in verdicts]
-
-    def accepted() -> list[int]:
-        """Return the places of finished generations that are right, best verdicts first."""
-        reasons, ended = _aligned(row, finish_reasons, texts), _aligned(row, complete, texts)
-        finished = [
-            place
-            for place, found in enumerate(texts)
-            if isinstance(found, str) and found.strip()
-            if reasons[place] not in _UNFINISHED and ended[place] is not False
-        ]
-        if not verdicts:
-            return finished
-        return [place for values in judged for place in finished if _is_right(values[place])]
-
     own = _published(row, published)
     if own is not None:
-        try:
-            right = accepted()
-        except UnmappableError:
-            return own
-        same = _places_of(row[published][-1]["content"], texts)
-        is_unjudged = any(all(values[place] is None for values in judged) for place in same)
-        if not same or is_unjudged or set(same) & set(right):
-            return own
+        return own
+    texts = row[generations] if isinstance(row[generations], list) else []
     if not any(isinstance(found, str) and found.strip() for found in texts):
         raise UnmappableError("no generations")
     asked = chat_of(row, question)
+    reasons, ended = _aligned(row, finish_reasons, texts), _aligned(row, complete, texts)
     whole = _aligned(row, conversations, texts)
-    for place in accepted():
+    finished = [
+        place
+        for place, found in enumerate(texts)
+        if isinstance(found, str) and found.strip() and reasons[place] not in _UNFINISHED and ended[place] is not False
+    ]
+    judged = [_aligned(row, name, texts, is_strict=False) for name in verdicts]
+    accepted = [place for values in judged for place in finished if _is_right(values[place])]
+    for place in accepted if verdicts else finished:
         try:
             if whole[place]:
                 return turns({"turns": whole[place]}, "turns", has_thoughts=False)
@@ -438,13 +435,6 @@ def _is_right(verdict: object) -> bool:
     return verdict == 1 or (isinstance(verdict, str) and verdict.strip().lower() == "true")
 
 
-def _places_of(wanted: str, texts: list[Any]) -> list[int]:
-    """Return where a text stands among others; white space counts only if it stands there as it is."""
-    same = [place for place, other in enumerate(texts) if other == wanted]
-    words = wanted.split()
-    return same or [place for place, other in enumerate(texts) if isinstance(other, str) and other.split() == words]
-
-
 def has_tests(value: object) -> bool:
     """Return whether a value is, or holds, a list with tests: under `test_cases` or `inputs` in a struct or its text.
 
@@ -465,3 +455,114 @@ def has_tests(value: object) -> bool:
         any(v is not None for v in entry.values()) if isinstance(entry, Mapping) else entry is not None
         for entry in value
     )
+
+
+def reply(reasoning: str, answer: str) -> str:
+    """Return the turn that SFT learns: the reasoning in think tags, then the answer.
+
+    Raises:
+        UnmappableError: One of them is blank, or holds thought tags of its own.
+    """
+    reasoning, answer = reasoning.strip(), answer.strip()
+    if reasoning.startswith(THINK_OPEN) and reasoning.endswith(THINK_CLOSE):  # a column that has its tags already
+        reasoning = reasoning[len(THINK_OPEN) : -len(THINK_CLOSE)].strip()
+    if not reasoning:
+        raise UnmappableError("no reasoning")
+    if not answer:
+        raise UnmappableError("no answer after the reasoning")
+    if any(mark in text for text in (reasoning, answer) for mark in _MARKS):
+        raise UnmappableError("thought tags inside the reasoning or the answer")
+    return f"{THINK_OPEN}\n{reasoning}\n{THINK_CLOSE}\n\n{answer}"
+
+
+def is_tagged(text: str) -> bool:
+    """Return whether a text has thought tags or markers, whole or not."""
+    return any(mark in text for mark in _MARKS)
+
+
+def tagged_reply(text: str) -> str:
+    """Return the reply in a text with think tags or with thought markers.
+
+    The opening think tag may be missing: templates that open it leave it out of the completion.
+
+    Raises:
+        UnmappableError: A tag is missing or stands twice, or a part is blank.
+    """
+    if any(marker in text for marker in _MARKERS):
+        return _marked_reply(text)
+    head, close, answer = text.partition(THINK_CLOSE)
+    if not close:
+        raise UnmappableError("the reasoning is not closed" if THINK_OPEN in text else "no thought tags")
+    before, _, reasoning = head.rpartition(THINK_OPEN)
+    if before.strip():
+        raise UnmappableError("text before the reasoning")
+    return reply(reasoning, answer)
+
+
+def _marked_reply(text: str) -> str:
+    before, _, rest = text.rpartition(THOUGHT_OPEN)
+    reasoning, close, answer = rest.partition(THOUGHT_CLOSE)
+    answer = answer.strip()
+    has_open, has_close = answer.startswith(SOLUTION_OPEN), answer.endswith(SOLUTION_CLOSE)
+    if before.strip() or THOUGHT_OPEN not in text or not close or has_open != has_close:
+        raise UnmappableError("thought markers that do not match")
+    return reply(reasoning, answer.removeprefix(SOLUTION_OPEN).removesuffix(SOLUTION_CLOSE))
+
+
+def trace_reply(trace: str, gold: str | None = None) -> str:
+    r"""Return the reply in a trace, with or without tags.
+
+    Without tags the answer is what begins at the last heading "Final Answer" with text below it, else the last
+    paragraph if it holds a whole box. Where nothing stands before that, or there is neither, all of it is reasoning,
+    and the answer is the gold answer in a box, else the last box. Headings at the end with nothing below are left out.
+
+    Args:
+        trace: Reasoning that ends in an answer.
+        gold: The row's gold answer, None where it has none.
+
+    Raises:
+        UnmappableError: There is no answer to find.
+    """
+    if is_tagged(trace):
+        return tagged_reply(trace)
+    trace, start = _without_bare_headings(trace.replace("\r\n", "\n"))
+    start = _last_paragraph_with_box(trace) if start is None else start
+    if start is not None and trace[:start].strip():
+        return reply(trace[:start], trace[start:])
+    answer = last_box(trace) if gold is None else gold
+    if answer is None or not answer.strip():
+        raise UnmappableError("a trace without a final answer")
+    return reply(trace, answer if _BOX in answer else rf"\boxed{{{answer.strip()}}}")
+
+
+def _without_bare_headings(trace: str) -> tuple[str, int | None]:
+    """Return a trace without headings that end it, and where the last heading that is left begins."""
+    end = len(trace)
+    for heading in reversed(list(_FINAL_ANSWER.finditer(trace))):
+        if trace[heading.end() : end].strip():
+            return trace[:end], heading.start()
+        end = heading.start()
+    return trace[:end], None
+
+
+def _last_paragraph_with_box(trace: str) -> int | None:
+    text = trace.rstrip()
+    start = text.rfind("\n\n")
+    return start if start >= 0 and last_box(text[start:]) is not None else None
+
+
+def last_box(text: str) -> str | None:
+    r"""Return what the last `\boxed{...}` holds, its braces matched by counting; None where no box is whole.
+
+    >>> last_box(r"so \boxed{1} and then $\boxed{\frac{1}{2}}$.")
+    '\\frac{1}{2}'
+    """
+    end = len(text)
+    while (start := text.rfind(_BOX, 0, end)) >= 0:
+        depth, position = 1, start + len(_BOX)
+        for match in re.finditer(r"\\.|[{}]", text[position:end], re.DOTALL):
+            depth += {"{": 1, "}": -1}.get(match[0], 0)
+            if depth == 0:
+                return text[position : position + match.start()].strip() or None
+        end = start
+    return None

@@ -207,7 +207,7 @@ LAYOUTS = (
     ),
     Layout(
         "openr1_math",
-        "generations with verdicts: the published turn, or the first that math_verify (then llama) calls right",
+        "generations with verdicts: the published turn, else the first that math_verify (then llama) calls right",
         ("open-r1/OpenR1-Math-220k",),
         messages=Reader(
             chosen, "problem", "generations", _MATH_VERDICTS, finish_reasons="finish_reasons", verdicts=_MATH_VERDICTS,

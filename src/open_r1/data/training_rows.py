@@ -20,8 +20,8 @@ text, and structs of `verification_info` JSON text, which the graders read too.
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -29,7 +29,7 @@ from datasets import Dataset, DatasetDict, Features, List, ReadInstruction, Valu
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig
 from open_r1.data.layout_mapping import NothingMappedError, apply_layout
-from open_r1.data.layouts import Layout, check_name, find_layout, fitting_names
+from open_r1.data.layouts import MESSAGES, PROBLEM, Layout, check_name, find_layout, fitting_names
 from open_r1.data.sources import load_source, require_columns, take_split
 
 if TYPE_CHECKING:
@@ -55,16 +55,7 @@ _TESTS = "verification_info"
 _CHAT = List({"role": Value("string"), "content": Value("string")})
 _MAX_REASONS = 8
 
-
-@dataclass
-class _Taken:
-    """How many rows of a split were found and taken, and why others were dropped."""
-
-    name: str
-    split: str
-    num_found: int
-    num_taken: int
-    dropped: Counter[str] = field(default_factory=Counter)
+Dropped = Counter[str]  # rows by the reason why they were left out
 
 
 def get_dataset(args: "ScriptArguments") -> DatasetDict:
@@ -89,22 +80,21 @@ def get_dataset(args: "ScriptArguments") -> DatasetDict:
     source, train = args.dataset_name, args.dataset_train_split
     dataset = load_source(source, args.dataset_config, args.dataset_seed, args.dataset_revision)
     layout = _layout_of(dataset, train, source, args.dataset_layout, args)
+    wanted = {train, args.dataset_test_split}
     sliced = [split for split in (train, args.dataset_test_split) if "[" in split]
-    splits = [*dataset, *sliced]
-    if layout is not None:  # which takes time: not for all rows where only a slice of them is wanted
-        bases = {split.partition("[")[0] for split in sliced} - {train, args.dataset_test_split}
-        splits = [split for split in splits if split not in bases]
-    mapped, taken = DatasetDict(), []
+    bases = {split.partition("[")[0] for split in sliced} - wanted if layout is not None else set()  # takes time
+    splits = [*(split for split in dataset if split not in bases), *sliced]
+    mapped, table = DatasetDict(), []
     for split in splits:
         try:
-            mapped[split], counts = _take_mapped(dataset, split, source, layout, args)
+            mapped[split], num_found, dropped = _take_mapped(dataset, split, source, layout, args)
         except NothingMappedError as error:
             if split == train or len(splits) == 1:
                 raise
             logger.warning("Split %r is left out. %s", split, error)
         else:
-            taken.append(counts)
-    _log_taken(taken)
+            table.append((num_found, len(mapped[split]), source, split, dropped))
+    _log_table(table)
     return mapped
 
 
@@ -112,133 +102,113 @@ def _layout_of(
     dataset: DatasetDict, split: str, source: str, name: str | None, args: "ScriptArguments"
 ) -> Layout | None:
     """Return the layout of a source by the columns of one split (of another where there is no such split)."""
-    split = split.partition("[")[0]
-    columns = dataset[split if split in dataset else next(iter(dataset))].column_names
+    columns = dataset.get(split.partition("[")[0], next(iter(dataset.values()))).column_names
     target = args.required_target
     layout = find_layout(source, name, columns, target)
     if layout is None and name is None and target is not None:
-        ready = [["messages"], ["prompt", "completion"], ["text"]]
-        ready = ready if target == "messages" else [[args.dataset_prompt_column]]
+        ready = [[MESSAGES], ["prompt", "completion"], ["text"]]
+        ready = ready if target == MESSAGES else [[args.dataset_prompt_column]]
         fitting = fitting_names(columns, target)
         if fitting and not any(set(names) <= set(columns) for names in ready):
             logger.warning(
                 "The columns of %s (%s) look like the layout %s: if they are, set `dataset_layout` (in a mixture, "
-                "`layout`).",
-                source,
-                ", ".join(columns),
-                " or ".join(fitting),
-            )
+                "`layout`).", source, ", ".join(columns), " or ".join(fitting),
+            )  # fmt: skip
     return layout
 
 
 def _take_mapped(
     dataset: DatasetDict, split: str, source: str, layout: Layout | None, args: "ScriptArguments"
-) -> tuple[Dataset, _Taken]:
-    """Return a split or a slice of one as its layout maps it."""
-    is_distinct = layout is not None and layout.is_distinct and "problem" in args.layout_targets
-    base = split.partition("[")[0] if is_distinct else split
+) -> tuple[Dataset, int, Dropped]:
+    """Return a split or a slice of one as its layout maps it, the rows found, and why others were dropped."""
+    if layout is None:
+        rows = take_split(dataset, split, source)
+        return rows, len(rows), Dropped()
     # Where problems repeat, a slice is one of those that are left: slices for training and for tests share none then.
-    rows = take_split(dataset, base, source)
-    num_found, dropped = len(rows), Counter[str]()
-    if layout is not None:
-        # Columns that the user named stay; the defaults may be anything's.
-        defaults = {entry.name: entry.default for entry in fields(args)}
-        settings = ("dataset_prompt_column", "dataset_solution_column")
-        named = {vars(args)[name] for name in settings if vars(args)[name] != defaults[name]} & {*rows.column_names}
-        read = set() if layout.solution is None else layout.solution.columns()
-        if args.dataset_solution_column in named - read:
-            layout = replace(layout, solution=None)
-        rows, dropped = apply_layout(
-            rows,
-            layout,
-            targets=args.layout_targets,
-            required=args.required_target,
-            keep=named,
-            where=f"{source!r}, split {base!r}",
-        )
-    if base != split:
-        rows = take_split(DatasetDict({base: rows}), split, source)
-    return rows, _Taken(source, split, num_found, len(rows), dropped)
-
-
-def _log_taken(parts: Collection[_Taken]) -> None:
-    """Log the table of rows; a warning where rows were dropped that nobody asked to leave out."""
-    lines = []
-    for part in parts:
-        reasons = [f"{count} {reason}" for reason, count in part.dropped.most_common(_MAX_REASONS)]
-        lines.append(f"{part.num_found:>9} {part.num_taken:>9}  {part.name} ({part.split})  {', '.join(reasons)}")
-    is_silent = not any(part.dropped for part in parts)
-    logger.log(
-        logging.INFO if is_silent else logging.WARNING,
-        "Rows:\n%s",
-        "\n".join([f"{'found':>9} {'taken':>9}  data set  dropped", *lines]),
+    base = split.partition("[")[0] if layout.is_distinct and PROBLEM in args.layout_targets else split
+    found = take_split(dataset, base, source)
+    # Columns that the user named stay; the defaults may be anything's.
+    defaults = {entry.name: entry.default for entry in fields(args)}
+    settings = ("dataset_prompt_column", "dataset_solution_column")
+    named = {vars(args)[name] for name in settings if vars(args)[name] != defaults[name]} & {*found.column_names}
+    if layout.solution is not None and args.dataset_solution_column in named - layout.solution.columns():
+        layout = replace(layout, solution=None)
+    rows, dropped = apply_layout(
+        found,
+        layout,
+        targets=args.layout_targets,
+        required=args.required_target,
+        keep=named,
+        where=f"{source!r}, split {base!r}",
     )
+    return rows if base == split else take_split(DatasetDict({base: rows}), split, source), len(found), dropped
+
+
+def _log_table(table: list[tuple[int, int, str, str, Dropped]]) -> None:
+    """Log the rows found and taken; a warning where rows were dropped that nobody asked to leave out."""
+    lines = [f"{'found':>9} {'taken':>9}  data set  dropped"]
+    for num_found, num_taken, name, split, dropped in table:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common(_MAX_REASONS))
+        lines.append(f"{num_found:>9} {num_taken:>9}  {name} ({split})  {reasons}")
+    level = logging.WARNING if any(dropped for *_, dropped in table) else logging.INFO
+    logger.log(level, "Rows:\n%s", "\n".join(lines))
 
 
 def _load_mixture(mixture: DatasetMixtureConfig, args: "ScriptArguments") -> DatasetDict:
     for entry in mixture.datasets:  # before the first one is loaded
         check_name(entry.layout, f"data set {entry.id!r} of the mixture")
         ReadInstruction.from_spec(entry.split)
-    loaded = [_load_part(entry, mixture.seed, args) for entry in mixture.datasets]
-    _log_taken([taken for _, taken in loaded])
-    parts = [rows for rows, _ in loaded]
+    parts, table = [], []
+    for entry in mixture.datasets:
+        rows, num_found, dropped = _load_part(entry, mixture.seed, args)
+        parts.append(rows)
+        table.append((num_found, len(rows), entry.id, entry.split, dropped))
+    _log_table(table)
+    columns = {entry.id: part.column_names for entry, part in zip(mixture.datasets, parts, strict=True)}
     try:
         combined = concatenate_datasets(_align(parts, args)).shuffle(seed=mixture.seed)
     except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        columns = {entry.id: part.column_names for entry, part in zip(mixture.datasets, parts, strict=True)}
         raise ValueError(
             f"The data sets of the mixture do not fit together ({error}). Columns: {columns}. Name those that you "
             "need by `columns`, in each entry; where a layout wrote one of them, `layout: none` leaves the data alone."
         ) from error
-    for entry, part in zip(mixture.datasets, parts, strict=True):
-        missing = sorted(set(combined.column_names) - set(part.column_names))
+    for name, own in columns.items():
+        missing = sorted(set(combined.column_names) - set(own))
         if missing:  # as it should be where rewards have domains; rows that lack what they need are dropped later
-            logger.info("Mixture: %s has no columns %s; they are null in its rows.", entry.id, missing)
+            logger.info("Mixture: %s has no columns %s; they are null in its rows.", name, missing)
     if mixture.test_split_size is None:
         return DatasetDict({"train": combined})
     return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
 
 
-def _load_part(entry: DatasetConfig, seed: int, args: "ScriptArguments") -> tuple[Dataset, _Taken]:
-    """Return the rows that a mixture takes of one data set.
+def _load_part(entry: DatasetConfig, seed: int, args: "ScriptArguments") -> tuple[Dataset, int, Dropped]:
+    """Return the rows that a mixture takes of one data set, the rows found, and why others were dropped.
 
     They depend on the entry and the seed alone, not on the other data sets or their order.
     """
     dataset = load_source(entry.id, entry.config, args.dataset_seed, entry.revision)
     layout = _layout_of(dataset, entry.split, entry.id, entry.layout, args)
-    rows, taken = _take_mapped(dataset, entry.split, entry.id, layout, args)
+    rows, num_found, dropped = _take_mapped(dataset, entry.split, entry.id, layout, args)
     if entry.columns is not None:
         where = f"data set {entry.id!r} of the mixture (name only columns of its own; those of others are null)"
         require_columns(rows, entry.columns, where)
         rows = rows.select_columns(entry.columns)
     if entry.domain is not None:
-        rows = _set_domain(rows, entry.domain, entry.id)
-    drawn = entry.num_drawn(len(rows))
-    if drawn is not None:
-        if len(rows) > drawn:
-            taken.dropped["not drawn"] = len(rows) - drawn
-        rows = rows.shuffle(seed=seed).select(range(drawn))
-    if len(rows) == 0:
-        raise ValueError(f"The mixture takes no row of {entry.id!r} (split {entry.split!r}): raise its share.")
-    taken.num_taken = len(rows)
-    return rows, taken
-
-
-def _set_domain(rows: Dataset, domain: str, name: str) -> Dataset:
-    """Return the rows with a column `domain` of this one value.
-
-    Raises:
-        ValueError: The rows already have such a column, with other values.
-    """
-    if _DOMAIN_COLUMN in rows.column_names:
-        others = sorted({str(found) for found in rows[_DOMAIN_COLUMN] if found not in (None, domain)})
+        others = set(rows[_DOMAIN_COLUMN] if _DOMAIN_COLUMN in rows.column_names else ()) - {None, entry.domain}
         if others:
             raise ValueError(
-                f"The mixture gives {name!r} `domain: {domain}`, but its rows already have a column "
-                f"{_DOMAIN_COLUMN!r} with {others[:5]}: leave `domain` out, or take the column out by `columns`."
+                f"The mixture gives {entry.id!r} `domain: {entry.domain}`, but its column {_DOMAIN_COLUMN!r} has "
+                f"{sorted(map(str, others))[:5]}: leave `domain` out, or take the column out by `columns`."
             )
-        rows = rows.remove_columns(_DOMAIN_COLUMN)
-    return rows.add_column(_DOMAIN_COLUMN, [domain] * len(rows))
+        rows = rows.remove_columns([_DOMAIN_COLUMN] if _DOMAIN_COLUMN in rows.column_names else [])
+        rows = rows.add_column(_DOMAIN_COLUMN, [entry.domain] * len(rows))
+    num_drawn = entry.num_drawn(len(rows))
+    if num_drawn is not None:
+        dropped += Dropped({"not drawn": len(rows) - num_drawn})  # of 0 nothing is counted
+        rows = rows.shuffle(seed=seed).select(range(num_drawn))
+    if len(rows) == 0:
+        raise ValueError(f"The mixture takes no row of {entry.id!r} (split {entry.split!r}): raise its share.")
+    return rows, num_found, dropped
 
 
 def _align(parts: list[Dataset], args: "ScriptArguments") -> list[Dataset]:
@@ -262,20 +232,19 @@ def _align(parts: list[Dataset], args: "ScriptArguments") -> list[Dataset]:
     schema = pa.unify_schemas([part.features.arrow_schema for part in parts], promote_options="permissive")
     common = Features.from_arrow_schema(schema.remove_metadata())
     for place, part in enumerate(parts):
-        for column in part.column_names:
-            if part.features.arrow_schema.field(column).type != schema.field(column).type:
+        for column, own in part.features.items():
+            if own != common[column]:
                 parts[place] = parts[place].cast_column(column, common[column])
     return parts
 
 
-def _rewritten(rows: Dataset, column: str, change: Any, kind: Any) -> Dataset:
+def _rewritten(rows: Dataset, column: str, change: Callable[[Any], Any], kind: Any) -> Dataset:
     features = Features({**rows.features, column: kind})
-    changed = {"column": column, "change": change}
-    return rows.map(_change, batched=True, features=features, fn_kwargs=changed, desc=f"Column {column}")
+    return rows.map(_change, features=features, fn_kwargs={"column": column, "change": change})
 
 
-def _change(batch: dict[str, list[Any]], column: str, change: Any) -> dict[str, list[Any]]:
-    return {column: [None if value is None else change(value) for value in batch[column]]}
+def _change(row: dict[str, Any], column: str, change: Callable[[Any], Any]) -> dict[str, Any]:
+    return {column: None if row[column] is None else change(row[column])}
 
 
 def _user_turn(text: str) -> list[dict[str, str]]:
@@ -314,20 +283,17 @@ def drop_null_rows(dataset: Dataset, columns: list[str], split: str, among: Coll
         ValueError: No row is left.
     """
     present = [column for column in columns if column in dataset.column_names]
-    if not present:
+    empty = {row for column in present for row, value in enumerate(dataset[column]) if _is_null(value)}
+    empty = empty if among is None else empty.intersection(among)
+    if not empty:
         return dataset
-    cells = zip(*(dataset[column] for column in present), strict=True)
-    dropped = [row for row, values in enumerate(cells) if any(map(_is_null, values))]
-    dropped = [row for row in dropped if among is None or row in among]
-    if not dropped:
-        return dataset
-    if len(dropped) == len(dataset):
+    if len(empty) == len(dataset):
         raise ValueError(f"No row of split {split!r} has all of {present}.")
     logger.warning(
         "Dropped %d of %d rows of split %r: one of %s is null or empty (first: row %d).",
-        len(dropped), len(dataset), split, present, dropped[0],
+        len(empty), len(dataset), split, present, min(empty),
     )  # fmt: skip
-    return dataset.select(sorted(set(range(len(dataset))) - set(dropped)))
+    return dataset.select([row for row in range(len(dataset)) if row not in empty])
 
 
 def _is_null(value: Any) -> bool:
@@ -337,6 +303,39 @@ def _is_null(value: Any) -> bool:
         messages = [entry for entry in value if isinstance(entry, dict) and "content" in entry]
         return not value or any(entry["content"] is None and not entry.get("tool_calls") for entry in messages)
     return value is None
+
+
+def prepare_prompts(
+    dataset: DatasetDict,
+    split: str,
+    purpose: str,
+    args: "ScriptArguments",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    system_prompt: str | None,
+    judgeable: Callable[[Dataset], Dataset],
+    max_tokens: int | None,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Return the rows of a split as conversations with prompts that fit.
+
+    Args:
+        dataset: What `get_dataset` gave.
+        split: Its split.
+        purpose: "training" or another, for messages.
+        args: Names of the columns.
+        tokenizer: Renders the prompts.
+        system_prompt: Put before each prompt.
+        judgeable: Takes the conversations and drops those that can't be judged.
+        max_tokens: Most tokens of a rendered prompt; None: any number.
+        template_kwargs: What else the template is given.
+
+    Raises:
+        ValueError: The split, a column, or every usable row is missing.
+    """
+    rows = drop_null_rows(require_split(dataset, split, purpose), [args.dataset_prompt_column], split)
+    rows = judgeable(to_conversations(rows, args, system_prompt))
+    return drop_long_prompts(rows, tokenizer, max_tokens, split, template_kwargs=template_kwargs)
 
 
 def to_conversations(dataset: Dataset, args: "ScriptArguments", system_prompt: str | None) -> Dataset:
@@ -351,8 +350,7 @@ def to_conversations(dataset: Dataset, args: "ScriptArguments", system_prompt: s
     require_columns(dataset, [prompt_column], "the training data (set `dataset_prompt_column`)")
     if solution_column != "solution":
         require_columns(dataset, [solution_column], "the training data (set `dataset_solution_column`)")
-        if "solution" in dataset.column_names:
-            dataset = dataset.remove_columns("solution")
+        dataset = dataset.remove_columns(list({"solution"} & {*dataset.column_names}))
         dataset = dataset.rename_column(solution_column, "solution")
         prompt_column = "solution" if prompt_column == solution_column else prompt_column
 
@@ -365,15 +363,13 @@ def to_conversations(dataset: Dataset, args: "ScriptArguments", system_prompt: s
 
 def build_prompt(prompt: str | list[dict[str, Any]], system_prompt: str | None) -> list[dict[str, Any]]:
     """Return the messages of a prompt that is text or already a list of messages."""
-    if isinstance(prompt, str):
-        messages = [{"role": "user", "content": prompt}]
-    elif isinstance(prompt, list) and prompt and all(isinstance(entry, dict) and "role" in entry for entry in prompt):
-        messages = list(prompt)
-    else:
+    messages: Any = _user_turn(prompt) if isinstance(prompt, str) else prompt
+    is_chat = isinstance(messages, list) and all(isinstance(turn, dict) and "role" in turn for turn in messages)
+    if not is_chat or not messages:
         raise ValueError(f"A prompt is {prompt!r}: it must be text, or a list of messages with `role` and `content`.")
-    if system_prompt is not None and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": system_prompt})
-    return messages
+    if system_prompt is None or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": system_prompt}, *messages]
 
 
 def drop_long_prompts(
@@ -406,10 +402,10 @@ def drop_long_prompts(
             f"Every prompt of split {split!r} is longer than max_prompt_length={max_prompt_length} tokens "
             f"(the shortest has {min(lengths)}): raise it."
         )
-    dropped = len(dataset) - len(kept)
+    num_dropped = len(dataset) - len(kept)
     logger.log(
-        logging.WARNING if dropped else logging.INFO,
+        logging.WARNING if num_dropped else logging.INFO,
         "Dropped %d of %d prompts of split %r longer than %d tokens (the longest has %d).",
-        dropped, len(dataset), split, max_prompt_length, max(lengths),
+        num_dropped, len(dataset), split, max_prompt_length, max(lengths),
     )  # fmt: skip
-    return dataset.select(kept) if dropped else dataset
+    return dataset.select(kept) if num_dropped else dataset

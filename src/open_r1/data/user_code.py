@@ -12,11 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 Class = TypeVar("Class")
-
-_KINDS = {"function": (inspect.isfunction, "functions"), "class": (inspect.isclass, "classes")}
 
 
 def is_user_place(name: str) -> bool:
@@ -36,7 +34,7 @@ def load_function(place: str, *, role: str, setting: str) -> tuple[Callable[...,
         ValueError: There is no such file, module or function, its import fails, or it can't be called.
     """
     title = f"The {role} {place!r} in {setting}"
-    found, place = _load(place, "function", title)
+    found, place = _load(place, "function", inspect.isfunction, title)
     if not callable(found) or inspect.isclass(found):
         kind = "class" if inspect.isclass(found) else type(found).__name__
         raise ValueError(f"{title} is no function but a {kind}: name a function.")
@@ -44,64 +42,49 @@ def load_function(place: str, *, role: str, setting: str) -> tuple[Callable[...,
 
 
 def load_class(place: str, base: type[Class], *, role: str, setting: str) -> type[Class]:
-    """Return the class at a place.
-
-    Args:
-        place: Module or file, and name.
-        base: What it must be derived from.
-        role: What it is for, in messages.
-        setting: Where the user has named it, in messages.
+    """Return the class at a place, which must be derived from `base`; else as `load_function`.
 
     Raises:
         ValueError: There is no such file, module or class, its import fails, or it is of another kind.
     """
     title = f"The {role} {place!r} in {setting}"
-    found, _ = _load(place, "class", title)
+    found, _ = _load(place, "class", inspect.isclass, title)
     if not inspect.isclass(found) or not issubclass(found, base):
         raise ValueError(f"{title} is no subclass of {base.__name__}: name a class that is one.")
     return found
 
 
-def _load(place: str, kind: Literal["function", "class"], title: str) -> tuple[Any, str]:
+def _load(place: str, kind: str, is_kind: Callable[[Any], bool], title: str) -> tuple[Any, str]:
     source, _, name = place.rpartition(":")
     if not source or not name.isidentifier():
         raise ValueError(f"{title} names no {kind}: write path/to/file.py:{kind} or package.module:{kind}.")
-    if source.endswith(".py"):
-        path = Path(source).expanduser().resolve()
-        module, place = _import_file(path, title), f"{path}:{name}"
-    else:
-        module = _import_module(source, title, kind)
+    path = Path(source).expanduser().resolve() if source.endswith(".py") else None
+    if path is not None and not path.is_file():
+        raise ValueError(f"{title}: there is no file {path}.")
+    try:
+        module = importlib.import_module(source) if path is None else _import_file(path)
+    except Exception as error:  # whatever the user's code raises while it loads
+        hint = f" For a file, write path/to/file.py:{kind}." if path is None else ""
+        cause = f"{type(error).__name__}: {error}"
+        verb = "load" if path else "import"
+        raise ValueError(f"{title}: {path or source} fails to {verb} ({cause}).{hint}") from error
     found = getattr(module, name, None)
     if found is None:
-        is_kind, kinds = _KINDS[kind]
         known = sorted(key for key, value in vars(module).items() if is_kind(value) and key[0] != "_")
-        raise ValueError(f"{title}: there is no {name!r} in {source}. Its {kinds}: {', '.join(known)}.")
-    return found, place
+        raise ValueError(f"{title}: {source} has no {name!r}. It has: {', '.join(known)}.")
+    return found, f"{path or source}:{name}"
 
 
-def _import_file(path: Path, title: str) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"{title}: there is no file {path}.")
+def _import_file(path: Path) -> ModuleType:
     # One module a file, under a name that no import statement has.
-    module_name = f"_user_code_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{title}: {path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and pickle look their module up there
+    name = f"_user_code_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if name in sys.modules or spec is None or spec.loader is None:
+        return sys.modules[name]
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses and pickle look it up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's code raises while it loads
-        del sys.modules[module_name]
-        raise ValueError(f"{title}: {path} fails to load ({type(error).__name__}: {error}).") from error
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
-
-
-def _import_module(name: str, title: str, kind: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # whatever the user's code raises while it loads
-        hint = f" For a file, write path/to/file.py:{kind}." if isinstance(error, ImportError) else ""
-        raise ValueError(f"{title}: {name} fails to import ({type(error).__name__}: {error}).{hint}") from error
