@@ -55,7 +55,7 @@ ATTACKS = {
     "is_text_of_the_answer": ("def f(x):\n    return '42'\n", "WA"),
     "breaks_the_line": ("def f(x):\n    return '\\n42\\n'\n", "WA"),
     "returns_itself": ("def f(x):\n    x = []\n    x.append(x)\n    return x\n", "RE"),
-    "returns_a_loop": ("def f(x):\n    x = ListNode()\n    x.next = x\n    return x\n", "RE"),
+    "returns_a_loop": ("def f(x):\n    x = ListNode()\n    x.next = x\n    return x\n", ("TLE", "MLE")),
     "returns_without_end": ("def f(x):\n    while True:\n        yield 42\n", ("TLE", "MLE")),
     "returns_too_much": ("def f(x):\n    return '42' * 10**7\n", "OLE"),
     "reads_what_is_expected": (

@@ -17,11 +17,9 @@ import pytest
 
 from open_r1.grading.harness import call_runner
 from open_r1.grading.harness.call_runner import (
-    MAX_DEPTH,
     ListNode,
     TreeNode,
     find_function,
-    names_used,
     plain_value,
     starting_names,
 )
@@ -61,45 +59,13 @@ class Color(enum.Enum):
     RED = 1
 
 
-def endless_list():
-    node = ListNode(1)
-    node.next = node
-    return node
-
-
-def endless_tree():
-    node = TreeNode(1)
-    node.left = node
-    return node
-
-
-def list_in_itself():
-    items = []
-    items.append(items)
-    return items
-
-
-def nested(depth):
-    items = []
-    for _ in range(depth):
-        items = [items]
-    return items
-
-
 NO_RESULTS = [AlwaysEqual(), object(), b"bytes", Color.RED, Color, len, json, 1j, [AlwaysEqual()], {1: {2: object()}}]
 
 
 @pytest.mark.parametrize("value", NO_RESULTS, ids=range(len(NO_RESULTS)))
 def test_value_that_cannot_be_compared_is_an_error(value):
-    with pytest.raises(TypeError, match=r"can't be compared|complex"):
-        plain_value(value)
-
-
-@pytest.mark.parametrize("make", [endless_list, endless_tree, list_in_itself, lambda: nested(MAX_DEPTH + 2)])
-def test_result_without_end_is_an_error(make, monkeypatch):
-    monkeypatch.setattr("open_r1.grading.harness.call_runner.MAX_NODES", 1000)
-    with pytest.raises(ValueError, match=r"no end|nested more than"):
-        plain_value(make())
+    with pytest.raises(TypeError, match=r"compared|iterable"):
+        json.dumps(value, default=plain_value)
 
 
 RESULTS = [
@@ -108,7 +74,6 @@ RESULTS = [
     (frozenset({(2, 1), (1, 2)}), [[1, 2], [2, 1]]),
     ({1, "a"}, [1, "a"]),
     ({1: "a", "b": 2, None: 3}, {"1": "a", "b": 2, "null": 3}),
-    ({(1, 2): 3}, {"[1, 2]": 3}),
     (collections.Counter("aa"), {"a": 2}),
     (collections.deque([1, 2]), [1, 2]),
     (range(3), [0, 1, 2]),
@@ -132,30 +97,27 @@ RESULTS = [
 
 @pytest.mark.parametrize(("value", "plain"), RESULTS, ids=range(len(RESULTS)))
 def test_result_becomes_plain_data(value, plain):
-    assert json.loads(json.dumps(plain_value(value))) == plain
+    assert json.loads(json.dumps(value, default=plain_value)) == plain
 
 
-def names_in(source):
-    return names_used(compile(source, "submission.py", "exec"))
+def names_for(source):
+    return starting_names(compile(source, "submission.py", "exec"))
 
 
 def test_names_are_found_in_functions_classes_and_comprehensions():
     source = "class A:\n    def f(self) -> List[int]:\n        return [deque(x) for x in gcd(1, 2)]\n"
-    assert {"List", "deque", "gcd"} <= names_in(source)
+    names = {"List", "typing", "deque", "collections", "gcd", "math"}
+    assert names_for(source).keys() == names | {"ListNode", "TreeNode"}
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="`typing.Self` is newer")
 def test_self_is_there_as_the_sites_import_it():
-    assert starting_names({"Self"})["Self"] is typing.Self
-
-
-def test_only_modules_of_names_in_use_are_imported():
-    assert set(starting_names({"gcd", "unknown"})) == {"math", "gcd", "ListNode", "TreeNode"}
+    assert names_for("Self")["Self"] is typing.Self
 
 
 def test_starting_names_never_hide_builtins():
-    everything = names_in("pow(min(max(sum(abs(1)))), open, hash, print)\nmath, operator, os")
-    assert not starting_names(everything).keys() & {"pow", "min", "max", "sum", "abs", "open", "hash", "print"}
+    everything = names_for("pow(min(max(sum(abs(1)))), open, hash, print)\nmath, operator, os")
+    assert not everything.keys() & {"pow", "min", "max", "sum", "abs", "open", "hash", "print"}
 
 
 class Solution:

@@ -11,9 +11,9 @@ The submission is `submission.py` beside this file. Names that the sites' own st
 Arguments are what JSON makes of them: no list becomes a linked list or a tree, and what a function changes in place
 without returning it isn't its result. A method of `Solution` needs its `self`; `input()` finds the end of the file.
 
-Results as JSON: tuples, ranges, iterators, deques, arrays and the like become lists, sets sorted lists, keys text,
-numbers of numpy, decimal and fractions plain numbers, linked lists (`val`, `next`) lists of values, binary trees
-(`val`, `left`, `right`) lists by level with None for a missing child. Anything else is an error.
+Results as JSON: tuples, ranges, iterators, deques, arrays and the like become lists, sets sorted lists, numbers of
+numpy, decimal and fractions plain numbers, linked lists (`val`, `next`) lists of values, binary trees (`val`, `left`,
+`right`) lists by level with None for a missing child. Anything else is an error.
 """
 
 import builtins
@@ -21,8 +21,6 @@ import json
 import os
 import sys
 
-MAX_DEPTH = 200
-MAX_NODES = 1000000
 RECURSION_LIMIT = 100000  # of calls in Python; those through C (`lru_cache`) Python 3.12 and later limit themselves
 
 # Module -> names of it that solutions use without importing them; the modules' own names too.
@@ -68,25 +66,17 @@ class TreeNode:
         self.val, self.left, self.right = val, left, right
 
 
-def names_used(code):
-    """Return the names in a code object and in those that it holds."""
-    names, waiting = set(), [code]
-    while waiting:
-        current = waiting.pop()
-        names.update(current.co_names)
-        waiting.extend(item for item in current.co_consts if hasattr(item, "co_names"))
-    return names
-
-
-def starting_names(used):
-    """Return the values of the names that a submission may use without importing them."""
-    found = {}
-    found.update(ListNode=ListNode, TreeNode=TreeNode)
+def starting_names(code):
+    """Return the values of the names that a code object may use without importing them."""
+    used, waiting = set(), [code]
+    for current in waiting:
+        used.update(current.co_names)
+        waiting += [item for item in current.co_consts if hasattr(item, "co_names")]
+    found = {"ListNode": ListNode, "TreeNode": TreeNode}
     for module_name, names in NAMES.items():
         wanted = used.intersection(names.split())
         if wanted or module_name in used:
-            module = __import__(module_name)
-            found[module_name] = module
+            module = found[module_name] = __import__(module_name)
             found.update((name, getattr(module, name)) for name in wanted if hasattr(module, name))
     return {name: value for name, value in found.items() if not hasattr(builtins, name)}
 
@@ -95,12 +85,9 @@ def load(path):
     """Return the names that the submission defines."""
     with open(path, encoding="utf-8") as file:
         code = compile(file.read(), path, "exec")
-    namespace = {"__name__": "submission", "__file__": path, "__builtins__": builtins}
-    namespace.update(starting_names(names_used(code)))
     # Classes and functions find the module of their definition by its name: dataclasses, pickle and typing do.
-    module = type(sys)("submission")
-    module.__dict__.update(namespace)
-    sys.modules["submission"] = module
+    module = sys.modules["submission"] = type(sys)("submission")
+    module.__dict__.update(starting_names(code), __file__=path)
     exec(code, module.__dict__)
     return module.__dict__
 
@@ -121,77 +108,41 @@ def list_of_nodes(node):
     while node is not None:
         values.append(node.val)
         node = node.next
-        if len(values) > MAX_NODES:
-            raise ValueError("A linked list of the result has no end")
     return values
 
 
 def list_of_tree(root):
     """Return the values of a binary tree level by level, None for a missing child, none behind the last value."""
-    values, row, count = [], [root], 0
-    while row:
-        values.extend(None if node is None else node.val for node in row)
-        row = [child for node in row if node is not None for child in (node.left, node.right)]
-        count += len(row)
-        if count > MAX_NODES:
-            raise ValueError("A tree of the result has no end")
-    while values and values[-1] is None:
-        values.pop()
-    return values
+    nodes = [root]
+    for node in nodes:
+        nodes += () if node is None else (node.left, node.right)
+    while nodes[-1] is None:
+        nodes.pop()
+    return [None if node is None else node.val for node in nodes]
 
 
-def text_of_key(key):
-    """Return a key of a dictionary as JSON has it."""
-    plain = plain_value(key, 1)
-    return plain if isinstance(plain, str) else json.dumps(plain)
-
-
-def plain_number(value):
-    """Return a number of another type as int or float, None for what is no number."""
-    for name, number in (("__index__", int), ("__float__", float)):
-        if hasattr(type(value), name):
-            return number(value)
-    return None
-
-
-def plain_value(value, depth=0):
-    """Return a result made of None, bool, int, float, str, list and dict alone."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if depth > MAX_DEPTH:
-        raise ValueError("The result is nested more than %d deep" % MAX_DEPTH)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, dict):
-        return {text_of_key(key): plain_value(item, depth + 1) for key, item in value.items()}
+def plain_value(value):
+    """Return what stands in JSON for a value of another type than JSON's."""
     if isinstance(value, (set, frozenset)):
-        items = [plain_value(item, depth + 1) for item in value]
-        return sorted(items, key=lambda item: (str(type(item)), item) if not isinstance(item, list) else ("", item))
+        return sorted(value, key=lambda item: ("" if isinstance(item, tuple) else str(type(item)), item))
     if hasattr(value, "tolist"):  # arrays and numbers of numpy
-        return plain_value(value.tolist(), depth + 1)
+        return value.tolist()
     if hasattr(value, "val") and hasattr(value, "next"):
-        return plain_value(list_of_nodes(value), depth + 1)
+        return list_of_nodes(value)
     if hasattr(value, "val") and hasattr(value, "left"):
-        return plain_value(list_of_tree(value), depth + 1)
-    number = None if isinstance(value, (bytes, bytearray)) else plain_number(value)
-    if number is not None:
-        return number
-    if hasattr(value, "__iter__") and not isinstance(value, (bytes, bytearray, type)):
-        return [plain_value(item, depth + 1) for item in value]
+        return list_of_tree(value)
+    if not isinstance(value, (bytes, bytearray, type)):
+        for name, convert in (("__index__", int), ("__float__", float), ("__iter__", list)):
+            if hasattr(type(value), name):
+                return convert(value)
     raise TypeError("A result of type %s can't be compared" % type(value).__name__)
-
-
-def write_all(descriptor, data):
-    """Write bytes to a descriptor, however many it takes at a time."""
-    while data:
-        data = data[os.write(descriptor, data) :]
 
 
 def answer(request):
     """Load the submission, call its function and return JSON of the result."""
     names = load(os.path.join(os.path.dirname(os.path.abspath(__file__)), "submission.py"))
     function = find_function(names, request["function"])
-    return json.dumps(plain_value(function(*request["arguments"])))
+    return json.dumps(function(*request["arguments"]), default=plain_value)
 
 
 def report(error):
@@ -206,7 +157,7 @@ def main():
     """Answer the request on standard input, and end at once, whatever the submission has left running."""
     word, _, request = sys.stdin.buffer.read().decode("utf-8").partition("\n")
     request = json.loads(request)
-    private = os.dup(1)  # not inherited by children
+    private = os.fdopen(os.dup(1), "wb")  # not inherited by children
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
@@ -216,7 +167,8 @@ def main():
     sys.setrecursionlimit(RECURSION_LIMIT)
     end = os._exit
     try:
-        write_all(private, (word + " " + answer(request) + "\n").encode("ascii"))
+        private.write((word + " " + answer(request) + "\n").encode("ascii"))
+        private.flush()
     except BaseException as error:  # noqa: BLE001 - whatever the submission raised, its run ends here
         end(report(error))
     end(0)
