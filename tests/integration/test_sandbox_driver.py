@@ -1,27 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver on a job from a file, as in a rented machine: no namespaces, no provider beside it."""
 
-import json
-import os
-import shutil
+import io
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from open_r1.sandbox import Limits, ProgramInput, RunRequest, RunResult
+from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, RunResult
 from open_r1.sandbox.harness.folders import copy, empty, new_file, write
-from open_r1.sandbox.wire import job_to_json, loads
-from tests.conftest import ROOT
+from open_r1.sandbox.rented import _pack, _read_result
 
-HARNESS = ROOT / "src/open_r1/sandbox/harness"
-# Not this machine's own temporary folders: what is new in them is not only the programs'.
-DRIVE = (
-    "import sys; sys.path.insert(0, sys.argv[1]); import batch, driver; "
-    "batch.TEMPORARY = (sys.argv[2],); driver.main(*sys.argv[3:])"
-)
 LIMITS = Limits(cpu_s=10.0, wall_s=60.0, memory_mb=128, output_bytes=10_000)
 
 
@@ -30,14 +22,15 @@ def drive(tmp_path):
     """Runs a job as a rented machine does."""
 
     def run(request: RunRequest) -> RunResult:
-        job, result, temporary = tmp_path / "job.json", tmp_path / "result.json", tmp_path / "temporary"
-        temporary.mkdir(exist_ok=True)
-        job.write_text(json.dumps(job_to_json(request)))
-        command = [sys.executable, "-I", "-S", "-c", DRIVE, str(HARNESS), str(temporary), str(job), str(result)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        with zipfile.ZipFile(io.BytesIO(_pack(request))) as bundle:
+            bundle.extractall(tmp_path)
+        (tmp_path / "temporary").mkdir(exist_ok=True)
+        # Not this machine's own temporary folders: what is new in them is not only the programs'.
+        command = [sys.executable, "-I", "-S", "driver.py", "job", "result", str(tmp_path / "temporary")]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
-        assert not job.exists()
-        return loads(RunResult, result.read_text())
+        assert not (tmp_path / "job").exists()
+        return _read_result((tmp_path / "result").read_bytes(), request)
 
     return run
 
@@ -90,6 +83,12 @@ def test_folders_of_any_depth_are_emptied(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 
+def test_runs_share_the_cpu_seconds_of_their_submission(drive):
+    code = "import time\nwhile time.process_time() < 0.5: 0"
+    runs = drive(python(code, *[""] * 4, total_cpu_s=0.75)).tests
+    assert [run and run.outcome for run in runs] == [Outcome.OK, *[Outcome.TIME_LIMIT] * 3]
+
+
 def test_a_held_file_has_no_name(tmp_path):
     held = new_file(str(tmp_path))
     write(held, b"secret")
@@ -98,24 +97,3 @@ def test_a_held_file_has_no_name(tmp_path):
     assert (tmp_path / "a" / "b").read_bytes() == b"secret"
     with pytest.raises(FileExistsError):
         copy(held, str(tmp_path / "a" / "b"), 0o400)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ((), ""),
-        (("env", "--"), ""),
-        (("false",), "the network is open"),
-        (("no-such-program",), "the network is open"),
-    ],
-)
-def test_driver_starts_behind_what_cuts_the_network_where_that_works(tmp_path, words, said):
-    shutil.copytree(HARNESS, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "job.json").write_text(json.dumps(job_to_json(python("print(1)"))))
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "batch.py", *words]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, said)
-    assert (tmp_path / "result.json").exists()

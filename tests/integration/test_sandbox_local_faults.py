@@ -3,7 +3,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import resource
 import subprocess
@@ -131,52 +130,6 @@ def test_a_verdict_does_not_depend_on_the_right_to_make_control_groups(program, 
     sandbox = LocalSandbox(mechanism="bwrap")
     (result,) = run_all([request_of(ONLY_IN_GROUPS_BEFORE[program])], sandbox)
     assert result.tests[0].outcome is Outcome.OK, result.tests[0].stderr
-
-
-SHORT_OF_PROCESSES = """
-import _ctypes, json, os, resource, signal, socket, sys, tempfile
-harness, is_root = sys.argv[1], os.geteuid() == 0
-sys.path.insert(0, harness)
-import driver
-ours, theirs = socket.socketpair()
-folder = tempfile.mkdtemp()
-if is_root:
-    os.chown(folder, 60579, 60579)
-pid = os.fork()
-if pid == 0:
-    ours.close()
-    if is_root:
-        os.setgroups([]); os.setgid(60579); os.setuid(60579)
-    signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_NPROC, (0, 0)))
-    driver.serve(theirs.fileno())
-theirs.close()
-answers = ours.makefile("rb")
-def ask(header):
-    ours.sendall(repr(header).encode() + b"\\n")
-def answer():
-    found = eval(answers.readline())
-    answers.read(sum(found.pop(name, 0) for name in ("stdout", "stderr", "binary")))
-    return found
-limits = {"cpu_s": 5, "wall_s": 9, "memory_mb": 99, "output_bytes": 99, "processes": 9, "limits_addresses": True}
-job = {"root": folder, "watches": True, "files": [], "run": ["true"], "limits": {**limits, "stack_mb": 8}}
-given = {"stdin": 0, "files": [], "args": [], "output_file": None, "role": None}
-answer()
-ask({**job, "compile": None})
-ask(given)
-assert answer()["outcome"] == "ok"
-os.kill(pid, signal.SIGUSR1)
-ask(given)
-print(json.dumps(answer()))
-"""
-
-
-def test_a_driver_that_may_start_no_process_does_not_blame_the_program():
-    """A limit of the machine or the user that others have used up: lost twice, it counted as the program's failure."""
-    harness = Path(module_of_boxes.__file__).parents[1] / "harness"
-    command = [sys.executable, "-c", SHORT_OF_PROCESSES, str(harness)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["has_run"] == 0
 
 
 DENIED = """

@@ -2,7 +2,6 @@
 """Programs at Piston, beyond what all providers do: its own limits, endpoints that fail, and workers of Slurm."""
 
 import os
-import socket
 import stat
 import subprocess
 import threading
@@ -27,7 +26,6 @@ from open_r1.sandbox import piston as module
 from open_r1.sandbox.piston import NUM_ATTEMPTS, PistonSandbox
 from tests.integration.fakes.piston_server import STDIN_BYTES, TROUBLES, PistonServer
 
-REAL = "OPEN_R1_PISTON_FOLDER"
 ONCE = (ProgramInput(),)
 HELLO = RunRequest("bash", {"main.sh": "echo hello"}, ONCE, limits=Limits(cpu_s=50, wall_s=50))
 GOOD = "hello\n"
@@ -131,34 +129,6 @@ def test_patch_of_piston_hands_over_all_of_the_input(tmp_path, program, said):
     assert done.stdout.strip() == said
 
 
-if REAL in os.environ:
-
-    def test_real_piston_does_what_its_stand_in_does():
-        """Needs root; $OPEN_R1_PISTON_FOLDER has src/, node_modules/ and packages/python as PISTON_FOLDER does."""
-        folder = Path(os.environ[REAL])
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        variables = {
-            "PISTON_FOLDER": str(folder),
-            "PISTON_BIND_ADDRESS": f"127.0.0.1:{port}",
-            "PISTON_DATA_DIRECTORY": os.environ.get("OPEN_R1_PISTON_DATA", str(folder)),
-            "PISTON_OUTPUT_MAX_SIZE": "40000000",
-        }
-        variables |= {f"PISTON_{stage}_TIMEOUT": "60000" for stage in ("COMPILE", "RUN")}
-        command = ["bash", str(PATCHES.with_name("start_piston.sh"))]
-        server = subprocess.Popen(command, env=os.environ | variables)
-        try:
-            endless = "while True: print('x' * 10000)"
-            requests = [python(COUNT, (ProgramInput("x" * LONG),)), python(endless), python("print(1)")]
-            results = run_all(requests, PistonSandbox([f"http://127.0.0.1:{port}/api/v2"]))
-            runs = [result.tests[0] for result in results]
-            assert [one.outcome for one in runs] == [Outcome.OK, Outcome.OUTPUT_LIMIT, Outcome.OK]
-            assert runs[0].stdout == f"{LONG + 1}\n"
-        finally:
-            server.terminate()
-            server.wait()
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -175,11 +145,6 @@ def test_endpoint_configured_for_less_is_an_error_that_names_the_setting(options
         (result,) = run_all([python(code)], build(server))
         assert isinstance(result, SandboxError) and said in str(result), result
         assert len(server.jobs) <= 1
-
-
-def test_kill_within_the_output_limit_of_the_endpoint_is_the_programs_own(server, build):
-    (result,) = run_all([python("import os; print('x' * 5000, flush=True); os.killpg(0, 9)")], build(server))
-    assert (result.tests[0].outcome, len(result.tests[0].stdout)) == (Outcome.RUNTIME_ERROR, 5001)
 
 
 @pytest.mark.parametrize("trouble", [one for one in TROUBLES if one not in ("hang", "down")])
@@ -323,7 +288,7 @@ def test_slurm_endpoints_are_our_own_running_workers(squeue, environment):
         f"{me}|RUNNING|node7|piston-worker-2349; rm -rf x",
         f"{me}|RUNNING|node8|train",
     )
-    PistonSandbox.from_environment()
+    PistonSandbox()
     assert not log.exists()  # a busy Slurm is no reason to end a training that only builds it
     assert module.slurm_endpoints() == ("http://node1.cluster:2000/api/v2", "http://node2:2345/api/v2")
     assert f"--user={me}" in log.read_text().splitlines()
@@ -334,7 +299,7 @@ def test_slurm_without_workers_is_an_outage(squeue, environment, case):
     squeue(code=int(case == "squeue fails"))
     if case == "no squeue":
         environment["PATH"] = "/nowhere"
-    sandbox = PistonSandbox.from_environment(patience_s=0.3)
+    sandbox = PistonSandbox(patience_s=0.3)
     with pytest.raises(SandboxError, match="squeue"):
         run_coroutine(sandbox.languages)
     (result,) = run_all([HELLO], sandbox)
@@ -346,16 +311,15 @@ def test_environment_sets_everything(environment):
     environment.update(
         PISTON_ENDPOINTS=" http://node1:2000/api/v2/ , http://127.0.0.1:9/api/v2,",
         PISTON_MAX_REQUESTS_PER_ENDPOINT="3",
-        PISTON_MAX_OUTAGE_S="7.5",
     )
-    sandbox = PistonSandbox.from_environment()
+    sandbox = PistonSandbox()
     urls = [one.url for one in sandbox.endpoints]
     assert urls == ["http://node1:2000/api/v2", "http://127.0.0.1:9/api/v2"]
-    assert (sandbox.places_each, sandbox.patience_s) == (3, 7.5)
+    assert sandbox.places_each == 3
 
 
 @pytest.mark.parametrize("text", ["  ", "node1:2000", "http://node1:2000", "http://a/api/v2 http://b/api/v2"])
 def test_unusable_list_of_endpoints_is_refused(environment, text):
     environment["PISTON_ENDPOINTS"] = text
     with pytest.raises(ValueError, match="PISTON_ENDPOINTS"):
-        PistonSandbox.from_environment()
+        PistonSandbox()

@@ -175,36 +175,10 @@ def unfinished(address: str, head: str, body: bytes = b"") -> socket.socket:
 HEAD = "POST /run HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"
 
 
-def test_head_that_never_ends_is_cut_off(monkeypatch):
-    monkeypatch.setattr(router_server, "HEAD_S", 0.5)
-    with serve(LocalSandbox()) as address:
-        started = time.monotonic()
-        slow = [unfinished(address, "POST /run HTTP/1.1\r\nHost:") for _ in range(20)]
-        again = unfinished(address, "GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert b"200 OK" in again.recv(1000)
-        again.sendall(b"GET /health HT")  # the second one on its connection
-        for connection in (*slow, again):
-            with contextlib.suppress(ConnectionResetError):
-                while connection.recv(1000):
-                    pass
-            connection.close()
-        assert time.monotonic() - started < 30
-        assert health(address)["status"] == "ok"
-
-
 def test_body_that_never_ends_is_cut_off(monkeypatch):
     monkeypatch.setattr(router_server, "BODY_S", 0.5)
     with serve(LocalSandbox()) as address, unfinished(address, HEAD, b"x" * 100) as slow:
         assert b"408" in slow.recv(1000)
-
-
-def test_unfinished_bodies_have_bounded_memory():
-    with serve(LocalSandbox(), max_body_mb=60000 / 2**20) as address, contextlib.ExitStack() as stack:
-        slow = [stack.enter_context(unfinished(address, HEAD, b"x" * 59_000)) for _ in range(8)]
-        assert b"429" in slow[-1].recv(1000)
-        for connection in slow:
-            connection.close()
-        assert run_all([SQUARES], RouterSandbox(address))[0].tests[0].stdout == "1\n"
 
 
 def test_full_queue_refuses_and_the_client_comes_back():

@@ -2,15 +2,22 @@
 """What comes back from a rented machine is taken whole or not at all."""
 
 import asyncio
-import json
+import base64
 
 import pytest
 
 from open_r1.sandbox import Outcome, ProgramInput, RunRequest, SandboxError, rented, running
 from open_r1.sandbox.rented import RentedMachine, RentedSandbox
 
-OK = {"outcome": "ok", "stdout": "4\n"}
-RESULT = {"compile": None, "tests": [OK], "binary": None}
+OK = {"outcome": "ok", "exit_code": 0, "was_ended": 0, "stdout": 2}
+READY = b"{'ready': 1}\n"
+
+
+def run_text(text: bytes = b"4\n", **record) -> bytes:
+    return f"{ {**OK, 'stdout': len(text), **record} }\n".encode() + text
+
+
+RESULT = READY + run_text()
 REQUEST = RunRequest("python", {"main.py": "print(4)"}, (ProgramInput(),))
 
 
@@ -60,8 +67,8 @@ class ScriptedSandbox(RentedSandbox):
         return None
 
 
-def answer(result=RESULT, status: int = 0) -> tuple[int, bytes]:
-    return status, result if isinstance(result, bytes) else json.dumps(result).encode()
+def answer(result: bytes = RESULT, status: int = 0) -> tuple[int, bytes]:
+    return status, base64.b64encode(result)
 
 
 def run(*answers, request: RunRequest = REQUEST, go_on=None, **options):
@@ -73,11 +80,13 @@ def run(*answers, request: RunRequest = REQUEST, go_on=None, **options):
 
 NONSENSE = {
     "nothing": b"",
-    "no JSON": b"<html>",
-    "a list": [],
-    "no runs": RESULT | {"tests": []},
-    "too many runs": RESULT | {"tests": [OK] * 2},
-    "outcome that nobody knows": RESULT | {"tests": [{"outcome": "quota_exceeded"}]},
+    "no literal": b"<html>\n",
+    "a list": b"[]\n",
+    "no runs": READY,
+    "too many runs": RESULT + run_text(),
+    "outcome that nobody knows": READY + run_text(outcome="quota_exceeded"),
+    "seconds in words": READY + run_text(cpu_s="9"),
+    "failure of the driver": READY + b"{'error': 'OSError: no room'}\n",
     "very deep lists": b"[" * 200_000,
 }
 
@@ -92,7 +101,7 @@ def test_result_that_is_nonsense_twice_is_no_verdict(result):
 def test_result_that_is_too_long_is_an_error_at_once(monkeypatch):
     monkeypatch.setattr(rented, "MAX_RESULT_BYTES", 100)
     with pytest.raises(SandboxError):
-        run(answer(b" " * 101))
+        run((0, b" " * 101))
 
 
 @pytest.mark.parametrize("status", [-9, 137])
@@ -118,7 +127,7 @@ def test_submission_that_ended_two_machines_gets_no_third():
 
 def test_runs_that_a_result_leaves_out_are_the_next_round():
     request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 3)
-    result = run(answer(RESULT | {"tests": [OK] * 2}), answer(), request=request)
+    result = run(answer(RESULT + run_text()), answer(), request=request)
     assert [run.stdout for run in result.tests] == ["4\n"] * 3
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests and results survive JSON, and nothing else passes for one; languages and their commands."""
 
+import ast
 import json
 import math
 
@@ -18,8 +19,8 @@ from open_r1.sandbox import (
     RunResult,
     UnsupportedLanguageError,
 )
-from open_r1.sandbox.languages import LANGUAGES, build_commands, find_language
-from open_r1.sandbox.wire import job_to_json, loads, to_json
+from open_r1.sandbox.languages import LANGUAGES, build_commands, find_language, program_message
+from open_r1.sandbox.wire import loads, to_json
 
 TEXTS = st.text(st.characters(), max_size=20)  # halves of surrogate pairs too
 NAMES = st.from_regex(r"[a-z]{1,8}(/[a-z]{1,4})?\.(py|cpp|h)", fullmatch=True)
@@ -74,7 +75,8 @@ NO_REQUESTS = [
     {"inputs": [{"unknown": 1}]}, {"inputs": [{"stdin": 5}]}, {"inputs": ["x"]}, {"inputs": {}}, {"inputs": None},
     {"inputs": [{"args": "abc"}]}, {"inputs": [{"args": [5]}]}, {"inputs": [{"output_file": 5}]}, {"stop_after": 0},
     {"stop_after": "1"}, {"stop_after": True}, {"limits": {"cpu_s": "9"}}, {"limits": {"memory_mb": 1.5}},
-    {"limits": {"cpu_s": 10**400}}, {"limits": 5}, {"interactor": "x"}, {"keeps_binary": 1}, {"colour": "red"},
+    {"limits": {"cpu_s": 10**400}}, {"limits": 5}, {"interactor": "x"}, {"keeps_binary": 1}, {"total_cpu_s": 0},
+    {"colour": "red"},
 ]  # fmt: skip
 
 
@@ -106,11 +108,13 @@ def test_text_that_is_no_result_is_refused(spoiled):
 
 @settings(max_examples=50)
 @given(REQUESTS)
-def test_job_says_how_to_run_each_program(request):
-    job = json.loads(json.dumps(job_to_json(request)))
-    assert (job["compile"] is not None) == bool(LANGUAGES[request.language].compile)
-    assert job["limits"]["wall_s"] == request.limits.backstop_s
-    assert (job["executable"] is not None) == (request.language == "binary")
+def test_driver_is_told_how_to_run_each_program(request):
+    header, contents = program_message(request, request)
+    assert ast.literal_eval(repr(header)) == header
+    assert (header["compile"] is not None) == bool(LANGUAGES[request.language].compile)
+    assert header["limits"]["wall_s"] == request.limits.backstop_s
+    assert [size for _, size, _ in header["files"]] == list(map(len, contents))
+    assert (header["files"][0][2] == 0o555) == (request.language == "binary")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running programs that nobody has read: one contract (`base`), several providers. Imports no torch.
 
-`base` request, result, errors · `providers` by name · `running` from synchronous code · `service` one clock for an
-outage · `wire` JSON · `languages`
+`base` request, result, errors · `providers` by name · `running` from synchronous code · `service` HTTP, with one clock
+for an outage · `wire` JSON · `languages`, and what the driver in a box is told
 
 Providers: `local/` boxes here, with `harness/` in them · `piston`, `piston_packages` · `fusion` · `rented` with `e2b`
-and `morph` · `router`, its server `router_server`; `execute_batch` and `routed` speak Open R1's protocol
+and `morph` · `router`, its server `router_server`, and `execute_batch`, Open R1's protocol
 """
 
 from open_r1.sandbox.base import (

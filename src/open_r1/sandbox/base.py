@@ -137,6 +137,9 @@ class RunRequest:
             one batch.
         interactor: For communication tasks.
         keeps_binary: Whether the compiled program comes back as `RunResult.binary`.
+        total_cpu_s: CPU seconds of the compiler and all runs together; the run that uses them up, and those behind it,
+            are out of time. Kept where the driver of `harness` measures: local, e2b, morph, and a router in front of
+            these. None: what each may use alone.
     """
 
     language: str
@@ -147,12 +150,15 @@ class RunRequest:
     stop_after: int | None = None
     interactor: Interactor | None = None
     keeps_binary: bool = False
+    total_cpu_s: float | None = None
 
     def __post_init__(self) -> None:
         if not self.files:
             raise ValueError("A RunRequest needs at least one file, the main program first.")
         if self.stop_after is not None and self.stop_after < 1:
             raise ValueError(f"stop_after must be at least 1 or None, got {self.stop_after}.")
+        if self.total_cpu_s is not None and not 0 < self.total_cpu_s < math.inf:
+            raise ValueError(f"total_cpu_s must be positive or None, got {self.total_cpu_s}.")
         if self.interactor is not None:
             if not self.interactor.files:
                 raise ValueError("An Interactor needs at least one file, the main program first.")
@@ -169,6 +175,13 @@ class RunRequest:
     def main_file(self) -> str:
         """Name of the main program."""
         return next(iter(self.files))
+
+    def cpu_left_s(self, compiled: "ProgramRun | None", runs: Sequence["ProgramRun"]) -> float:
+        """Return the CPU seconds that a compiler's run and these runs have left of `total_cpu_s`."""
+        if self.total_cpu_s is None:
+            return math.inf
+        known = [run.cpu_s for run in (compiled, *runs) if run is not None and not math.isnan(run.cpu_s)]
+        return self.total_cpu_s - sum(known)
 
 
 @dataclass(frozen=True)

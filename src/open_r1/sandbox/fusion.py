@@ -31,18 +31,16 @@ from open_r1.sandbox.base import (
     RunRequest,
     RunResult,
     Sandbox,
-    SandboxError,
     UnsupportedRequestError,
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.piston import CPP_SUFFIXES, JobRun, base64_text, read_stage, run_in_jobs, source_text
-from open_r1.sandbox.service import START_PATIENCE_S, Service
+from open_r1.sandbox.service import START_PATIENCE_S, Reply, Service
 
 URL_VARIABLE = "SANDBOX_FUSION_URL"
 NAMES = {"python": "python", "cpp": "cpp", "javascript": "nodejs", "bash": "bash"}
 QUEUE_S = 60.0
-NUM_FAILURES = 3
 MAX_REPLY_BYTES = 64 << 20  # of one run: the server keeps all that a program prints
 
 
@@ -111,34 +109,27 @@ class FusionSandbox(Sandbox):
         """Return the answer to a program; None where it printed more than a reply may hold.
 
         Raises:
-            SandboxError: There's none, or the server failed at it `NUM_FAILURES` times.
+            SandboxError: See `Service.ask`.
         """
-        content, num_failures = json.dumps(body).encode(), 0
+
+        def read(reply: Reply) -> Any:
+            if reply.body is None:
+                return None
+            value = json.loads(reply.body)
+            if reply.status != 200 or value["status"] == "SandboxError":
+                raise ValueError(f"{reply.status}: {value.get('message')!s:.300}")
+            return value
+
         async with self._places:
-            tries = self._service.tries(patience_s)
-            while True:
-                try:
-                    reply = await self._service.send(
-                        "POST", f"{self.url}/run_code", content, limits_s + QUEUE_S, max_bytes=MAX_REPLY_BYTES
-                    )
-                    tries.succeeded()
-                    if reply.body is None:
-                        return None
-                    value = json.loads(reply.body)
-                    if reply.status == 200 and value["status"] != "SandboxError":
-                        return value
-                    trouble = f"{reply.status}: {value.get('message')!s:.300}"
-                except ConnectionRefusedError as error:
-                    await tries.failed(str(error))
-                    continue
-                except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                    trouble = repr(error)
-                    if isinstance(error, TimeoutError):  # it may be what the program does to the server
-                        num_failures = NUM_FAILURES
-                num_failures += 1
-                if num_failures >= NUM_FAILURES:
-                    raise SandboxError(f"SandboxFusion at {self.url} gave no result: {trouble}")
-                await tries.pause()
+            return await self._service.ask(
+                "POST",
+                f"{self.url}/run_code",
+                json.dumps(body).encode(),
+                limits_s + QUEUE_S,
+                read,
+                patience_s=patience_s,
+                max_bytes=MAX_REPLY_BYTES,
+            )
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The languages of submissions: their names in data sets, and how a program is compiled and run."""
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from open_r1.sandbox.base import Interactor, Limits, RunRequest, UnsupportedLanguageError
+from open_r1.sandbox.base import Interactor, Limits, ProgramInput, RunRequest, UnsupportedLanguageError
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ LANGUAGES = {
     )
 }
 BINARY = "a.out"
+_NO_LIMIT_S = 1e9  # the driver reads a literal
 SOURCES = (".cpp", ".cc", ".cxx", ".c")
 _BY_ALIAS = {alias: language for language in LANGUAGES.values() for alias in language.aliases}
 # "C++17", "GNU C++20 (64)", "MS C++ 2017", "cpp23": all are compiled as GNU C++17.
@@ -131,23 +133,48 @@ def build_commands(
     return fill(language.compile) or None, fill(language.run)
 
 
-def program_to_json(
-    part: RunRequest | Interactor, compile_limits: Limits, program: str | None = None
-) -> dict[str, Any]:
-    """Return how the driver compiles and runs a program.
+# What the driver (`harness/driver.py`) is told: a line with the sizes of the texts behind it, and these.
+Message = tuple[dict[str, Any], list[bytes]]
+
+
+def program_message(
+    part: RunRequest | Interactor, request: RunRequest, program: str | None = None, cpu_left_s: float = math.inf
+) -> Message:
+    """Return how a program is compiled and run, without `root` and `watches`, as of the driver's `Box`.
 
     Args:
         part: The program.
-        compile_limits: Of its compiler.
+        request: It, or the request that it's the interactor of.
         program: As of `build_commands`.
+        cpu_left_s: CPU seconds of the compiler and all runs.
     """
     language = find_language(part.language)
     compile_command, run_command = build_commands(language, part.files, part.limits, program)
     of_language = {"limits_addresses": language.limits_addresses, "stack_mb": language.stack_mb}
-    return {
+    sizes, contents = _parts(part.files)
+    if language.name == "binary":
+        sizes[0] = (*sizes[0][:2], 0o555)
+    header = {
         "compile": compile_command,
         "run": run_command,
-        "executable": next(iter(part.files)) if language.name == "binary" else None,
-        "compile_limits": vars(compile_limits) | {"wall_s": compile_limits.backstop_s} | of_language,
+        "compile_limits": vars(request.compile_limits) | {"wall_s": request.compile_limits.backstop_s} | of_language,
         "limits": vars(part.limits) | {"wall_s": part.limits.backstop_s} | of_language,
+        "files": sizes,
+        "keeps_binary": request.keeps_binary,
+        "cpu_left_s": min(cpu_left_s, _NO_LIMIT_S),
     }
+    return header, contents
+
+
+def input_message(given: ProgramInput, role: str | None = None) -> Message:
+    """Return what a run gets; its role is "submission" or "interactor" in a communication task."""
+    sizes, contents = _parts(given.files)
+    stdin = given.stdin.encode("utf-8", "replace")
+    header = {"stdin": len(stdin), "files": sizes, "args": [*given.args], "output_file": given.output_file}
+    return {**header, "role": role}, [stdin, *contents]
+
+
+def _parts(files: Mapping[str, str | bytes]) -> tuple[list[tuple[str, int, int]], list[bytes]]:
+    """Return names, sizes and modes of files, and their contents; half a surrogate pair becomes a question mark."""
+    contents = [text if isinstance(text, bytes) else text.encode("utf-8", "replace") for text in files.values()]
+    return [(name, len(content), 0o444) for name, content in zip(files, contents, strict=True)], contents

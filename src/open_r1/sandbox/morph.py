@@ -4,8 +4,7 @@
 Covered: the box is a virtual machine of its own that stops by itself after the time that the request can take; inside,
 programs have no network where `unshare -n` works. Not covered: what the programs of one submission do to each other
 and to the driver there (`rented`). Environment: MORPH_API_KEY, MORPH_SNAPSHOT_ID (a snapshot with python3 and the
-compilers; without it one of our own is looked for, else made); MORPH_BASE_URL and the SDK's other variables work as it
-documents them.
+languages' programs); MORPH_BASE_URL and the SDK's other variables work as it documents them.
 
 1. `morphcloud.sandbox`, which Open R1 used, left the SDK after 0.1.94: this starts instances and runs commands there.
 2. Files go in and out through commands, in pieces: the SDK copies files by SSH, which many clusters let nobody use,
@@ -15,19 +14,11 @@ documents them.
 import asyncio
 import base64
 import importlib
-import logging
 import os
 from typing import Any
 
-from open_r1.sandbox.base import SandboxError
 from open_r1.sandbox.rented import MOVE_S, LostMachineError, RentedMachine, RentedSandbox
 
-logger = logging.getLogger(__name__)
-
-SNAPSHOT_DIGEST = "open-r1-sandbox-1"
-SNAPSHOT_IMAGE = "morphvm-minimal"
-SNAPSHOT_TOOLS = "python3 g++ nodejs bash util-linux"
-BUILD_S = 900.0
 PIECE_IN, PIECE_OUT = 96 * 1024, 1 << 20
 PARALLEL_PIECES = 8
 
@@ -85,8 +76,7 @@ class MorphSandbox(RentedSandbox):
     """Programs in instances at Morph.
 
     Args:
-        snapshot_id: Of the snapshot to start (None: MORPH_SNAPSHOT_ID, else one found by its digest, or made, which
-            takes minutes, once an account).
+        snapshot_id: Of the snapshot to start (None: MORPH_SNAPSHOT_ID).
         start_timeout_s: As of `RentedSandbox`.
     """
 
@@ -96,24 +86,26 @@ class MorphSandbox(RentedSandbox):
 
     def __init__(self, snapshot_id: str | None = None, *, start_timeout_s: float = 180.0) -> None:
         super().__init__(start_timeout_s)
-        self._snapshot_id = snapshot_id or os.environ.get("MORPH_SNAPSHOT_ID") or None
+        self._snapshot_id = snapshot_id or os.environ.get("MORPH_SNAPSHOT_ID")
+        if not self._snapshot_id:
+            raise ValueError(
+                "The sandbox morph needs MORPH_SNAPSHOT_ID: a snapshot with python3 and the languages' programs "
+                "(of image morphvm-minimal, and there `apt-get install python3 g++ nodejs bash util-linux`)."
+            )
         self._client: Any = None
-        self._building = asyncio.Lock()
 
     def describe(self) -> str:
         """Return one line for the log."""
-        snapshot = self._snapshot_id or SNAPSHOT_DIGEST
-        return f"morph (an instance of snapshot {snapshot} for each request, no network where `unshare -n` works)"
+        return f"morph (an instance of snapshot {self._snapshot_id} a request, no network where `unshare -n` works)"
 
     async def start(self, name: str, life_s: int) -> RentedMachine:
         """Start one instance (see `RentedSandbox`)."""
-        return MorphMachine(await self._start(await self._find_snapshot(), name, life_s))
-
-    async def _start(self, snapshot_id: str, name: str, life_s: int) -> Any:
-        starting = self._open().instances.astart(
-            snapshot_id, metadata={"open_r1_box": name}, ttl_seconds=life_s, ttl_action="stop"
+        if self._client is None:
+            self._client = importlib.import_module("morphcloud.api").MorphCloudClient(api_key=self.key)
+        starting = self._client.instances.astart(
+            self._snapshot_id, metadata={"open_r1_box": name}, ttl_seconds=life_s, ttl_action="stop"
         )
-        return await asyncio.wait_for(starting, self.start_timeout_s)
+        return MorphMachine(await asyncio.wait_for(starting, self.start_timeout_s))
 
     def status_of(self, error: Exception) -> int | None:
         """Return the HTTP status that an exception of the SDK stands for."""
@@ -126,38 +118,6 @@ class MorphSandbox(RentedSandbox):
             client, self._client = self._client, None
             await client._async_http_client.aclose()  # the SDK has no public way
             client._http_client.close()
-
-    def _open(self) -> Any:
-        if self._client is None:
-            self._client = importlib.import_module("morphcloud.api").MorphCloudClient(api_key=self.key)
-        return self._client
-
-    async def _find_snapshot(self) -> str:
-        """Return the snapshot to start; make it when the account has none."""
-        async with self._building:
-            if self._snapshot_id is None:
-                found = await self._open().snapshots.alist(digest=SNAPSHOT_DIGEST)
-                ready = [one.id for one in found if one.digest == SNAPSHOT_DIGEST and one.status.value == "ready"]
-                self._snapshot_id = ready[0] if ready else await self._build_snapshot()
-            return self._snapshot_id
-
-    async def _build_snapshot(self) -> str:
-        """Make the snapshot: the base image with Python, a C++ compiler and Node."""
-        logger.warning("morph: making the snapshot %s, once for the account; this takes minutes", SNAPSHOT_DIGEST)
-        base = await self._open().snapshots.acreate(
-            image_id=SNAPSHOT_IMAGE, vcpus=2, memory=4096, disk_size=10240, digest=f"{SNAPSHOT_DIGEST}-base"
-        )
-        instance = await self._start(base.id, "build", int(BUILD_S))
-        try:
-            script = f"apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y {SNAPSHOT_TOOLS}"
-            done = await instance.aexec(script, timeout=BUILD_S)
-            if done.exit_code != 0:
-                raise SandboxError(f"The snapshot {SNAPSHOT_DIGEST} could not be made: {done.stderr[-500:]}")
-            snapshot = await instance.asnapshot(digest=SNAPSHOT_DIGEST, metadata={"tag": SNAPSHOT_DIGEST})
-            await snapshot.await_until_ready(BUILD_S)
-        finally:
-            await asyncio.shield(asyncio.ensure_future(instance.astop()))
-        return snapshot.id
 
 
 def _status(error: BaseException) -> int | None:

@@ -7,8 +7,8 @@ What isolates programs is the endpoint's matter: since 2024-09 Piston uses isola
 R1's image, keeps programs from the network and from each other's processes, not from readable files of the server.
 
 1. Endpoints have the same runtimes. One that fails gets no jobs for a minute; they go to the others meanwhile. Where
-   all are out, they are asked until the patience is over (`service`). A job that has lost two endpoints is given up:
-   it may be why.
+   all are out, jobs are sent again until the patience is over (`service`). A job that has lost two endpoints is given
+   up: it may be why.
 2. The compiler runs again for each input; if it fails at the first, the rest is left out. One that runs out of clock
    and, as far as is known, not of CPU time, is run once more and then a `SandboxError`.
 3. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s` (but at
@@ -19,8 +19,8 @@ R1's image, keeps programs from the network and from each other's processes, not
 5. An endpoint's package chooses the compiler's flags; C++ sources get a first line that asks for -O2 and defines
    `ONLINE_JUDGE` and `EVAL`, as the flags of other providers do. Sources in folders aren't compiled.
 6. A program whose output or standard error is longer than PISTON_OUTPUT_MAX_SIZE is ended there. Within our limits
-   that's a `SandboxError`. An endpoint before isolate doesn't say so: a kill without another reason is taken for it,
-   behind more text than the endpoint is known to let through (one of start_piston.sh says how much that is).
+   that's a `SandboxError`. An endpoint before isolate doesn't say so: a kill without another reason, behind more text
+   than Piston's default lets through, is taken for it.
 7. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
 8. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor (`judge_by_package` with
    package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
@@ -57,15 +57,14 @@ from open_r1.sandbox.base import (
 )
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
-from open_r1.sandbox.running import gather
+from open_r1.sandbox.running import gather, run_in_rounds
 from open_r1.sandbox.service import FIRST_PAUSE_S, START_PATIENCE_S, Service
 
 # Names of runtimes by our names: `javascript` may be Deno.
 RUNTIMES = {"python": "python", "cpp": "c++", "javascript": "node-js", "bash": "bash"}
 STDIN_BYTES = 219_264  # what 3.1.1 hands over of a longer standard input
 WHOLE_STDIN = "x-open-r1-stdin"  # header of endpoints whose Piston waits until all of it is written
-OUTPUT_LIMIT = "x-open-r1-output"  # and of these it names their PISTON_OUTPUT_MAX_SIZE
-LEAST_OUTPUT_LIMIT = 512  # no endpoint is configured for less output than this
+LEAST_OUTPUT_LIMIT = 1024  # Piston's default of PISTON_OUTPUT_MAX_SIZE
 NUM_ATTEMPTS = 5  # of a job, at other endpoints where there are any
 QUEUE_S = 60.0  # that a job may wait at the endpoint, on top of the limits of compiler and program
 OUT_S = 60.0  # that an endpoint which failed gets no jobs
@@ -80,6 +79,7 @@ CRASHES = (4, 5, 6, 7, 8, 9, 11, 24, 25, 31)
 OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot allocate memory", "CodeRange")
 # A group killed at its memory limit shows a peak just below it; the server counts a KiB as 1000 bytes.
 NEAR_LIMIT = 0.95
+_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError)  # of an endpoint, or of what isn't Piston
 JobRun = tuple[ProgramRun | None, ProgramRun | None]  # compiler, program; None where it wasn't run
 
 
@@ -88,7 +88,7 @@ def clock_s(limits: Limits) -> float:
     return min(limits.backstop_s, max(LONGEST_RUN_S, limits.cpu_s))
 
 
-def read_stage(stage: Mapping[str, Any], limits: Limits, elapsed_s: float, lets_through: int = 1 << 60) -> ProgramRun:
+def read_stage(stage: Mapping[str, Any], limits: Limits, elapsed_s: float) -> ProgramRun:
     """Return what a compiler or program did.
 
     Args:
@@ -96,7 +96,6 @@ def read_stage(stage: Mapping[str, Any], limits: Limits, elapsed_s: float, lets_
             cpu_time and wall_time (ms), memory (bytes), and a status: TO, OL, EL, RE, SG or XX.
         limits: What it was allowed.
         elapsed_s: Seconds on the clock that the whole job took, waiting at the endpoint included.
-        lets_through: Bytes of a text that the endpoint is known not to cut.
 
     Raises:
         ValueError, TypeError, AttributeError: It isn't a stage, or the endpoint's isolation failed.
@@ -118,7 +117,7 @@ def read_stage(stage: Mapping[str, Any], limits: Limits, elapsed_s: float, lets_
         outcome = Outcome.OUTPUT_LIMIT
     elif status == "TO" or cpu_s > limits.cpu_s or (is_unexplained and elapsed_s >= clock_s(limits)):
         outcome = Outcome.TIME_LIMIT
-    elif status in ("OL", "EL") or (is_unexplained and longest > lets_through):
+    elif status in ("OL", "EL") or (is_unexplained and longest > LEAST_OUTPUT_LIMIT):
         raise SandboxError(
             f"An endpoint ended a program after {longest} bytes of output, and {limits.output_bytes} are allowed: "
             "start it with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
@@ -150,83 +149,51 @@ class Endpoint:
     Attributes:
         url: Base URL.
         places: Those of this process.
-        runtimes: Names and aliases that it has; none until it has answered.
-        takes_long_stdin: Whether its Piston hands over all of a long standard input.
-        lets_through: Bytes of a text that it's known not to cut.
-        out_until: Time of `time.monotonic` until which it gets no jobs; 0 where it has answered.
+        out_until: Time of `time.monotonic` until which it gets no jobs, where others get some.
         num_jobs: Jobs that run or wait there.
-        trouble: What went wrong last.
     """
 
     url: str
     places: asyncio.Semaphore
-    runtimes: frozenset[str] = frozenset()
-    takes_long_stdin: bool = False
-    lets_through: int = LEAST_OUTPUT_LIMIT
     out_until: float = 0.0
     num_jobs: int = 0
-    trouble: str = ""
 
     @property
-    def is_ready(self) -> bool:
-        """Whether it gets jobs."""
-        return bool(self.runtimes) and self.out_until <= time.monotonic()
-
-    def put_out(self, error: Exception) -> None:
-        """Give it no jobs for a minute."""
-        self.out_until, self.trouble = time.monotonic() + OUT_S, f"{error!r:.300}"
+    def is_out(self) -> bool:
+        """Whether it gets no jobs."""
+        return self.out_until > time.monotonic()
 
 
 class PistonSandbox(Sandbox):
     """Piston endpoints.
 
     Args:
-        urls: Base URLs, ending in /api/v2; none where `find_endpoints` finds them at first use.
-        places_each: Jobs at a time at each endpoint, from this process.
+        urls: Base URLs, ending in /api/v2. None: those in PISTON_ENDPOINTS; where that is `slurm`, those of running
+            jobs (`slurm_endpoints`), looked for while no endpoint answers.
+        places_each: Jobs at a time at each endpoint, from this process. None: PISTON_MAX_REQUESTS_PER_ENDPOINT, or 1.
         patience_s: Seconds of an outage after which jobs are given up, all that wait at once.
-        find_endpoints: Returns the base URLs of running endpoints or raises SandboxError; asked while none answers.
+
+    Raises:
+        ValueError: PISTON_ENDPOINTS is missing or unusable.
     """
 
     name = "piston"
 
-    def __init__(
-        self,
-        urls: Sequence[str],
-        *,
-        places_each: int = 1,
-        patience_s: float = 120.0,
-        find_endpoints: Callable[[], Sequence[str]] | None = None,
-    ) -> None:
-        self.places_each, self.patience_s = places_each, patience_s
-        self._find_endpoints = find_endpoints or (lambda: urls)
-        self.endpoints = [Endpoint(url, asyncio.Semaphore(places_each)) for url in urls]
-        self._service = Service("Piston", patience_s)
-        self._looking: asyncio.Task[None] | None = None
-
-    @classmethod
-    def from_environment(cls, *, patience_s: float = 120.0) -> "PistonSandbox":
-        """Build it from the environment.
-
-        PISTON_ENDPOINTS is a list or `slurm`, PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each
-        process (1), PISTON_MAX_OUTAGE_S comes over `patience_s`.
-
-        Raises:
-            ValueError: A variable is missing or unusable.
-        """
-        text = os.environ.get("PISTON_ENDPOINTS", "").strip()
-        is_slurm = text.lower() == "slurm"
-        urls = [] if is_slurm else [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
-        if not is_slurm and not (urls and all(re.fullmatch(r"https?://\S+/api/v2", url) for url in urls)):
+    def __init__(self, urls: Sequence[str] = (), *, places_each: int | None = None, patience_s: float = 120.0) -> None:
+        text = ",".join(urls) or os.environ.get("PISTON_ENDPOINTS", "").strip()
+        self._is_slurm = text.lower() == "slurm"
+        urls = [part.strip().rstrip("/") for part in text.split(",") if part.strip() and not self._is_slurm]
+        if not self._is_slurm and not (urls and all(re.fullmatch(r"https?://\S+/api/v2", url) for url in urls)):
             raise ValueError(
                 "PISTON_ENDPOINTS holds the base URLs of your Piston servers (http://node1:2000/api/v2), separated by "
                 f"commas, or `slurm` for running jobs named piston-worker-<port>; got {text!r}."
             )
-        return cls(
-            urls,
-            places_each=int(os.environ.get("PISTON_MAX_REQUESTS_PER_ENDPOINT") or 1),
-            patience_s=float(os.environ.get("PISTON_MAX_OUTAGE_S") or patience_s),
-            find_endpoints=slurm_endpoints if is_slurm else None,
-        )
+        self.places_each = places_each or int(os.environ.get("PISTON_MAX_REQUESTS_PER_ENDPOINT") or 1)
+        self.patience_s = patience_s
+        self.endpoints = [Endpoint(url, asyncio.Semaphore(self.places_each)) for url in urls]
+        self._runtimes: set[str] = set()
+        self._takes_long_stdin = True
+        self._service = Service("Piston (PISTON_ENDPOINTS)", patience_s)
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
@@ -235,7 +202,7 @@ class PistonSandbox(Sandbox):
 
     async def languages(self) -> tuple[str, ...]:
         """Return our names of the languages that endpoints have runtimes for."""
-        known = await self._runtimes(min(START_PATIENCE_S, self.patience_s))
+        known = await self._look(min(START_PATIENCE_S, self.patience_s))
         return tuple(name for name, runtime in RUNTIMES.items() if runtime in known)
 
     async def packages(self) -> tuple[str, ...]:
@@ -244,7 +211,7 @@ class PistonSandbox(Sandbox):
         Raises:
             SandboxError: No endpoint answers.
         """
-        known = await self._runtimes(self.patience_s)
+        known = await self._look(self.patience_s)
         return tuple(name for name in PACKAGES if name in known)
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
@@ -291,61 +258,52 @@ class PistonSandbox(Sandbox):
         if package == IOI_PACKAGE:
             job["run_memory_limit"] = limits.memory_mb << 20
         sent = [file_of(name, content, isinstance(content, str)) for name, content in files.items()]
-        for _ in range(2):
-            compiled, run = await self._execute(package, {**job, "files": sent}, all_limits, COMPILE_LIMITS)
-            if run is not None and OVERLOAD in run.stderr and run.outcome is not Outcome.OK:
-                break
-            if compiled is None or not compiled.is_late(COMPILE_LIMITS):
-                return read_package_run(package, run, compiled)
-        raise SandboxError(f"Piston has no processes or no time for package {package}: is it overloaded?")
+        compiled, run = await self._execute(package, {**job, "files": sent}, all_limits, COMPILE_LIMITS)
+        is_overload = run is not None and OVERLOAD in run.stderr and run.outcome is not Outcome.OK
+        if is_overload or (compiled is not None and compiled.is_late(COMPILE_LIMITS)):
+            raise SandboxError(f"Piston has no processes or no time for package {package}: is it overloaded?")
+        return read_package_run(package, run, compiled)
 
-    async def _runtimes(self, patience_s: float) -> set[str]:
-        """Return the names of the runtimes at the endpoints."""
-        await self._ready(patience_s)
-        return {name for one in self.endpoints for name in one.runtimes}
-
-    async def _ready(self, patience_s: float) -> list[Endpoint]:
-        """Return the endpoints that get jobs; wait for one.
+    async def _look(self, patience_s: float) -> set[str]:
+        """Return the names of the runtimes at the endpoints; ask for them until one has answered.
 
         Raises:
-            SandboxError: None has answered for too long.
+            SandboxError: None has for too long.
         """
         tries = self._service.tries(patience_s)
-        while True:
-            ready = [one for one in self.endpoints if one.is_ready]
-            is_due = any(not one.runtimes and one.out_until <= time.monotonic() for one in self.endpoints)
-            if (is_due or not ready) and (self._looking is None or self._looking.done()):
-                self._looking = asyncio.create_task(self._look())
-            if ready:
-                tries.succeeded()
-                return ready
-            assert self._looking is not None
-            await asyncio.wait([self._looking])
-            if not any(one.is_ready for one in self.endpoints):
-                trouble = self._looking.exception() or [(one.url, one.trouble) for one in self.endpoints]
-                await tries.failed(f"{trouble!s:.2000}; is PISTON_ENDPOINTS right?")
+        while not self._runtimes:
+            troubles = [await self._find()]
+            troubles += await asyncio.gather(*map(self._ask, self.endpoints))
+            if not self._runtimes:
+                await tries.failed(" ".join(filter(None, troubles)))
+        return self._runtimes
 
-    async def _look(self) -> None:
-        """Find endpoints, and ask those that get no jobs for their runtimes."""
+    async def _find(self) -> str:
+        """Take the endpoints that there are now; return what is wrong."""
+        if not self._is_slurm:
+            return ""
+        try:
+            urls = await asyncio.to_thread(slurm_endpoints)
+        except SandboxError as error:
+            return str(error)
         known = {one.url: one for one in self.endpoints}
-        urls = await asyncio.to_thread(self._find_endpoints)
         self.endpoints = [known.get(url) or Endpoint(url, asyncio.Semaphore(self.places_each)) for url in urls]
-        await gather([self._ask(one) for one in self.endpoints if not one.is_ready])
+        return ""
 
-    async def _ask(self, endpoint: Endpoint) -> None:
-        """Ask an endpoint for its runtimes; it gets jobs if it answers."""
+    async def _ask(self, endpoint: Endpoint) -> str:
+        """Ask an endpoint for its runtimes; return what is wrong."""
         try:
             reply = await self._service.send("GET", f"{endpoint.url}/runtimes", None, 10.0)
             known = json.loads(reply.body or b"")
             names = [name for one in known for name in (one["language"], *(one.get("aliases") or ()))]
-            # A server that was started again without its packages has none of them yet: no program is to blame.
-            if reply.status != 200 or not names or endpoint.runtimes.difference(names):
-                raise ValueError("a runtime is missing: POST /packages installs it")
-            endpoint.runtimes, endpoint.out_until = frozenset(names), 0.0
-            endpoint.takes_long_stdin = WHOLE_STDIN in reply.headers
-            endpoint.lets_through = int(reply.headers.get(OUTPUT_LIMIT, LEAST_OUTPUT_LIMIT))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            endpoint.put_out(error)
+            if reply.status != 200 or not names:
+                raise ValueError(f"HTTP {reply.status}, and no runtimes: POST /packages installs them")
+            self._runtimes.update(names)
+            self._takes_long_stdin &= WHOLE_STDIN in reply.headers
+            return ""
+        except _FAILURES as error:
+            endpoint.out_until = time.monotonic() + OUT_S
+            return f"{endpoint.url}: {error!r:.300}"
 
     async def _execute(self, runtime: str, job: Mapping[str, Any], limits: Limits, compile_limits: Limits) -> JobRun:
         """Return what the compiler and the program of a job did.
@@ -364,44 +322,47 @@ class PistonSandbox(Sandbox):
             UnsupportedLanguageError: No endpoint has the runtime.
             UnsupportedRequestError: The standard input is too long for an endpoint.
         """
-        is_long = len(job.get("stdin", "").encode(errors="replace")) > STDIN_BYTES
-        failed: list[Endpoint] = []
-        trouble, num_lost = "", 0
-        while len(failed) < NUM_ATTEMPTS and num_lost < 2:
-            ready = await self._ready(self.patience_s)
-            if not any(runtime in one.runtimes for one in self.endpoints):
-                known = ", ".join(sorted(await self._runtimes(self.patience_s)))
-                raise UnsupportedLanguageError(f"Piston has no {runtime!r}, but {known}.")
+        if runtime not in await self._look(self.patience_s):
+            raise UnsupportedLanguageError(f"Piston has no {runtime!r}, but {', '.join(sorted(self._runtimes))}.")
+        if len(job.get("stdin", "").encode(errors="replace")) > STDIN_BYTES and not self._takes_long_stdin:
+            raise UnsupportedRequestError(
+                f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence: start the endpoints by "
+                "slurm/piston/start_piston.sh, or use `local`."
+            )
+        tries, failed, num_lost = self._service.tries(), [], 0
+        while True:
+            ready = [one for one in self.endpoints if not one.is_out] or self.endpoints
             # Ranks start at different endpoints.
             endpoint = min(ready, key=lambda one: (failed.count(one), one.num_jobs, random.random()))
-            if is_long and not endpoint.takes_long_stdin:
-                raise UnsupportedRequestError(
-                    f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence: start the endpoints by "
-                    "slurm/piston/start_piston.sh, or use `local`."
-                )
             endpoint.num_jobs += 1
             try:
                 async with endpoint.places:
-                    if not endpoint.is_ready:  # it has failed meanwhile
-                        continue
-                    compiled, run = await self._send(endpoint, runtime, job, limits, compile_limits)
+                    if endpoint.is_out and not all(one.is_out for one in self.endpoints):
+                        continue  # it has failed meanwhile
+                    compiled, run = await self._send(endpoint.url, runtime, job, limits, compile_limits)
+                tries.succeeded()
+                trouble = OVERLOAD
                 failed.append(endpoint)
                 is_overload = run is not None and run.outcome is not Outcome.OK and OVERLOAD in run.stderr
                 if not is_overload or len(failed) == NUM_ATTEMPTS:
                     return compiled, run
-                trouble = OVERLOAD
-            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            except _FAILURES as error:
+                endpoint.out_until, trouble = time.monotonic() + OUT_S, f"{endpoint.url}: {error!r:.300}"
+                if isinstance(error, ConnectionRefusedError):  # the job isn't why
+                    if all(one.is_out for one in self.endpoints):
+                        await tries.failed(trouble)
+                        await self._find()
+                    continue
                 failed.append(endpoint)
-                endpoint.put_out(error)
-                trouble = endpoint.trouble
-                num_lost += isinstance(error, OSError) and not isinstance(error, ConnectionRefusedError)
+                num_lost += isinstance(error, OSError)
             finally:
                 endpoint.num_jobs -= 1
+            if len(failed) == NUM_ATTEMPTS or num_lost == 2:
+                raise SandboxError(f"Piston failed {len(failed)} times at one job, at last {trouble}")
             await asyncio.sleep(FIRST_PAUSE_S * 2 ** len(failed))
-        raise SandboxError(f"Piston failed {len(failed)} times at one job, at last {failed[-1].url}: {trouble}")
 
     async def _send(
-        self, endpoint: Endpoint, runtime: str, job: Mapping[str, Any], limits: Limits, compile_limits: Limits
+        self, url: str, runtime: str, job: Mapping[str, Any], limits: Limits, compile_limits: Limits
     ) -> JobRun:
         """Send a job to one endpoint.
 
@@ -414,29 +375,25 @@ class PistonSandbox(Sandbox):
         # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
         max_bytes = (1 << 16) + 24 * (limits.output_bytes + compile_limits.output_bytes)
         started = time.monotonic()
-        reply = await self._service.send(
-            "POST", f"{endpoint.url}/execute", body.encode(), timeout_s, max_bytes=max_bytes
-        )
+        reply = await self._service.send("POST", f"{url}/execute", body.encode(), timeout_s, max_bytes=max_bytes)
         elapsed_s = time.monotonic() - started
         if reply.body is None:
             return None, ProgramRun(Outcome.OUTPUT_LIMIT)
         text = reply.body[:500].decode(errors="replace")
         if reply.status == 413 or (reply.status == 400 and "runtime is unknown" not in text):
-            raise SandboxError(f"{endpoint.url} refuses a job ({text}): see slurm/piston/README.md for its settings")
+            raise SandboxError(f"{url} refuses a job ({text}): see slurm/piston/README.md for its settings")
         if reply.status != 200:
             raise ValueError(f"HTTP {reply.status}: {text or 'no text'}")
         value = json.loads(reply.body)
         compiled = None
         if value.get("compile") is not None:
-            compiled = read_stage(value["compile"], compile_limits, elapsed_s, endpoint.lets_through)
+            compiled = read_stage(value["compile"], compile_limits, elapsed_s)
             if compiled.outcome is not Outcome.OK:
                 return compiled, None
-        return compiled, read_stage(value["run"], limits, elapsed_s, endpoint.lets_through)
+        return compiled, read_stage(value["run"], limits, elapsed_s)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        if self._looking is not None:
-            self._looking.cancel()
         await self._service.aclose()
 
 
@@ -450,31 +407,29 @@ async def run_in_jobs(
     Raises:
         SandboxError: The compiler has been late twice, or a program that had compiled did not.
     """
-    num_tests = len(request.inputs)
-    tests: list[ProgramRun | None] = [None] * num_tests
-    jobs: list[JobRun] = []
     compiled: ProgramRun | None = None
-    if find_language(request.language).compile:
-        for _ in range(2):
-            jobs = [await run_job((*request.inputs, ProgramInput())[0])]
-            compiled = jobs[0][0] or ProgramRun(Outcome.OK)
-            if not compiled.is_late(request.compile_limits):
-                break
-        else:
-            raise SandboxError("The compiler ran out of time twice; is the service overloaded?")
-        if compiled.outcome is not Outcome.OK:
-            return RunResult(compiled, tuple(tests))
-    size = request.stop_after or max(1, num_tests)
-    for first in range(0, num_tests, size):
-        jobs += await gather([run_job(one) for one in request.inputs[first + len(jobs) : first + size]])
-        runs = [run for _, run in jobs if run is not None]
-        if len(runs) < len(jobs):
+
+    async def run_round(part: RunRequest) -> RunResult:
+        nonlocal compiled
+        waiting, jobs = list(part.inputs), list[JobRun]()
+        if compiled is None and find_language(request.language).compile:
+            first = waiting.pop(0) if waiting else ProgramInput()
+            for _ in range(2):
+                jobs = [await run_job(first)]
+                compiled = jobs[0][0] or ProgramRun(Outcome.OK)
+                if not compiled.is_late(request.compile_limits):
+                    break
+            else:
+                raise SandboxError("The compiler ran out of time twice; is the service overloaded?")
+            if compiled.outcome is not Outcome.OK or not part.inputs:
+                return RunResult(compiled, (None,) * len(part.inputs))
+        jobs += await gather([run_job(one) for one in waiting])
+        runs = tuple(run for _, run in jobs if run is not None)
+        if len(runs) < len(part.inputs):
             raise SandboxError("A program that had compiled was not run.")
-        tests[first : first + size] = runs
-        jobs = []
-        if first + size < num_tests and not await go_on(first, runs):
-            break
-    return RunResult(compiled, tuple(tests))
+        return RunResult(compiled, runs)
+
+    return await run_in_rounds(request, run_round, go_on, growth=1)
 
 
 def source_text(language: str, name: str, content: str | bytes) -> str:

@@ -15,7 +15,7 @@ from open_r1.sandbox.base import Sandbox, UnsupportedLanguageError
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.running import run_coroutine
 
-# A new provider has its name here and its lines in `_builder`; settings and flags take the names from here.
+# A new provider has its name here and its lines in `_new`; settings and flags take the names from here.
 Provider = Literal["local", "piston", "e2b", "morph", "fusion", "router"]
 PROVIDERS: tuple[str, ...] = get_args(Provider)
 ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may be of
@@ -46,8 +46,7 @@ class SandboxSettings:
         router_url: Where the router listens: `host:port` or a URL.
         router_token_env: Name of the environment variable that holds the router's token; None: SANDBOX_ROUTER_TOKEN,
             if it's set.
-        patience_s: Seconds for which a program waits while no router, Piston endpoint (PISTON_MAX_OUTAGE_S, where it's
-            set, for these) or SandboxFusion server answers.
+        patience_s: Seconds for which a program waits while no router, Piston endpoint or SandboxFusion server answers.
         python: The interpreter for Python programs in local boxes (None: chosen by a probe).
     """
 
@@ -99,7 +98,7 @@ class SandboxSettings:
         if self.provider == "piston":
             from open_r1.sandbox.piston import PistonSandbox
 
-            return PistonSandbox.from_environment(patience_s=self.patience_s)
+            return PistonSandbox(patience_s=self.patience_s)
         if self.provider == "fusion":
             from open_r1.sandbox.fusion import FusionSandbox
 

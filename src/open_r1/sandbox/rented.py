@@ -19,17 +19,19 @@ A machine needs a POSIX shell, Python 3.8 or newer as `python3`, and the languag
 """
 
 import abc
+import ast
 import asyncio
+import base64
 import contextlib
 import importlib.util
 import io
-import json
 import logging
 import math
 import os
 import secrets
 import zipfile
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from importlib.resources import files
 
 from open_r1.sandbox import wire
@@ -45,7 +47,7 @@ from open_r1.sandbox.base import (
     UnsupportedRequestError,
     all_ok,
 )
-from open_r1.sandbox.languages import LANGUAGES, find_language
+from open_r1.sandbox.languages import LANGUAGES, find_language, input_message, program_message
 from open_r1.sandbox.running import longest_s, run_in_rounds
 from open_r1.sandbox.service import Outage
 from open_r1.secret_names import hide_secrets, note_secrets
@@ -57,6 +59,19 @@ BYTES_PER_S = 1e6  # at which a long job goes in, at the least
 END_S = 8.0  # to give a machine back; an interrupted caller waits 10 s for it
 MARGIN_S = 90  # of a machine's life over what its programs may take: starting, moving texts
 MAX_RESULT_BYTES = 64 << 20  # the driver leaves runs to the next round long before
+_DRIVE = """
+command -v {program} >/dev/null || exit 0
+echo here
+cd {folder} && python3 -m zipfile -e bundle.zip . && rm bundle.zip || exit 1
+cut="{cut}"
+$cut true 2>/dev/null || cut=
+[ -n "$TMPDIR" ] || set -- /tmp /var/tmp /dev/shm
+$cut python3 -I -S driver.py job result "$@" >said 2>&1
+status=$?
+[ ! -e result ] || {{ base64 result >result.new && mv result.new result; }}
+tail -c 2000 said
+exit $status
+"""  # TMPDIR is set where the machine isn't ours alone: the others' files in its folders are nobody's leavings
 ENDED_ITS_MACHINE = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
 
 
@@ -204,15 +219,12 @@ class RentedSandbox(Sandbox):
         limit_s = longest_s(request) + MOVE_S + len(bundle) / BYTES_PER_S
         folder, data = f"open_r1_{secrets.token_hex(16)}", b""
         program = find_language(request.language).program or "true"
-        unpack = f"cd {folder} && python3 -m zipfile -e bundle.zip . && rm bundle.zip"
-        script = (
-            f"command -v {program} >/dev/null || exit 0\necho here\n{unpack} && python3 batch.py {machine.network_cut}"
-        )
+        script = _DRIVE.format(program=program, folder=folder, cut=machine.network_cut)
         async with self._working(machine, limit_s):
             await machine.write(f"{folder}/bundle.zip", bundle)
             status, said = await machine.shell(script, limit_s)
             if status == 0 and said:
-                data = await machine.read(f"{folder}/result.json", MAX_RESULT_BYTES)
+                data = await machine.read(f"{folder}/result", MAX_RESULT_BYTES)
         if status == 0 and not said:  # the submission can't take back what was said before the driver started
             raise UnsupportedLanguageError(f"{self.describe()} has no {program}.")
         if status != 0:  # a shell says 128 + n for a signal
@@ -221,12 +233,9 @@ class RentedSandbox(Sandbox):
         if len(data) > MAX_RESULT_BYTES:
             raise SandboxError(f"The result in the box {machine.id} has more than {MAX_RESULT_BYTES >> 20} MB")
         try:
-            result = await asyncio.to_thread(wire.loads, RunResult, data)
-            if not min(1, len(request.inputs)) <= len(result.tests) <= len(request.inputs):
-                raise ValueError(f"{len(result.tests)} runs for {len(request.inputs)} inputs")
-        except ValueError as error:
-            raise LostMachineError(f"The driver in the box {machine.id} left nonsense: {error}") from error
-        return result
+            return await asyncio.to_thread(_read_result, base64.b64decode(data), request)
+        except Exception as error:  # of whatever a submission may have put in the result's place
+            raise LostMachineError(f"The driver in the box {machine.id} left nonsense: {error!r:.500}") from error
 
     @contextlib.asynccontextmanager
     async def _working(self, machine: RentedMachine, limit_s: float) -> AsyncIterator[None]:
@@ -289,10 +298,39 @@ def _said(error: BaseException) -> str:
 
 def _pack(request: RunRequest) -> bytes:
     """Return the driver with its job, as an archive."""
+    messages = [program_message(request, request, cpu_left_s=request.cpu_left_s(None, ()))]
+    messages[0][0].update(root="box", watches=True)
+    messages += map(input_message, request.inputs)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for entry in (files("open_r1.sandbox") / "harness").iterdir():
             if entry.name.endswith(".py"):
                 archive.writestr(entry.name, entry.read_bytes())
-        archive.writestr("job.json", json.dumps(wire.job_to_json(request)))
+        job = (part for header, parts in messages for part in (repr(header).encode(), b"\n", *parts))
+        archive.writestr("job", b"".join(job))
     return packed.getvalue()
+
+
+def _read_result(data: bytes, request: RunRequest) -> RunResult:
+    """Return the result that the driver's answers make; it may have fewer runs than the request has inputs.
+
+    Raises:
+        Exception: They are none.
+    """
+    answers, binary, file = [], b"", io.BytesIO(data)
+    while line := file.readline():
+        record = ast.literal_eval(line.decode())
+        texts = [file.read(record.pop(name, 0)) for name in ("stdout", "stderr", "binary")]
+        if "ready" in record:
+            continue
+        del record["was_ended"]  # KeyError: what else the driver says is that it failed
+        binary = binary or texts[2]
+        stdout, stderr = (text.decode("utf-8", "replace") for text in texts[:2])
+        answers.append(wire.read(ProgramRun, {**record, "stdout": stdout, "stderr": stderr}))
+    compiled = answers.pop(0) if find_language(request.language).compile else None
+    result = RunResult(compiled, tuple(answers), binary or None)
+    if not result.has_compiled:
+        return replace(result, tests=(None,) * len(request.inputs))
+    if not min(1, len(request.inputs)) <= len(answers) <= len(request.inputs):
+        raise ValueError(f"{len(answers)} runs for {len(request.inputs)} inputs")
+    return result

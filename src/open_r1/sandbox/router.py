@@ -9,7 +9,6 @@ sent in rounds, each in a box of its own and twice as long as the one before (`r
 
 import asyncio
 import json
-import time
 from urllib.parse import urlsplit
 
 from open_r1.sandbox import wire
@@ -24,11 +23,10 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.running import longest_s, run_in_rounds
-from open_r1.sandbox.service import START_PATIENCE_S, Reply, Service
+from open_r1.sandbox.service import START_PATIENCE_S, FullError, Reply, Service
 
 TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"  # where routers and clients look for it unless another one is named
 FULL_PATIENCE = 5  # times as long as for one that is away: a full router is there, and gets on with its work
-NUM_FAILURES = 3  # of the sandbox behind the router, at one request
 _ABSENT = (408, 500, 502, 503, 504)  # what a proxy says, or a router that is stopping
 _ERRORS = {"language": UnsupportedLanguageError, "unsupported": UnsupportedRequestError}
 
@@ -53,7 +51,7 @@ class RouterSandbox(Sandbox):
         self.url, self.patience_s = router_base_url(url), patience_s
         headers = {b"authorization": f"Bearer {token.strip()}".encode()} if token else None
         self._mechanism = ""
-        self._service = Service(f"The router at {self.url}", patience_s, headers)
+        self._service = Service(f"The router at {self.url} (`sandbox_router_url`)", patience_s, headers)
 
     def describe(self) -> str:
         """Return one line for the log."""
@@ -94,39 +92,35 @@ class RouterSandbox(Sandbox):
     async def ask(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float, patience_s: float | None = None
     ) -> bytes:
-        """Return the body of a reply; ask again while the router is absent or full, or its sandbox fails.
+        """Return the body of a reply.
 
         Raises:
-            SandboxError: For too long.
-            UnsupportedLanguageError, UnsupportedRequestError: As the router says.
+            SandboxError, UnsupportedLanguageError, UnsupportedRequestError: See `Service.ask`.
         """
-        tries, num_failures = self._service.tries(patience_s), 0
-        give_up_at = time.monotonic() + FULL_PATIENCE * self.patience_s
-        while True:
-            try:
-                reply = await self._service.send(method, self.url + path, body, timeout_s)
-            except ConnectionError as error:
-                await tries.failed(f"{error}; is its address right (`sandbox_router_url`)?")
-                continue
-            except TimeoutError as error:
-                raise SandboxError(f"The router at {self.url} gave no result: {error}") from error
-            if reply.status == 200 and reply.body is not None:
-                tries.succeeded()
-                return reply.body
-            kind, message = _read_error(reply)
-            if not kind and reply.status in _ABSENT:
-                await tries.failed(f"HTTP {reply.status}")
-                continue
-            tries.succeeded()
-            if kind in _ERRORS:
-                raise _ERRORS[kind](f"{message} (the router at {self.url})")
-            num_failures += kind in ("sandbox", "internal")
-            may_pass = reply.status == 429 or 0 < num_failures < NUM_FAILURES
-            if not may_pass or time.monotonic() > give_up_at:
-                if reply.status == 401:
-                    message += f" Put it into {TOKEN_VARIABLE}, or name its variable in `sandbox_router_token_env`."
-                raise SandboxError(f"The router at {self.url} gave no result: {reply.status} {message}")
-            await tries.pause()
+        full_s = FULL_PATIENCE * self.patience_s
+        return await self._service.ask(
+            method, self.url + path, body, timeout_s, self._read, patience_s=patience_s, full_s=full_s
+        )
+
+    def _read(self, reply: Reply) -> bytes:
+        if reply.status == 200 and reply.body is not None:
+            return reply.body
+        try:
+            error = json.loads(reply.body or b"")["error"]
+            kind, message = str(error["kind"]), str(error["message"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            kind, message = "", (reply.body or b"").decode(errors="replace")[:500]
+        if kind in _ERRORS:
+            raise _ERRORS[kind](f"{message} (the router at {self.url})")
+        if reply.status == 429:
+            raise FullError(message)
+        if kind in ("sandbox", "internal"):
+            raise RuntimeError(message)
+        if not kind and reply.status in _ABSENT:
+            raise ConnectionRefusedError(f"HTTP {reply.status}")
+        if reply.status == 401:
+            message += f" Put it into {TOKEN_VARIABLE}, or name its variable in `sandbox_router_token_env`."
+        raise SandboxError(f"The router at {self.url} gave no result: {reply.status} {message}")
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
@@ -147,12 +141,3 @@ def router_base_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"The router's address is `host:port` or a URL with http or https, got {url!r}.")
     return full.rstrip("/")
-
-
-def _read_error(reply: Reply) -> tuple[str, str]:
-    """Return the kind and the message of a refusal; no kind where it isn't a router's."""
-    try:
-        error = json.loads(reply.body or b"")["error"]
-        return str(error["kind"]), str(error["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "", (reply.body or b"a reply that is too long").decode(errors="replace")[:500]

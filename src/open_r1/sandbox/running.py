@@ -119,13 +119,13 @@ def longest_s(request: RunRequest) -> float:
 
 
 async def run_in_rounds(
-    request: RunRequest, run_round: Callable[[RunRequest], Awaitable[RunResult]], go_on: GoOn
+    request: RunRequest, run_round: Callable[[RunRequest], Awaitable[RunResult]], go_on: GoOn, *, growth: int = 2
 ) -> RunResult:
     """Return the result of a request whose rounds `run_round` runs, each a request of its own.
 
-    Each is twice as long as the one before, since each costs a round trip. The first compiles, the others run its
-    binary, where it came back. `go_on` is asked about each batch; runs behind the one that ended it are dropped. A
-    round may return fewer runs than it has inputs: the next one has the rest.
+    Each is `growth` times as long as the one before, since each may cost a round trip. The first compiles, the others
+    run its binary, where it came back. `go_on` is asked about each batch; runs behind the one that ended it are
+    dropped. A round may return fewer runs than it has inputs: the next one has the rest.
     """
     tests: list[ProgramRun] = []
     compiled, binary = None, None
@@ -137,6 +137,8 @@ async def run_in_rounds(
         inputs = request.inputs[first : first + num_round]
         keeps = first == 0 and (request.keeps_binary or len(inputs) < num_all)
         part = replace(request, inputs=inputs, stop_after=None, keeps_binary=keeps)
+        if request.total_cpu_s is not None:
+            part = replace(part, total_cpu_s=max(0.001, request.cpu_left_s(compiled, tests)))
         if binary is not None:
             files = {f"main_{secrets.token_hex(4)}": binary, **request.files}
             part = replace(part, language="binary", files=files)
@@ -151,6 +153,6 @@ async def run_in_rounds(
             if run is None or (is_batch and not await go_on(len(tests) - num_batch, tests[-num_batch:])):
                 is_over = True
                 break
-        num_round *= 2
+        num_round *= growth
     missing = num_all - len(tests)
     return RunResult(compiled, (*tests, *[None] * missing), binary if request.keeps_binary else None)

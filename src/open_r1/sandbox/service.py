@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP services that run programs: replies of bounded size, and one clock for an outage.
 
-    await Service("Piston", 120.0).send("POST", "http://node1:2000/api/v2/execute", body, 90.0)   # Reply(200, ...)
+    await Service("Fusion", 120.0).ask("POST", "http://node1:8080/run_code", body, 90.0, lambda reply: reply.body)
 
 An outage is waited for once by all. Its clock starts with the first failure, whoever meets it. When the patience is
 over, each request that waits is sent once more and then given up; so is each that comes later. An answer ends the
@@ -12,26 +12,24 @@ import asyncio
 import logging
 import math
 import random
-import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx
 
-from open_r1.sandbox.base import SandboxError
+from open_r1.sandbox.base import SandboxError, UnsupportedLanguageError, UnsupportedRequestError
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 START_PATIENCE_S = 15.0  # for a service that is just starting, when it's asked for its languages
+NUM_FAILURES = 3  # of a service that is there, at one request
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 MAX_REPLY_BYTES = 256 << 20
-# A machine that vanishes closes no connection: after a minute without any answer to a probe the kernel does.
-_KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
-    (socket.IPPROTO_TCP, option, value)
-    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-]
 
 
 class Outage:
@@ -87,6 +85,10 @@ class Tries:
         self._sent_at = time.monotonic()
 
 
+class FullError(Exception):
+    """A service is there and has no room."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """A reply over HTTP.
@@ -129,8 +131,7 @@ class Service(Outage):
         if self._client is None:
             # Node closes a connection that nobody has used for 5 s: it's not to be used again just then.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2.0)
-            transport = httpx.AsyncHTTPTransport(limits=limits, socket_options=_KEEP_ALIVE)
-            self._client = httpx.AsyncClient(headers=self._headers, transport=transport)
+            self._client = httpx.AsyncClient(headers=self._headers, limits=limits, trust_env=False)
         timeout = httpx.Timeout(None, connect=min(timeout_s, CONNECT_TIMEOUT_S))
         try:
             async with (
@@ -149,6 +150,55 @@ class Service(Outage):
             raise ConnectionRefusedError(f"{type(error).__name__}: {error}") from error
         except httpx.HTTPError as error:
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        timeout_s: float,
+        read: Callable[[Reply], T],
+        *,
+        patience_s: float | None = None,
+        full_s: float = 0.0,
+        max_bytes: int = MAX_REPLY_BYTES,
+    ) -> T:
+        """Return what `read` finds in a reply; ask again while the service is away or full, or fails.
+
+        Args:
+            method: Of HTTP.
+            url: Whom to ask.
+            body: What is sent.
+            timeout_s: Seconds for each reply.
+            read: Raises ConnectionRefusedError where the reply is none of the service, `FullError` where it has no
+                room, SandboxError for a refusal, any usual exception for a failure that may pass.
+            patience_s: Of an outage, where it's not that of the service.
+            full_s: Seconds for which a full service is asked again.
+            max_bytes: Of a reply.
+
+        Raises:
+            SandboxError: It was away or full for too long, gave no answer in time, or failed `NUM_FAILURES` times.
+            UnsupportedLanguageError, UnsupportedRequestError: What `read` raises.
+        """
+        tries, num_failures = self.tries(patience_s), 0
+        give_up_at = time.monotonic() + full_s
+        while True:
+            try:
+                value = read(await self.send(method, url, body, timeout_s, max_bytes=max_bytes))
+                tries.succeeded()
+                return value
+            except ConnectionRefusedError as error:
+                await tries.failed(str(error))
+                continue
+            except (SandboxError, UnsupportedLanguageError, UnsupportedRequestError):
+                tries.succeeded()
+                raise
+            except (FullError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+                num_failures += not isinstance(error, FullError)
+                is_over = isinstance(error, TimeoutError) or num_failures == NUM_FAILURES
+                if is_over or (isinstance(error, FullError) and time.monotonic() > give_up_at):
+                    raise SandboxError(f"{self.service} gave no result: {error!r:.600}") from error
+            await tries.pause()
 
     async def aclose(self) -> None:
         """Close the connections; the next request opens others."""

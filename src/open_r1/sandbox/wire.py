@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests and results as JSON: what a router, its clients and the driver in a rented machine read and write.
+"""Requests and results as JSON: what a router and its clients read and write.
 
     {"language": "python", "files": {"main.py": "print(1)", "data.bin": {"base64": "AP8="}}, "inputs": [...], ...}
 
@@ -16,9 +16,6 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any, TypeVar
-
-from open_r1.sandbox.base import RunRequest
-from open_r1.sandbox.languages import program_to_json
 
 T = TypeVar("T")
 _hints = functools.cache(typing.get_type_hints)
@@ -53,19 +50,23 @@ def loads(kind: type[T], text: str | bytes | bytearray) -> T:
         ValueError: It isn't one.
     """
     try:
-        return _read(kind, json.loads(text))
+        return read(kind, json.loads(text))
     except (TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"No {kind.__name__}: {type(error).__name__}: {error!s:.500}") from error
 
 
-def _read(kind: Any, value: Any) -> Any:
-    """Return the value of a type that `to_json` wrote."""
+def read(kind: Any, value: Any) -> Any:
+    """Return the value of a type that `to_json` wrote.
+
+    Raises:
+        TypeError, ValueError, KeyError: It's of another type.
+    """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None and types.NoneType in parts:
             return None
         kind = bytes if bytes in parts and isinstance(value, Mapping) else parts[0]
-        return _read(kind, value)
+        return read(kind, value)
     expected: Any = {tuple: list, float: int | float}.get(origin or kind, origin or kind)
     if is_dataclass(kind) or kind is bytes:
         expected = Mapping
@@ -76,22 +77,11 @@ def _read(kind: Any, value: Any) -> Any:
     if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{value!r:.100} in place of {kind}")
     if is_dataclass(kind):
-        return kind(**{name: _read(_hints(kind)[name], item) for name, item in value.items()})
+        return kind(**{name: read(_hints(kind)[name], item) for name, item in value.items()})
     if origin is tuple:
-        return tuple(_read(parts[0], item) for item in value)
+        return tuple(read(parts[0], item) for item in value)
     if origin is not None:  # a mapping
-        return {name: _read(parts[1], item) for name, item in value.items()}
+        return {name: read(parts[1], item) for name, item in value.items()}
     if kind is bytes:
         return base64.b64decode(value["base64"], validate=True)
     return kind(value)
-
-
-def job_to_json(request: RunRequest) -> dict[str, Any]:
-    """Return a request as the driver in a rented machine reads it from a file: with the commands to compile and run.
-
-    Its interactor isn't in it: who rents machines refuses those (`rented`).
-
-    Raises:
-        UnsupportedLanguageError: Its language is unknown.
-    """
-    return to_json(request) | program_to_json(request, request.compile_limits)

@@ -33,7 +33,7 @@ RUNTIMES = {
 # What Open R1's launch script sets; Piston's own defaults are 3000, 10000 and 1024.
 CONFIGURED = {f"{stage}_{name}": 60000 for stage in ("run", "compile") for name in ("timeout", "cpu_time")}
 STDIN_BYTES = 219_264  # what a program gets of a longer standard input: measured at 3.1.1
-TROUBLES = ("hang", "503", "empty_500", "garbage", "not_piston", "overload", "die", "xx", "down")
+TROUBLES = ("hang", "503", "garbage", "overload", "die", "xx", "down")
 FAILED = {"stdout": "", "stderr": "", "code": 1, "signal": None, "output": ""}
 NO_PROCESS = "/piston/packages/python/3.10.0/run: fork: retry: Resource temporarily unavailable\n"
 STATUS = {"clock": "TO", "cpu": "TO", "stdout": "OL", "stderr": "EL", "memory": "SG"}
@@ -191,10 +191,10 @@ class _Contract(BaseHTTPRequestHandler):
             time.sleep(wanted["compile_timeout"] / 1000)
             measured = {"status": "TO", "cpu_time": 10, "wall_time": wanted["compile_timeout"], "memory": 1000}
             stage = {**FAILED, "code": None, "signal": "SIGKILL", **(measured if piston.version == "head" else {})}
-        bodies = {"garbage": b'{"run": {"stdout": "cut o', "not_piston": b'{"hello": "world"}'}
         body = {"run": stage, "compile": stage} if trouble == "late" else {"run": stage}
-        status = {"503": 503, "down": 503, "empty_500": 500}.get(trouble, 200)
-        return self.send(status, body, raw=b"" if status != 200 else bodies.get(trouble))
+        is_refused = trouble in ("503", "down")
+        raw = {"503": b"", "down": b"", "garbage": b'{"run": {"stdout": "cut o'}.get(trouble)
+        return self.send(503 if is_refused else 200, body, raw=raw)
 
     def send(self, status: int, reply: object = None, *, raw: bytes | None = None) -> None:
         data = json.dumps(reply).encode() if raw is None else raw
@@ -202,7 +202,6 @@ class _Contract(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if self.server.piston.is_patched:
             self.send_header("X-Open-R1-Stdin", "whole")
-            self.send_header("X-Open-R1-Output", str(self.server.piston.output_max_size))
         self.end_headers()
         self.wfile.write(data)
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in a box: a script as a notebook runs a cell, so that the value of its last expression comes out.
 
-The script is the file `script.py` beside this one, the first line of standard input a nonce. Behind everything that
-the script has printed, this program prints the nonce and a line of JSON: `text`, the `repr` of the value or null, and
-`error`, null or name, value and traceback of what the script raised.
+The script is the file `script.py` beside this one, and its standard output goes to a file. This program prints JSON:
+`stdout`, `text`, the `repr` of the value or null, and `error`, null or name, value and traceback of what it raised.
 """
 
 import ast
@@ -13,6 +12,7 @@ import inspect
 import json
 import os
 import sys
+import tempfile
 import traceback
 import types
 from pathlib import Path
@@ -38,19 +38,21 @@ def run_cell(source: str) -> object:
 
 def main() -> None:
     """Run the script and report."""
-    nonce = sys.stdin.readline().strip()
-    report = os.dup(1)  # the script may close or replace its standard output
-    sys.argv = [""]
+    report, sys.argv = os.dup(1), [""]
     text, failure = None, None
-    try:
-        value = run_cell(Path("script.py").read_text(encoding="utf-8"))
-        text = None if value is None else repr(value)
-    except BaseException as error:  # noqa: BLE001 - whatever the script raises is its result, exits too
-        failure = {"name": type(error).__name__, "value": str(error), "traceback": traceback.format_exc()}
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # replaced or closed by the script
-            stream.flush()  # type: ignore[union-attr]
-    line = (nonce + json.dumps({"text": text, "error": failure}) + "\n").encode()
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 1)
+        try:
+            value = run_cell(Path("script.py").read_text(encoding="utf-8"))
+            text = None if value is None else repr(value)
+        except BaseException as error:  # noqa: BLE001 - whatever the script raises is its result, exits too
+            failure = {"name": type(error).__name__, "value": str(error), "traceback": traceback.format_exc()}
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            with contextlib.suppress(AttributeError, OSError, ValueError):  # replaced or closed by the script
+                stream.flush()  # type: ignore[union-attr]
+        printed.seek(0)
+        stdout = printed.read().decode("utf-8", "replace")
+    line = json.dumps({"stdout": stdout, "text": text, "error": failure}).encode()
     while line:
         line = line[os.write(report, line) :]
     os._exit(0)  # threads that the script left running don't hold up its result

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Driver of a box: compiles one submission, then runs it on each input. Python 3.9 or newer, standard library only.
 
-In a local box it takes its work from a socket, in a rented machine from a file: `driver.py JOB RESULT`. A message on
-the socket is a line, a literal of Python, and the bytes that it counts; first comes the program, then its inputs one
-by one, each answered by what the program did:
+In a local box it takes its work from a socket, in a rented machine from a file: `driver.py JOB RESULT [FOLDER...]`. A
+message is a line, a literal of Python, and the bytes that it counts; first comes the program, then its inputs one by
+one, each answered by what the program did:
 
     {"stdin": 4, "files": [], "args": [], "output_file": None, "role": None}⏎1 2⏎
     {"outcome": "ok", "exit_code": 0, ..., "stdout": 2, "stderr": 0, "binary": 0}⏎3⏎
@@ -14,7 +14,6 @@ them, and what they leave is ended before the next run. It imports little, since
 
 import _signal  # type: ignore[missing-import]
 import _socket
-import errno
 import os
 import sys
 
@@ -26,11 +25,10 @@ from submission import BINARY, Program, take_output
 from watching import watch
 
 CHUNK = 1 << 18
+LONGEST_BINARY = 16 << 20  # a longer one isn't kept: it's compiled again where it's needed
+ENOUGH_BYTES = 32 << 20  # of answers: inputs behind are left to another round, since a trainer takes 64 MB
 CLOSE_ON_EXEC = 0x40000000  # MSG_CMSG_CLOEXEC
 DUMPABLE, SUBREAPER = 4, 36  # of `prctl`
-# What the driver alone meets where a machine is short: no process, memory, descriptor or room is left. It starts
-# programs when nothing runs in the box any more, so they have no part in that.
-OF_THE_MACHINE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Socket:
@@ -51,6 +49,10 @@ class Socket:
         if not data:
             os._exit(0)
         return data
+
+    def send(self, data):
+        """Send bytes."""
+        self.socket.sendall(data)
 
     def header(self):
         """Return the next message's line."""
@@ -77,38 +79,65 @@ class Socket:
     def answer(self, record, **parts):
         """Send a message."""
         sizes = {name: len(part) for name, part in parts.items()}
-        self.socket.sendall(repr({**record, **sizes}).encode() + b"\n")
+        self.send(repr({**record, **sizes}).encode() + b"\n")
         for part in parts.values():
-            self.socket.sendall(part)
+            self.send(part)
 
     def answer_run(self, process, binary=b""):
         """Answer what a program did."""
         self.answer(process.result(), stdout=process.output, stderr=process.errors, binary=binary)
 
 
-def serve(fd, **options):
-    """Do what comes on the socket of this number until it closes.
+class Files(Socket):
+    """The way in a rented machine: the job from a file, which programs could read later; the answers to another."""
 
-    Args:
-        fd: The socket.
-        options: Of the `Box`.
-    """
+    def __init__(self, job, result):
+        self.waiting, self.passed, self.said, self.size, self.result = b"", [], [], 0, result
+        self.job = os.open(job, os.O_RDONLY)
+        os.unlink(job)
+
+    def header(self):
+        """Return the next message's line."""
+        return super().header() if self.size <= ENOUGH_BYTES else self.leave()
+
+    def more(self):
+        """Return what has come."""
+        return os.read(self.job, CHUNK) or self.leave()
+
+    def leave(self):
+        """Leave the answers, whole or not at all, and end."""
+        with open(self.result + ".new", "wb") as file:
+            file.writelines(self.said)
+        os.rename(self.result + ".new", self.result)
+        os._exit(0)
+
+    def send(self, data):
+        """Keep an answer; in a file, programs could change it."""
+        self.said.append(bytes(data))
+        self.size += len(data)
+
+
+def serve(fd, **options):
+    """Do what comes on the socket of this number until it closes; options are those of the `Box`."""
     harden()
-    way, box = Socket(fd), None
+    work(Socket(fd), lifeline=fd, **options)
+
+
+def work(way, **options):
+    """Do what comes on a way; options are those of the `Box`."""
     way.answer({"ready": 1})
     try:
         job = way.header()
-        box = Box(job["root"], watches=job["watches"], lifeline=fd, **options)
+        box = Box(os.path.abspath(job["root"]), watches=job["watches"], cpu_left_s=job["cpu_left_s"], **options)
         program = Program(job["run"], job["limits"], way.hold_all(box, job["files"]))
         if job["compile"] is not None:
             compiled = program.compile(box, job["compile"], job["compile_limits"])
-            is_kept = job["keeps_binary"] and BINARY in program.files
-            way.answer_run(compiled, read(program.files[BINARY][0]) if is_kept else b"")
+            binary = read(program.files[BINARY][0], LONGEST_BINARY) if BINARY in program.files else b""
+            way.answer_run(compiled, binary if job["keeps_binary"] and len(binary) < LONGEST_BINARY else b"")
         while True:
             run_next(way, box, program)
     except (OSError, ValueError) as error:
-        has_run = int(box is not None and box.has_run and getattr(error, "errno", None) not in OF_THE_MACHINE)
-        way.answer({"error": "%s: %s" % (type(error).__name__, error), "has_run": has_run})
+        way.answer({"error": "%s: %s" % (type(error).__name__, error)})
 
 
 def run_next(way, box, program):
@@ -159,14 +188,13 @@ def call(name, *args):
     return result
 
 
-def main(job, result):
-    """Do a job from a file; programs that outlive their parents become the driver's children."""
-    from batch import work
-
+def main(job, result, *folders):
+    """Do a job from a file, where programs can write to folders; those that outlive their parents become ours."""
     call("prctl", SUBREAPER, 1, 0, 0, 0)
     harden()
-    work(job, result)
+    os.mkdir("box", 0o700)
+    work(Files(job, result), shared=[name for name in folders if os.path.isdir(name)])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -24,11 +24,20 @@ class Box:
         lifeline: Descriptor that hangs up when the provider has gone, or None.
         rank: Descriptor of the driver's place among those to be ended for want of memory, or None.
         shared: Folders of others where programs can write too; what is new there is removed after a run.
-        has_run: Whether a program has been started.
+        cpu_left_s: What is left of the CPU seconds of the submission's compiler and all its runs.
     """
 
     def __init__(
-        self, root, watches=True, disk_bytes=None, confine=None, is_alone=False, lifeline=None, rank=None, shared=()
+        self,
+        root,
+        watches=True,
+        disk_bytes=None,
+        confine=None,
+        is_alone=False,
+        lifeline=None,
+        rank=None,
+        shared=(),
+        cpu_left_s=1e9,
     ):
         self.root, self.work = root, root + "/work"
         self.watches, self.disk_bytes, self.confine, self.lifeline = watches, disk_bytes, confine, lifeline
@@ -36,8 +45,8 @@ class Box:
         self.is_alone = is_alone or self.is_first
         self.rank = rank
         self.usual_rank = b"" if rank is None else os.pread(rank, 16, 0)
+        self.cpu_left_s = cpu_left_s
         self.shared = {folder: set(os.listdir(folder)) for folder in shared}
-        self.has_run = False
         self.clear()
 
     def clear(self):

@@ -49,7 +49,8 @@ class Process:
             stdout: Descriptor that gets its output; None to keep it.
             passed: Further descriptors that the program gets.
         """
-        self.limits, self.ended, self.seen = limits, None, {}
+        self.limits = limits = dict(limits, cpu_s=min(limits["cpu_s"], box.cpu_left_s))
+        self.ended, self.seen = None, {}
         self.status: int = None  # type: ignore[bad-assignment]
         self.cpu_s = self.wall_s = self.sampled_s = 0.0
         self.peak_bytes = 0
@@ -170,7 +171,6 @@ def start(box, argv, limits, stdio, passed):
         os.waitpid(pid, 0)
         number, _, text = report.decode().partition(" ")
         raise OSError(int(number), "a program could not be started: " + text)
-    box.has_run = True
     return pid
 
 

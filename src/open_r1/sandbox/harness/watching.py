@@ -49,6 +49,7 @@ def watch(box, process):
             look(box, process, now, past_s)
     end_all(box.is_alone, process)
     process.cpu_s = max(process.cpu_s, sum(process.seen.values()))
+    box.cpu_left_s = max(0.0, box.cpu_left_s - process.cpu_s)
     process.drain()
 
 

@@ -19,6 +19,8 @@ of attacks in tests/integration/attack_table.py, each of which has to succeed ou
 - memory of a whole tree of processes: `memory_bomb`, `memory_tree`, `memory_chain`, `memory_in_files`;
 - CPU time of a whole tree, and of compilers: `cpu_loop`, `cpu_children`, `template_bomb`; time in which it waits:
   `sleeping`, `stopping`, `waiting_source`, `idle_source`;
+- CPU time of a whole submission, compilers too, as `RunRequest.total_cpu_s` says:
+  `test_all_runs_of_a_submission_share_its_cpu_seconds`;
 - number of processes: `fork_bomb`, `thread_bomb`; output, files: `flood_stdout`, `disk`, `many_files`, `huge_binary`;
 - what it leaves behind, for the next run or for later: `next_tests`, `planting`, `daemons`. Expected outputs are never
   in a box;

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import itertools
 import logging
+import math
 import os
 import signal
 import socket
@@ -37,7 +38,7 @@ from open_r1.sandbox.base import (
 )
 from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.harness.processes import MOST_WAITING
-from open_r1.sandbox.languages import find_language, program_to_json
+from open_r1.sandbox.languages import find_language, input_message, program_message
 from open_r1.sandbox.local.bwrap import DISK
 from open_r1.sandbox.local.cgroups import Group, find_place
 from open_r1.sandbox.local.interpreter import BOX_USER, NUM_USERS, Interpreter
@@ -175,7 +176,8 @@ async def _continue(
     """Go on with a request in a new box, and one more for an interactor."""
     num_inputs, runs = len(request.inputs), progress.runs
     box = LocalBox(setup, request, request, accepts=progress.lost_at is not None)
-    await box.open(boxes, request.inputs[len(runs) :] if request.interactor is None else ())
+    inputs = request.inputs[len(runs) :] if request.interactor is None else ()
+    await box.open(boxes, inputs, request.cpu_left_s(None, runs))
     progress.compiled, progress.binary = box.compiled, box.binary
     if not box.has_program:
         return
@@ -233,23 +235,30 @@ class LocalBox:
         self.setup, self.part, self.request, self.accepts = setup, part, request, accepts
         self.compiled: ProgramRun | None = None
         self.binary: bytes | None = None
-        self._has_run, self._held = False, contextlib.AsyncExitStack()
+        self._held = contextlib.AsyncExitStack()
 
     @property
     def has_program(self) -> bool:
         """Whether there is a program to run."""
         return self.compiled is None or self.compiled.outcome is Outcome.OK
 
-    async def open(self, boxes: contextlib.AsyncExitStack, inputs: Sequence[ProgramInput]) -> None:
+    async def open(
+        self, boxes: contextlib.AsyncExitStack, inputs: Sequence[ProgramInput], cpu_left_s: float = math.inf
+    ) -> None:
         """Start the box, with room for any of the inputs, send the program and compile it.
+
+        Args:
+            boxes: Ends the box.
+            inputs: Those that may come.
+            cpu_left_s: CPU seconds of the compiler and all runs.
 
         Raises:
             BoxLostError: It failed.
         """
         part, limits, first = self.part, self.part.limits, self.request.compile_limits
-        job = program_to_json(part, first, self.setup.programs.get(find_language(part.language).name))
-        files = {name: _encoded(content) for name, content in part.files.items()}
-        extra = sum(map(len, files.values())) + max(map(_size, inputs), default=0)
+        program = self.setup.programs.get(find_language(part.language).name)
+        job, files = program_message(part, self.request, program, cpu_left_s)
+        extra = sum(map(len, files)) + max(map(_size, inputs), default=0)
         memory_mb = limits.memory_mb - (-(extra + 2 * limits.output_bytes) // MIB)  # the driver holds what is printed
         of_runs = memory_mb + GROUP_MB, limits.processes + GROUP_PROCESSES
         of_all = max(of_runs[0], first.memory_mb), max(of_runs[1], first.processes)
@@ -261,14 +270,8 @@ class LocalBox:
             self._writer.transport.set_write_buffer_limits(0)
             await self._answer(START_S)
             await asyncio.shield(self._entering)
-            job |= {
-                "root": self._root,
-                "watches": not self._group.limits_memory,
-                "keeps_binary": self.request.keeps_binary,
-            }
-            await self._send({**job, "files": _sizes(files, job["executable"])}, files.values())
+            await self._send({**job, "root": self._root, "watches": not self._group.limits_memory}, files)
             if job["compile"] is not None:
-                self._has_run = True
                 self.compiled = await self._run(first)
                 self._group.set_limits(*of_runs)
 
@@ -351,10 +354,7 @@ class LocalBox:
             role: "submission" or "interactor" in a communication task.
             passed: The ends of its pipes there: to read from, to write to.
         """
-        stdin, files = _encoded(given.stdin), {name: _encoded(text) for name, text in given.files.items()}
-        header = {"stdin": len(stdin), "files": _sizes(files), "args": [*given.args], "role": role}
-        self._has_run = True
-        await self._send({**header, "output_file": given.output_file}, [stdin, *files.values()], passed)
+        await self._send(*input_message(given, role), passed)
 
     async def _send(self, header: dict[str, Any], parts: Iterable[bytes], passed: Sequence[int] = ()) -> None:
         """Send a message, and descriptors with it; it waits here until the driver takes it."""
@@ -373,11 +373,10 @@ class LocalBox:
         try:
             record, (stdout, stderr, binary) = await self._answer(MOST_WAITING * limits.backstop_s + ANSWER_S)
         except BoxLostError as loss:
-            own, elsewhere = self._group.new_kills()
-            if own:
+            if self._group.new_kills()[0]:
                 loss.run = ProgramRun(Outcome.MEMORY_LIMIT, stderr=f"The program ended its box. {loss}")
-            elif elsewhere:
-                loss.run = None
+            elif isinstance(loss.__cause__, TimeoutError):
+                loss.run = ProgramRun(Outcome.TIME_LIMIT, stderr=f"The program held its box up. {loss}")
             raise
         was_ended = record.pop("was_ended")
         texts = {"stdout": stdout.decode("utf-8", "replace"), "stderr": stderr.decode("utf-8", "replace")}
@@ -405,23 +404,13 @@ class LocalBox:
                 raise BoxLostError(f"The folder of a box has no room any more: {error}") from error
 
     async def _answer(self, timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
-        """Return the driver's next answer; of a time in which this process was stopped, a second at most counts."""
-        reading = asyncio.ensure_future(self._read())
+        """Return the driver's next answer."""
         try:
-            while not (await asyncio.wait([reading], timeout=1.0))[0]:
-                timeout_s -= 1.0
-                if timeout_s < 0:
-                    raise TimeoutError("the driver is silent")
-            return reading.result()
+            async with asyncio.timeout(timeout_s):  # a suspended trainer may lose its box, and gets another one
+                return await self._read()
         except (OSError, EOFError, ValueError, TypeError, SyntaxError) as error:
-            # A driver that ends without a word was killed from outside, where programs can't do it.
             said = os.pread(self._log, 4096, 0).decode("utf-8", "replace").strip()
-            is_killed = self.setup.mechanism != "none" and isinstance(error, (EOFError, ConnectionError)) and not said
-            message = f"The box is lost ({type(error).__name__}: {error}). {said}"
-            run = ProgramRun(Outcome.RUNTIME_ERROR, stderr=f"The program ended its box. {message}")
-            raise BoxLostError(message, run if self._has_run and not is_killed else None) from error
-        finally:
-            reading.cancel()
+            raise BoxLostError(f"The box is lost ({type(error).__name__}: {error}). {said}") from error
 
     async def _read(self) -> tuple[dict[str, Any], list[bytes]]:
         line = await self._reader.readline()
@@ -429,7 +418,6 @@ class LocalBox:
             raise EOFError("the driver has ended")
         record = ast.literal_eval(line.decode())
         if "error" in record:
-            self._has_run = self._has_run and record["has_run"] != 0
             raise ValueError(record["error"])
         return record, [await self._reader.readexactly(record.pop(name, 0)) for name in ("stdout", "stderr", "binary")]
 
@@ -496,16 +484,6 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
         stack.callback(os.close, fd)
     os.fchmod(ends[0], 0o666)
     return ends
-
-
-def _encoded(content: str | bytes) -> bytes:
-    """Return a text as bytes; what can't be in UTF-8 (half a surrogate pair) becomes a question mark."""
-    return content if isinstance(content, bytes) else content.encode("utf-8", "replace")
-
-
-def _sizes(files: Mapping[str, bytes], executable: str | None = None) -> list[tuple[str, int, int]]:
-    """Return the names, sizes and modes of files."""
-    return [(name, len(content), 0o555 if name == executable else 0o444) for name, content in files.items()]
 
 
 def _size(given: ProgramInput) -> int:
