@@ -15,7 +15,6 @@ from open_r1.sandbox import (
     ProgramRun,
     Sandbox,
     SandboxError,
-    UnsupportedLanguageError,
     run_coroutine,
     run_jobs,
 )
@@ -97,7 +96,6 @@ def test_program_of_a_row_gets_the_verdicts_it_deserves(verdicts, name, expected
 # Programs that add right, or nearly so, and what becomes of them.
 NEARLY_RIGHT = {
     "exits_at_once": ("import sys; sys.exit(0)\n" + ADD.gold, "WA x3"),
-    "exits_at_once_with_a_code": ("import sys; sys.exit(3)\n" + ADD.gold, "RE x3"),
     "crashes_afterwards": (ADD.gold + "1 / 0\n", "RE x3"),
     "prints_more": (ADD.gold + "print('done')\n", "WA x3"),
     "prints_it_twice": ("line = input()\nfor _ in 'ab':\n    print(sum(map(int, line.split())))\n", "WA x3"),
@@ -105,14 +103,10 @@ NEARLY_RIGHT = {
     "prints_nothing": ("input()\n", "WA x3"),
     "prints_half": ("print(str(sum(map(int, input().split())))[:1])\n", "AC, WA, AC"),
     "writes_to_errors": (ADD.gold.replace("))\n", "), file=__import__('sys').stderr)\n"), "WA x3"),
-    "is_no_python": ("int main() { return 0; }\n", "RE x3"),
-    "waits_for_more_input": ("print(int(input()) + int(input()))\n", "RE x3"),
     "keeps_a_file_for_later_tests": (
         "import os\nprint(sum(map(int, input().split())) + os.path.exists('seen'))\nopen('seen', 'w')\n",
         "AC x3",
     ),
-    "prints_too_much": ("while True:\n    print('0' * 100_000)\n", "OLE x3"),
-    "takes_too_much_memory": ("x = bytearray(10**10)\n" + ADD.gold, "MLE x3"),
 }
 
 
@@ -130,11 +124,6 @@ def test_no_program_is_a_compile_error_for_which_no_box_is_started(code):
 def test_sandbox_that_fails_is_an_error_and_no_result():
     with pytest.raises(SandboxError, match="out of order"):
         judge(Broken(None), ADD.gold, ADD_TESTS)
-
-
-def test_language_that_nobody_has_is_an_error_that_lists_known_ones(sandbox):
-    with pytest.raises(UnsupportedLanguageError, match=r"cobol.*python, cpp"):
-        judge(sandbox, "DISPLAY 3.", replace(ADD_TESTS, language="cobol"))
 
 
 def test_functions_in_another_language_are_refused():
@@ -169,11 +158,6 @@ def test_early_stop_leaves_the_same_tests_out_whatever_the_provider_runs(sandbox
     options = {"batch_size": batch_size, "stops_early": stops_early}
     results = [judge(box, WITHOUT_TWO, FIVE, **options) for box in (sandbox, WithoutBatches(sandbox))]
     assert [verdict_line(result) for result in results] == [EARLY_STOPS[batch_size, stops_early]] * 2
-
-
-def test_long_expected_output_gets_room(sandbox):
-    tests = ProgramTests("python", (StdioTest("", "ä" * (2 << 20)),))
-    assert verdict_line(judge(sandbox, f"print('ä' * {2 << 20})\n", tests)) == "AC"
 
 
 # A checker that wants any two numbers whose sum is that of the expected ones, and crashes on anything else.

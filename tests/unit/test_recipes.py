@@ -223,7 +223,7 @@ def test_recipes_with_programs_say_where_and_how_these_run(path):
     keys |= {"code_provider", "code_test_timeout_s", "code_memory_mb"} if names & {"code", "binary_code"} else set()
     keys |= {"ioi_provider", "code_eval_test_batch_size"} if "ioi_code" in names else set()
     keys |= {"cf_provider", "code_eval_scoring_mode", "patch_code"} if "cf_code" in names else set()
-    budget = {"code_max_timeouts", "code_extra_time_s", "code_max_tests"}
+    budget = {"code_max_timeouts", "code_total_cpu_s", "code_max_tests"}
     keys |= budget if names & {"code", "binary_code", "cf_code"} else set()
     assert keys <= set(recipe)
     assert {recipe[key] for key in keys if key.endswith("_provider")} <= {"local"}  # no key, no service

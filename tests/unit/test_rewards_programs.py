@@ -346,9 +346,9 @@ def test_other_settings_of_the_recipe_reach_the_reward():
 
 
 BUDGETS = [
-    ({}, Budget(2, 30.0), None),
-    ({"code_max_timeouts": 5, "code_extra_time_s": 2.5, "code_max_tests": 8}, Budget(5, 2.5), 8),
-    ({"code_max_timeouts": 0, "code_extra_time_s": 0.0}, Budget(None, None), None),
+    ({}, Budget(2, 600.0), None),
+    ({"code_max_timeouts": 5, "code_total_cpu_s": 9.0, "code_max_tests": 8}, Budget(5, 9.0), 8),
+    ({"code_max_timeouts": 0, "code_total_cpu_s": 0.0}, Budget(None, None), None),
 ]
 
 
@@ -390,7 +390,7 @@ REFUSED = [
     ("code", {"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc"),
     ("code", {"code_max_tests": 0}, "code_max_tests"),
     ("code", {"code_max_timeouts": -1}, "code_max_timeouts"),
-    ("code", {"code_extra_time_s": math.nan}, "code_extra_time_s"),
+    ("code", {"code_total_cpu_s": math.nan}, "code_total_cpu_s"),
     ("code", {"e2b_router_url": "h:1", "morph_router_url": "h:2"}, "morph_router_url"),
     *(("code", {"code_provider": "local", name: "h:1"}, name) for name in ROUTERS),
 ]

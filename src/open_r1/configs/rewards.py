@@ -132,10 +132,10 @@ class CodeExecutionParameters:
         "code, binary_code, cf_code: tests of a program that may run out of time; the rest isn't run and "
         "counts as not passed. 0: any number.",
     )
-    code_extra_time_s: float = setting(
-        30.0,
-        "code, binary_code, cf_code: seconds on the clock that tests which a program fails may take "
-        "beyond its fastest test times their number; the rest isn't run and counts as not passed. 0: any.",
+    code_total_cpu_s: float = setting(
+        600.0,
+        "code, binary_code, cf_code, in local, rented and routed boxes: CPU seconds of a program's compiler and all "
+        "its tests together; the test that uses them up and the rest count as out of time. 0: any.",
     )
     enforce_same_language: bool = setting(
         False, "code, binary_code: refuse a batch with programs in several languages."

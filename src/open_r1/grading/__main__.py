@@ -24,7 +24,7 @@ from open_r1.sandbox.providers import SandboxSettings
 
 # Keys of recipes that are flags here too, with their defaults.
 _KEYS = ("sandbox_router_url", "sandbox_router_token_env", "sandbox_patience_s", "sandbox_python")
-_KEYS += ("code_test_timeout_s", "code_memory_mb", "code_max_timeouts", "code_extra_time_s")
+_KEYS += ("code_test_timeout_s", "code_memory_mb", "code_max_timeouts", "code_total_cpu_s")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         python=args.sandbox_python,
     )
     limits = Limits(cpu_s=args.code_test_timeout_s, memory_mb=args.code_memory_mb)
-    budget = Budget(args.code_max_timeouts or None, args.code_extra_time_s or None)
+    budget = Budget(args.code_max_timeouts or None, args.code_total_cpu_s or None)
     try:
         tests = read_row(dict(json.loads(args.row.read_text(encoding="utf-8"))))
         program = args.program.read_text(encoding="utf-8")

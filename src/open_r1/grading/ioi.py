@@ -56,7 +56,7 @@ TESTS_DATASET = "open-r1/ioi-test-cases"
 FOLDER_VARIABLE = "IOI_TESTS_FOLDER"
 COLUMNS = ("problem_id", "test_name", "test_input", "test_output")
 # One time-out makes the score 0 already; how slow right programs may be is the task's affair.
-_BUDGET = Budget(max_timeouts=2, extra_s=None)
+_BUDGET = Budget()
 _LOCK = threading.Lock()
 
 Sources = dict[str, str | bytes]

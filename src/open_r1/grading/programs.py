@@ -18,7 +18,6 @@ looked at. So the result is the same whatever the provider can do.
 """
 
 import json
-import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -120,41 +119,24 @@ def _behind_reasoning(text: str) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the tests of a submission that it fails may cost; the test that uses it up is the last.
-
-    A test that passes is never charged: a right program isn't cut, however slow it is within its limits.
+    """What all tests of a submission may cost together.
 
     Attributes:
-        max_timeouts: Tests that run out of time; None: any number.
-        extra_s: Seconds on the clock of tests that fail, beyond what they would take if each were as fast as the
-            fastest test before; None: any.
+        max_timeouts: Tests that run out of time; the last of them is the last that is run. None: any number.
+        total_cpu_s: CPU seconds of the compiler and all tests together (`RunRequest.total_cpu_s`); None: any.
     """
 
     max_timeouts: int | None = 2
-    extra_s: float | None = 30.0
+    total_cpu_s: float | None = 600.0
 
     def num_paid(self, results: Iterable[TestResult]) -> int | None:
         """Return how many tests are paid, given their results; None: all, with some left."""
-        num_timeouts = num_failed = 0
-        failed_s, fastest_s = 0.0, math.inf
-        for number, result in enumerate(results, start=1):
-            taken_s = result.cpu_s if math.isnan(result.wall_s) else result.wall_s
-            if not math.isnan(taken_s):  # or the provider can't tell
-                fastest_s = min(fastest_s, taken_s)
-                num_failed += result.score < 1
-                failed_s += taken_s * (result.score < 1)
-            num_timeouts += result.verdict is TestVerdict.TIME_LIMIT
-            extra_s = failed_s - num_failed * fastest_s if num_failed else 0.0
-            is_spent = num_timeouts >= (self.max_timeouts or math.inf) or extra_s >= (self.extra_s or math.inf)
-            if is_spent and result.score < 1:
-                return number
-        return None
+        late = [number for number, result in enumerate(results, 1) if result.verdict is TestVerdict.TIME_LIMIT]
+        return None if self.max_timeouts is None or len(late) < self.max_timeouts else late[self.max_timeouts - 1]
 
     def runs_at_a_time(self, sandbox: Sandbox) -> int | None:
         """Return after how many runs to look at what is left; None: never."""
-        if self.max_timeouts is None and self.extra_s is None:
-            return None
-        return max(1, self.max_timeouts or 1) if sandbox.name == "local" else _RUNS_ELSEWHERE
+        return self.max_timeouts if sandbox.name == "local" or self.max_timeouts is None else _RUNS_ELSEWHERE
 
 
 NO_BUDGET = Budget(None, None)
@@ -249,6 +231,7 @@ async def judge_runs(
         SandboxError: The sandbox failed, or left out runs for no reason of the program's.
         ValueError: What `judge_batch` raises.
     """
+    request = replace(request, total_cpu_s=budget.total_cpu_s)
     if request.stop_after is None:
         request, stops = replace(request, stop_after=budget.runs_at_a_time(sandbox)), None
     num_tests = len(request.inputs)

@@ -427,12 +427,12 @@ def _at_least_1(name: str, value: int | None) -> int | None:
 
 
 def _budget(script_args: RewardArguments) -> Budget:
-    max_timeouts, extra_s = script_args.code_max_timeouts, script_args.code_extra_time_s
-    if not (max_timeouts >= 0 and extra_s >= 0):
+    max_timeouts, total_cpu_s = script_args.code_max_timeouts, script_args.code_total_cpu_s
+    if not (max_timeouts >= 0 and 0 <= total_cpu_s < math.inf):
         raise ValueError(
-            f"code_max_timeouts and code_extra_time_s must be 0 (no limit) or more, got {max_timeouts} and {extra_s}."
+            f"code_max_timeouts and code_total_cpu_s are 0 (no limit) or more, got {max_timeouts} and {total_cpu_s}."
         )
-    return Budget(max_timeouts or None, extra_s or None)
+    return Budget(max_timeouts or None, total_cpu_s or None)
 
 
 def build_code(script_args: RewardArguments, context: RewardContext, *, reward: Reward = code_reward) -> Reward:

@@ -38,7 +38,7 @@ _LEARNING_KEYS = (
     "importance_sampling_level", "mask_truncated_completions", "reward_funcs", "reward_weights",
     "dynamic_sampling_rounds", "dynamic_sampling_metric", "stages",
     "code_eval_scoring_mode", "code_test_timeout_s", "code_memory_mb", "code_max_tests", "code_max_timeouts",
-    "code_extra_time_s", "patch_code",
+    "code_total_cpu_s", "patch_code",
     *(entry.name for entry in dataclasses.fields(RewardParameters)),
 )  # fmt: skip
 
