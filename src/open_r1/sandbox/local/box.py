@@ -377,6 +377,8 @@ class LocalBox:
                 loss.run = ProgramRun(Outcome.MEMORY_LIMIT, stderr=f"The program ended its box. {loss}")
             elif isinstance(loss.__cause__, TimeoutError):
                 loss.run = ProgramRun(Outcome.TIME_LIMIT, stderr=f"The program held its box up. {loss}")
+            elif self.setup.mechanism == "none":  # nothing keeps a program from its driver
+                loss.run = ProgramRun(Outcome.RUNTIME_ERROR, stderr=f"The program ended its box. {loss}")
             raise
         was_ended = record.pop("was_ended")
         texts = {"stdout": stdout.decode("utf-8", "replace"), "stderr": stderr.decode("utf-8", "replace")}
