@@ -31,7 +31,6 @@ DISTRIBUTIONS = {
 # Modules that need an extra at their top: they import one another, all else imports them inside a function.
 INSPECT_PARTS = ("scoring", "tasks")
 EXTRA_MODULES = {
-    PACKAGE / "sandbox" / "router_server.py",
     *(PACKAGE / "evaluation" / f"inspect_{part}.py" for part in INSPECT_PARTS),
 }
 
