@@ -72,7 +72,8 @@ def starting_names(code):
     for current in waiting:
         used.update(current.co_names)
         waiting += [item for item in current.co_consts if hasattr(item, "co_names")]
-    found = {"ListNode": ListNode, "TreeNode": TreeNode}
+    found = {}
+    found.update(ListNode=ListNode, TreeNode=TreeNode)
     for module_name, names in NAMES.items():
         wanted = used.intersection(names.split())
         if wanted or module_name in used:
