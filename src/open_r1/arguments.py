@@ -4,13 +4,18 @@
 1. Names of Open R1 and of older TRL releases that have an exact equivalent today are translated with one warning.
 2. Names without one stop the run and say the way out.
 3. Anything else that no argument class knows is refused, from YAML and from the command line with the same message.
+
+`--help` lists the settings by group, `--help reward` those whose name or description has the word.
 """
 
 import argparse
 import difflib
 import logging
 import os
+import re
+import shutil
 import sys
+import textwrap
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -72,6 +77,21 @@ CLOSED_VALUES: dict[str, tuple[str, ...]] = {
     "torch_compile_backend": tuple(backend.value.lower() for backend in DynamoBackend),
     "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite"),
 }  # fmt: skip
+# Groups of --help: a setting belongs to the first whose pattern fits `class.name`, with the class that declares it.
+HELP_GROUPS = {
+    "Run": r"(?:RunConfig|CheckParameters)\.|\w+\.(?:output_dir|resume_|num_train_epochs|max_steps|seed|save_"
+    r"|report_to|learning_rate|lr_s|warmup_|per_device_train|gradient_|optim$|weight_decay|max_grad|bf16$|log_level$"
+    r"|logging_s)",
+    "Model": r"ModelConfig\.",
+    "Data": r"ScriptArguments\.|\w+\.(?:dataset_|max_prompt_length|shuffle_dataset|max_length|truncation_"
+    r"|packing|eos_t)",
+    "Rewards": r"(?:Reward\w+|CodeExecution\w+)\.|\w+\.reward_weights",
+    "Generation": r"\w+Config\.(?:use_vllm|use_transformers|transformers_|vllm_|temperature|top_[pk]|min_p|stop_|repet"
+    r"|num_gen|max_comp|generation_|cache_|chat_t|ds3_|max_tool|log_comp|num_comp)",
+    "Evaluation": r"EvaluationParameters\.|\w+\.(?:do_eval|eval_|per_device_eval|metric_for|load_best)",
+    "Algorithm": r"(?:GRPO|SFT|Distillation|Distill)Config\.",
+    "Everything else of transformers": "",
+}
 _SET_BY_LAUNCHERS = {"WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"}
 
 
@@ -89,8 +109,12 @@ class RecipeParser(TrlParser):
 
     def __init__(self, dataclass_types: Sequence[type], **kwargs: Any) -> None:
         self._hints: dict[str, Any] = {}
+        self._classes: dict[str, str] = {}  # which declares a setting
+        self._help_word = ""
         for dataclass_type in dataclass_types:
             hints = get_type_hints(dataclass_type)
+            for base in reversed(dataclass_type.__mro__):
+                self._classes |= dict.fromkeys(vars(base).get("__annotations__", ()), base.__name__)
             self._hints |= {field.name: hints[field.name] for field in fields(dataclass_type) if field.init}
         # Abbreviations would let a typo set a neighbouring argument.
         super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
@@ -125,6 +149,10 @@ class RecipeParser(TrlParser):
             ValueError: An unknown, removed or doubly given name, a value of the wrong type, or an unreadable recipe.
         """
         argv = list(sys.argv[1:] if argv is None else argv)
+        if (asked := next((word for word in ("-h", "--help") if word in argv), None)) is not None:
+            self._help_word = "".join(argv[argv.index(asked) + 1 :][:1]).lower().strip("-")
+            self.print_help()
+            self.exit()
         given = self._names_given(argv)
         namespace, rest = self.parse_known_args(argv)
         if rest:
@@ -141,6 +169,23 @@ class RecipeParser(TrlParser):
             dataclass_type(**{field.name: values[field.name] for field in fields(dataclass_type) if field.init})
             for dataclass_type in self.dataclass_types
         )
+
+    def format_help(self) -> str:
+        """Return the settings by group, a sentence each; with a word behind `--help`, all of those that have it."""
+        groups: dict[str, list[str]] = {title: [] for title in HELP_GROUPS}
+        for action in self._actions:
+            if action.help == argparse.SUPPRESS or action.option_strings[0].startswith(("-h", "--no_")):
+                continue
+            place = f"{self._classes.get(action.dest, 'RunConfig')}.{action.dest}"
+            if self._help_word in f"{action.dest} {action.help}".lower():
+                title = next(title for title, pattern in HELP_GROUPS.items() if re.match(pattern, place))
+                groups[title].append(_help_of(action, is_whole=bool(self._help_word)))
+        found = [f"{title}\n\n" + "\n".join(entries) for title, entries in groups.items() if entries]
+        usage = (
+            f"usage: {self.prog} [--config RECIPE] [--NAME VALUE ...]\n\n{self.description or ''}\n\n"
+            "--help WORD tells all about the settings whose name or description has the word."
+        )
+        return "\n\n".join([usage, *found] if found else [usage, f"No setting has {self._help_word!r}."]) + "\n"
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse finds wrong, so that every mistake takes the same way out."""
@@ -219,6 +264,21 @@ class RecipeParser(TrlParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if not (action.dest == "attn_implementation" and "/" in str(value)):
             super()._check_value(action, value)
+
+
+def _help_of(action: argparse.Action, *, is_whole: bool) -> str:
+    """Return a setting as --help shows it: name, values, default, and what it does, or the first sentence of it."""
+    text = " ".join((action.help or "").split())
+    if not is_whole:
+        text = re.split(r"(?<=[.:;]) (?=[A-Z`'-])", text, maxsplit=1)[0]
+    choices = list(map(str, action.choices or ()))
+    if len(choices) > 6 and not is_whole:
+        choices[6:] = ["..."]
+    values = f" {{{','.join(choices)}}}" if choices else ""
+    head = f"  --{action.dest}{values}" + ("" if action.default in (None, "") else f"  (default: {action.default})")
+    width = max(shutil.get_terminal_size().columns - 1, 40)
+    body = textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join([head, *body])
 
 
 def _kinds_of(hint: Any) -> set[Any]:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes and command lines: what they mean, and that nothing in them is passed over in silence."""
 
+import dataclasses
+import re
 import sys
 
 import pytest
 from trl import ModelConfig
 
-from open_r1.arguments import RecipeParser, parse_args
+from open_r1.arguments import HELP_GROUPS, RecipeParser, parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
@@ -198,3 +200,28 @@ def test_arguments_file_beside_the_script_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "script.py")])
     (tmp_path / "script.args").write_text("--seed 7")
     assert RecipeParser((*CLASSES["sft"], ModelConfig)).parse(WORDS)[1].seed == 42
+
+
+def help_of(*words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        RecipeParser((GRPOScriptArguments, GRPOConfig, ModelConfig)).parse(["--help", *words])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_lists_each_setting_once_in_its_group(capsys):
+    text = help_of(capsys=capsys)
+    names = re.findall(r"^  --(\w+)", text, re.MULTILINE)
+    assert len(names) == len(set(names))
+    classes = (GRPOScriptArguments, GRPOConfig, ModelConfig)
+    assert {field.name for config in classes for field in dataclasses.fields(config) if field.init} <= set(names)
+    groups = dict(zip(*[iter(re.split(r"^([A-Z][\w ]+)\n\n", text, flags=re.MULTILINE)[1:])] * 2, strict=True))
+    assert list(groups) == list(HELP_GROUPS)
+    for name, group in [("beta", "Algorithm"), ("vllm_mode", "Generation"), ("reward_weights", "Rewards")]:
+        assert f"  --{name}" in groups[group]
+
+
+def test_help_with_a_word_tells_of_what_has_it(capsys):
+    names = re.findall(r"^  --(\w+)", help_of("repetition", capsys=capsys), re.MULTILINE)
+    assert {"repetition_penalty", "repetition_n_grams"} <= set(names)
+    assert "beta" not in names
