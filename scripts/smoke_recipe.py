@@ -264,6 +264,8 @@ def replace_source(
     small = dict(entry)
     if 0 < (entry.get("weight") or 0) <= 1:
         small["weight"] = 1.0
+    if isinstance(entry.get("num_rows"), int):
+        small["num_rows"] = min(entry["num_rows"], NUM_ROWS)
     if entry["id"].startswith(TASK_PREFIX):
         name = entry["id"].removeprefix(TASK_PREFIX)
         config = shorten_task(name, entry.get("config"), recipe.get("dataset_seed", 0))

@@ -13,7 +13,15 @@ from typing import Any
 import torch
 import trl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    Gemma3TextConfig,
+    OlmoeConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from open_r1.rewards import get_reward_spec
 from open_r1.rewards.table import RewardSpec
@@ -24,9 +32,16 @@ Row = dict[str, Any]
 PAD_TOKEN = "<|endoftext|>"
 CHATML_TOKENS = ("<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>")
 R1_TOKENS = ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>")
+GEMMA_TOKENS = ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>")
 LLAMA_TOKENS = (
     *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
     "<|finetune_right_pad_id|>",
+)
+# OLMo's turns, as a template writes them.
+OLMO_TEMPLATE = (
+    "{%- for message in messages %}{{ '<|' + message.role + '|>\n' + message.content }}"
+    "{%- if message.role == 'assistant' %}{{ eos_token }}{%- endif %}{{ '' if loop.last else '\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{ '\n<|assistant|>\n' }}{%- endif %}"
 )
 SPECIAL_TOKENS = (PAD_TOKEN, *CHATML_TOKENS, *R1_TOKENS)
 CONTEXT_TOKENS = 32768
@@ -55,10 +70,17 @@ def byte_tokenizer(
 def tokenizer_like(name: str) -> PreTrainedTokenizerFast:
     """Return a tokenizer with the kind of template and the special tokens that a model of this name has.
 
-    R1's distilled models open `<think>` in the prompt. Llama's base models have no template, and none of ChatML's
-    tokens. Others count as Qwen2.5's, whose base models have a template too.
+    The prompt of R1's distilled models opens `<think>`; Qwen3 switches thoughts off. Llama's base models have no
+    template and none of ChatML's tokens. Others count as Qwen2.5's, whose base models have a template too.
     """
     name = name.lower()
+    if "qwen3" in name:
+        return byte_tokenizer(_published_template("qwen3"), CHATML_TOKENS[1])
+    if "olmo" in name:
+        return byte_tokenizer(OLMO_TEMPLATE, PAD_TOKEN)
+    if "gemma" in name:
+        tokens = (PAD_TOKEN, *GEMMA_TOKENS)
+        return byte_tokenizer(_published_template("gemma3"), "<end_of_turn>", tokens, bos_token="<bos>")
     if "r1-distill" in name:
         return byte_tokenizer(_published_template("deepseek_r1_distill"), R1_TOKENS[-1], bos_token=R1_TOKENS[0])
     if "llama" in name:
@@ -77,7 +99,7 @@ def _published_template(name: str) -> str:
 
 
 def save_model_like(name: str, folder: Path, *, is_reward_model: bool = False) -> None:
-    """Save a Qwen2 of two narrow layers with the tokenizer that stands in for this model's.
+    """Save two narrow layers of this model's kind with the tokenizer that stands in for its own.
 
     Args:
         name: Of the model that it stands in for.
@@ -87,7 +109,9 @@ def save_model_like(name: str, folder: Path, *, is_reward_model: bool = False) -
     tokenizer = tokenizer_like(name)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    config = Qwen2Config(
+    kinds = {"qwen3": Qwen3Config, "gemma-3": Gemma3TextConfig, "olmoe": OlmoeConfig}
+    kind = next((config for part, config in kinds.items() if part in name.lower()), Qwen2Config)
+    config = kind(
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
@@ -99,9 +123,8 @@ def save_model_like(name: str, folder: Path, *, is_reward_model: bool = False) -
     )
     if is_reward_model:
         config.num_labels = 1
-        Qwen2ForSequenceClassification(config).save_pretrained(folder)
-    else:
-        Qwen2ForCausalLM(config).save_pretrained(folder)
+    model_class = AutoModelForSequenceClassification if is_reward_model else AutoModelForCausalLM
+    model_class.from_config(config).save_pretrained(folder)
 
 
 # A row for each reward that runs programs, with the columns of its data set and a right program.

@@ -125,7 +125,7 @@ def test_mixture_keeps_its_form_and_gets_rows_for_the_rewards_of_each_domain(tmp
             "weight": 0.01,
             "domain": "math",
         },
-        {"id": "data/programs", "domain": "code", "layout": "open_r1_code"},
+        {"id": "data/programs", "domain": "code", "layout": "open_r1_code", "num_rows": 60000},
         {"id": "tasks/countdown", "config": "3to4,num_train=8000,prompt=task", "domain": "puzzle"},
     ]
     recipe = {
@@ -140,6 +140,7 @@ def test_mixture_keeps_its_form_and_gets_rows_for_the_rewards_of_each_domain(tmp
     math_rows, programs, puzzles = mixture["datasets"]
     assert (math_rows["split"], math_rows["columns"], math_rows["weight"]) == ("test", ["ask", "gold"], 1.0)
     assert {"ask", "gold"} <= set(load_source(math_rows["id"])["test"].column_names)
+    assert programs["num_rows"] == load_source(programs["id"])["train"].num_rows
     assert {"ask", "verification_info"} <= set(load_source(programs["id"])["train"].column_names)
     assert (puzzles["id"], puzzles["split"]) == ("tasks/countdown", "train[:32]")
     assert load_source(puzzles["id"], puzzles["config"])["train"].num_rows == 32
@@ -177,6 +178,8 @@ def test_script_is_told_by_the_folder_or_the_settings(path, recipe, task):
         ("Qwen/Qwen2.5-7B", False, True),
         ("meta-llama/Llama-3.1-8B", False, False),
         ("meta-llama/Llama-3.2-3B-Instruct", False, True),
+        ("Qwen/Qwen3-4B", False, True),
+        ("google/gemma-3-1b-it", False, True),
     ],
 )
 def test_tokenizer_has_the_kind_of_template_that_the_name_promises(name, opens_think, has_template):
