@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the tables of benchmark results, in README.md and assets/RESULTS.md, from one file, assets/results.json.
+"""Make the tables of benchmark results, docs/results.md, from one file, assets/results.json.
 
-    python scripts/make_results_tables.py                                  # write both
+    python scripts/make_results_tables.py                                  # write it
     python scripts/make_results_tables.py --add data/evals/me/model/main/aime24/results.json \\
         --command "make evaluate MODEL=me/model TASK=aime24"
 
@@ -21,7 +21,6 @@ from open_r1.evaluation.prompts import TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "assets" / "results.json"
-BEGIN, END = "<!-- results: made by scripts/make_results_tables.py -->", "<!-- end of results -->"
 NONE = "-"
 _OF_A_RUN = ("model", "revision", "weights", "benchmark", "command")  # what tells runs of ours apart
 # What the published figures are of; a run with others is no figure beside them.
@@ -98,47 +97,42 @@ def with_figure(ours: Sequence[dict[str, Any]], figure: dict[str, Any]) -> list[
     return [*(one for one in ours if {name: one.get(name) for name in _OF_A_RUN} != same), figure]
 
 
-def short_table(data: dict[str, Any]) -> str:
-    """Return the table of README.md: a line a model, what each has measured in a cell."""
+def page(data: dict[str, Any]) -> str:
+    """Return docs/results.md: what each publisher has measured, by model and benchmark, and the runs here."""
     benchmarks = data["benchmarks"]
     heads = [f"{entry['title']} (k={entry['k']})" for entry in benchmarks]
-    lines = [f"| {' | '.join(['model', *heads])} |", "|---" * (1 + len(heads)) + "|"]
-    for model in models_of(data):
-        cells = [" / ".join(figures_of(data, model, entry["name"])) for entry in benchmarks]
-        lines.append(f"| {model.rpartition('/')[2]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def long_table(data: dict[str, Any]) -> str:
-    """Return assets/RESULTS.md: a line for each figure, with its source or command."""
     lines = [
         "# Results on benchmarks",
         "",
-        "Mean share of right answers in percent (avg@k, also called pass@1), with the 95 % interval where known.",
-        "Ours are measured by `make evaluate MODEL=<model> TASK=<aime24, math_500, gpqa, lcb>`, with temperature 0.6,",
-        "top_p 0.95, at most 32768 tokens and the benchmark's own prompt.",
-        "Made by `python scripts/make_results_tables.py` from [results.json](results.json); `--add` takes up a run.",
+        "Right answers in percent, mean of k answers to each problem (avg@k, also called pass@1), as published by",
+        "DeepSeek / by Open R1; a third number in a cell is this project's, with its 95 % interval. One cell is",
+        "measured by `make evaluate MODEL=<model> TASK=<aime24, math_500, gpqa or lcb>`: temperature 0.6, top_p 0.95,",
+        "at most 32768 tokens, the benchmark's own prompt.",
         "",
-        *(f"- {by}: {source}." for by, source in data["sources"].items()),
-        "",
-        "| model | benchmark | by | k | percent | source or command |",
-        "|---|---|---|---|---|---|",
+        f"| {' | '.join(['model', *heads])} |",
+        "|---" * (1 + len(heads)) + "|",
     ]
     for model in models_of(data):
-        for entry in data["benchmarks"]:
-            name = entry["name"]
-            for published in (one for one in data["published"] if one["model"] == model):
-                lines.append(
-                    f"| {model} | {entry['title']} | {published['by']} | {entry['k']} | "
-                    f"{published['percent'][name]} | as above, no interval given |"
-                )
-            own = [one for one in data["ours"] if (one["model"], one["benchmark"]) == (model, name)]
-            for one in own:
-                weights = f"{one.get('revision') or 'main'}, {one.get('weights') or 'nothing tells which weights'}"
-                source = f"`{in_a_cell(one['command'])}`, commit {one['commit']}; model: {weights}"
-                lines.append(
-                    f"| {model} | {entry['title']} | this project | {one['k']} | {with_interval(one)} | {source} |"
-                )
+        cells = [" / ".join(figures_of(data, model, entry["name"])) for entry in benchmarks]
+        lines.append(f"| {model.rpartition('/')[2]} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {by}: {source}." for by, source in data["sources"].items())]
+    lines += [
+        "",
+        "Made by `python scripts/make_results_tables.py` from [results.json](../assets/results.json); `--add` adds a",
+        "run.",
+        "",
+        "## Runs of this project",
+        "",
+    ]
+    rows = []
+    for one in data["ours"]:
+        title = next(entry["title"] for entry in benchmarks if entry["name"] == one["benchmark"])
+        weights = f"{one.get('revision') or 'main'}, {one.get('weights') or 'nothing tells which weights'}"
+        command = f"`{in_a_cell(one['command'])}`, commit {one['commit']}; model: {weights}"
+        rows.append(f"| {one['model']} | {title} | {one['k']} | {with_interval(one)} | {command} |")
+    lines += (
+        ["| model | benchmark | k | percent | command |", "|---|---|---|---|---|", *rows] if rows else ["None yet."]
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -173,14 +167,6 @@ def in_a_cell(text: str) -> str:
     return " ".join(line.strip() for line in lines).replace("|", r"\|")
 
 
-def pages(data: dict[str, Any]) -> dict[Path, str]:
-    """Return the whole texts of the files that hold tables."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, rest = readme.split(BEGIN)
-    whole = f"{before}{BEGIN}\n\n{short_table(data)}\n\n{END}{rest.split(END)[1]}"
-    return {ROOT / "README.md": whole, ROOT / "assets" / "RESULTS.md": long_table(data)}
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; refusals are one message and exit status 1."""
     args = build_parser().parse_args(argv)
@@ -191,8 +177,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.add is not None:
             data["ours"] = with_figure(data["ours"], figure_of(args.add, args.command, data["benchmarks"]))
             DATA.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        for path, text in pages(data).items():
-            path.write_text(text, encoding="utf-8")
+        (ROOT / "docs" / "results.md").write_text(page(data), encoding="utf-8")
     except (ValueError, OSError, KeyError) as error:
         print(f"make_results_tables.py: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
