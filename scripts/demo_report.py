@@ -136,20 +136,20 @@ def print_completions(console: Console, stage_dirs: list[Path], count: int = 3) 
 
 def write_curves(stage_dirs: list[Path], path: Path) -> None:
     """Draw loss of the SFT stages, and reward, accuracy and length of the GRPO stage."""
-    figure, axes = plt.subplots(1, 4, figsize=(16, 3.6), constrained_layout=True)
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6), constrained_layout=True)
     panels = {
-        "loss": "SFT loss",
-        "reward": "GRPO reward",
-        "rewards/accuracy_reward/mean": "GRPO accuracy (train)",
-        "completions/mean_length": "completion length (tokens)",
+        "loss": "SFT: loss on training rows",
+        "reward": "GRPO: reward, accuracy and layout weighted",
+        "rewards/accuracy_reward/mean": "GRPO: share of right answers, training prompts",
+        "completions/mean_length": "GRPO: tokens of a completion",
     }
-    for axis, (key, title) in zip(axes, panels.items(), strict=True):
+    for axis, (key, title) in zip(axes.flat, panels.items(), strict=True):
         for folder in stage_dirs[:-1] if key == "loss" else stage_dirs[-1:]:
             lines = [line for line in log_history(folder) if key in line]
             axis.plot([line["step"] for line in lines], [line[key] for line in lines], label=folder.name)
         axis.set(title=title, xlabel="step", yscale="log" if key == "loss" else "linear")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False)
+    axes[0, 0].legend(frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write accuracies and rewards of the stages of a pipeline as a table, and draw the accuracies.
+"""Accuracies and rewards of the stages of a pipeline, as a table and as a picture.
 
     python scripts/pipeline_report.py data/demo_pipeline/{r1_zero,cold_start,reasoning_rl,sft,rl_all,distill} \\
         --table assets/benchmarks/pipeline.md --picture assets/pipeline.png
@@ -33,29 +33,47 @@ def accuracies_of(folder: Path) -> list[tuple[str, float, float, float]]:
     return [(name.removeprefix("eval_"), *(values[name + end] for end in ("", "_low", "_high"))) for name in names]
 
 
-def rewards_of(folder: Path) -> list[str]:
-    """Return each reward on the training prompts, in the first and in the last steps."""
+def rewards_of(folder: Path) -> list[tuple[str, float, float]]:
+    """Return each reward on the training prompts: name, mean of the first steps, mean of the last steps."""
     path = folder / "trainer_state.json"
     history = json.loads(path.read_text(encoding="utf-8"))["log_history"] if path.is_file() else []
     keys = dict.fromkeys(
         key for line in history for key in line if key.startswith("rewards/") and key.endswith("/mean")
     )
-    lines = []
+    rewards = []
     for key in keys:
         values = [line[key] for line in history if line.get(key) is not None]
-        lines.append(f"{key.split('/')[1]} {mean(values[:NUM_STEPS]):.2f} to {mean(values[-NUM_STEPS:]):.2f}")
-    return lines
+        rewards.append((key.split("/")[1], mean(values[:NUM_STEPS]), mean(values[-NUM_STEPS:])))
+    return rewards
 
 
-def draw(measured: dict[str, tuple[str, float, float, float]], path: Path) -> None:
-    """Draw the first accuracy of each stage, with its interval."""
-    figure, axes = plt.subplots(figsize=(7, 3.2), dpi=130, layout="constrained")
+def draw(
+    measured: dict[str, tuple[str, float, float, float]],
+    rewards: dict[str, list[tuple[str, float, float]]],
+    path: Path,
+) -> None:
+    """Draw the first accuracy of each stage with its interval, and what each stage of GRPO made of its rewards."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.8), dpi=130, layout="constrained")
     ends = [[value - low, high - value] for _, value, low, high in measured.values()]
     heights = [value for _, value, _, _ in measured.values()]
-    axes.bar(list(measured), heights, yerr=list(zip(*ends, strict=True)), capsize=4, color="#4c72b0", width=0.6)
-    axes.set_ylim(0, 1)
-    axes.set_ylabel(next(iter(measured.values()))[0])
-    axes.spines[["top", "right"]].set_visible(False)
+    left.bar(list(measured), heights, yerr=list(zip(*ends, strict=True)), capsize=4, color="#4c72b0", width=0.6)
+    left.set(ylim=(0, 1), title=f"Held-out problems: {next(iter(measured.values()))[0]}")
+    left.tick_params(axis="x", rotation=30)
+    labels = []
+    for stage, found in rewards.items():
+        for name, first, last in found:
+            place = -len(labels)
+            right.plot([first, last], [place, place], color="#b0b7c3", linewidth=2, zorder=1)
+            right.scatter([first], [place], facecolor="white", edgecolor="#4c72b0", zorder=2)
+            right.scatter([last], [place], color="#4c72b0", zorder=2)
+            labels.append(f"{stage}: {name.removesuffix('_reward')}")
+    right.set_yticks([-number for number in range(len(labels))], labels)
+    right.set(
+        xlim=(-0.03, 1.03), title=f"Training prompts: rewards, first {NUM_STEPS} steps (hollow) to last {NUM_STEPS}"
+    )
+    right.grid(axis="x", alpha=0.3)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     plt.close(figure)
 
@@ -79,14 +97,16 @@ def main() -> None:
         "| stage | accuracy | rewards on training prompts |",
         "|---|---|---|",
     ]
+    rewards = {folder.name: found for folder in args.stages if (found := rewards_of(folder))}
     for folder in args.stages:
         cells = [
             f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in measured.get(folder.name, [])
         ]
+        changes = [f"{name} {first:.2f} to {last:.2f}" for name, first, last in rewards.get(folder.name, [])]
         if cells:
-            lines.append(f"| `{folder.name}` | {', '.join(cells)} | {', '.join(rewards_of(folder)) or '-'} |")
+            lines.append(f"| `{folder.name}` | {', '.join(cells)} | {', '.join(changes) or '-'} |")
     args.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draw({name: found[0] for name, found in measured.items()}, args.picture)
+    draw({name: found[0] for name, found in measured.items()}, rewards, args.picture)
 
 
 if __name__ == "__main__":
