@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from open_r1.data.user_code import load_function
+from open_r1.data.user_code import load_function, raised_at
 from open_r1.rewards import RewardContext, get_reward_funcs, get_reward_spec, run_reward
 from open_r1.rewards.wrappers import is_async
 from tests.unit.test_rewards_table import arguments
@@ -256,3 +256,14 @@ def test_reward_model_is_loaded_by_name_also_for_summaries_and_domains():
     assert loaded == ["org/model@v1", "./folder"]
     columns = {"completions": ["<think>a</think>bc"] * 2, "domain": ["chat", "math"]}
     assert (first(**columns), second(**columns)) == ([18.0, None], [2.0, None])
+
+
+def test_error_of_users_code_has_its_file_and_line(code):
+    function, _ = load_function(f"{code}:by_tokens", role="reward", setting="reward_funcs")
+    with pytest.raises(TypeError) as caught:
+        function([], completion_ids=[1])
+    line = 1 + code.read_text(encoding="utf-8").splitlines().index(
+        "    return [float(len(ids)) for ids in completion_ids]"
+    )
+    assert raised_at(caught.value).startswith("TypeError: ")
+    assert raised_at(caught.value).endswith(f", {code}, line {line}")

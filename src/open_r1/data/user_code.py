@@ -9,6 +9,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +56,18 @@ def load_class(place: str, base: type[Class], *, role: str, setting: str) -> typ
     return found
 
 
+def raised_at(error: BaseException) -> str:
+    """Return type, message, file and line of an error that code of the user's has raised.
+
+    The line is the last one that belongs neither to this package nor to a library.
+    """
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    libraries = (str(Path(__file__).parents[1]), *installed, "<")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(libraries)]
+    place = f", {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
 def _load(place: str, kind: str, is_kind: Callable[[Any], bool], title: str) -> tuple[Any, str]:
     source, _, name = place.rpartition(":")
     if not source or not name.isidentifier():
@@ -65,9 +79,8 @@ def _load(place: str, kind: str, is_kind: Callable[[Any], bool], title: str) -> 
         module = importlib.import_module(source) if path is None else _import_file(path)
     except Exception as error:  # whatever the user's code raises while it loads
         hint = f" For a file, write path/to/file.py:{kind}." if path is None else ""
-        cause = f"{type(error).__name__}: {error}"
         verb = "load" if path else "import"
-        raise ValueError(f"{title}: {path or source} fails to {verb} ({cause}).{hint}") from error
+        raise ValueError(f"{title}: {path or source} fails to {verb} ({raised_at(error)}).{hint}") from error
     found = getattr(module, name, None)
     if found is None:
         known = sorted(key for key, value in vars(module).items() if is_kind(value) and key[0] != "_")
