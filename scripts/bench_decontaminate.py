@@ -153,17 +153,17 @@ def measure(command: list[str], folder: Path) -> tuple[float, float, float]:
 def table_lines(num_rows: int, num_rounds: int, folder: Path) -> list[str]:
     """Return what one size costs, a line of the table for each contestant."""
     rows, benchmarks = make_files(folder, num_rows)
-    ours = [str(Path(__file__).with_name("decontaminate.py")), "--dataset", str(rows), "--cleanup", "--overwrite"]
-    ours += [word for file in benchmarks for word in ("--benchmark_file", f"{file}:problem")]
+    command = [str(Path(__file__).with_name("decontaminate.py")), "--dataset", str(rows), "--cleanup", "--overwrite"]
+    command += [word for file in benchmarks for word in ("--benchmark_file", f"{file}:problem")]
     output = folder / "published.parquet"
     commands = {
         "published": [__file__, "--published", str(rows), str(output), *map(str, benchmarks)],
-        "exact": [*ours, "--output_dir", str(folder / "exact"), "--normalization", "none"],
-        "normalised": [*ours, "--output_dir", str(folder / "normalised")],
+        "exact": [*command, "--output_dir", str(folder / "exact"), "--normalization", "none"],
+        "normalised": [*command, "--output_dir", str(folder / "normalised")],
     }
     lines, kept, cpu_s = [], {}, {}
-    for name, command in commands.items():
-        runs = [measure(command, folder) for _ in range(1 if name == "published" else num_rounds)]
+    for name, words in commands.items():
+        runs = [measure(words, folder) for _ in range(1 if name == "published" else num_rounds)]
         seconds, cpu_s[name], memory_mib = map(statistics.median, zip(*runs, strict=True))
         kept[name] = pq.read_table(output if name == "published" else folder / name / "data", columns=["id"])["id"]
         lines.append(
@@ -180,7 +180,7 @@ def main() -> None:
     """Run all sizes and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=[200_000, 2_000_000], metavar="ROWS")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of ours; the published one runs once (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of decontaminate.py, of the other 1 (default: 3)")
     parser.add_argument("--table", type=Path, help="also write the table to this Markdown file")
     parser.add_argument("--published", nargs="+", metavar="FILE", help=argparse.SUPPRESS)  # how `published` is called
     args = parser.parse_args()

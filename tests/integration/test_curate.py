@@ -143,6 +143,16 @@ def test_verdicts_are_kept_for_other_filters(corpus, tmp_path):
     assert (tmp_path / "out" / "verdicts.jsonl").read_bytes() == before
 
 
+def test_verdicts_of_a_layout_are_known_again_by_another_process(tmp_path):
+    rows = [
+        {"question": "6 * 7?", "thinking_trajectories": ["six sevens"], "attempt": "\\boxed{42}", "solution": "42"}
+    ]
+    words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--dataset_layout", "s1k"]
+    assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
+    header = (tmp_path / "out" / "verdicts.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    assert "s1k" in header and " at 0x" not in header  # no address of an object
+
+
 @pytest.fixture
 def pool(tmp_path) -> str:
     return write_rows(tmp_path / "pool.jsonl", pool_rows())

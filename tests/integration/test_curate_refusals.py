@@ -91,6 +91,9 @@ def test_filter_of_the_users_own(corpus, tmp_path, capsys):
     assert main(words) == 0
     assert "dropped 6, even 1" in capsys.readouterr().out
     assert {row["problem"] for row in rows_of(tmp_path / "out")} == {"Find six times seven."}
+    (tmp_path / "mine.py").write_text(code.replace("seven", "six"), encoding="utf-8")
+    assert main(words) == 1  # an edited function is another filter
+    assert "filter_code" in capsys.readouterr().err
 
 
 def test_columns_of_other_types_are_refused_before_judging(tmp_path, capsys):

@@ -22,12 +22,14 @@ import tempfile
 from argparse import Namespace
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from tqdm.auto import tqdm
+from xxhash import xxh3_64_hexdigest
 
 from open_r1.curation.completions import Columns, Row, find_columns, read_completions
 from open_r1.curation.duplicates import find_exact_duplicates, find_near_duplicates
@@ -161,7 +163,7 @@ class Curation:
         if missing == len(wanted) or (missing and not settings.drop_without_pass_rate):
             raise ValueError(
                 f"{place} has no pass rate of {missing} of {len(wanted)} rows, {wanted.count(None)} of which have "
-                f"null in {key!r}: compute theirs too, set --join_column, or drop them by --drop_without_pass_rate"
+                f"null in {key!r}: compute them too, set --join_column, or drop them by --drop_without_pass_rate"
             )
         self.parents.append(source.parent())
         return [rates.get(name) for name in wanted]
@@ -331,6 +333,9 @@ class Curation:
         settings = {key: value for key, value in vars(self.settings).items() if value is not None}
         for key in ("input", "config", "output_dir", "overwrite", "dry_run", "licence"):
             settings.pop(key, None)
+        if self.settings.filter:  # an edited function is another filter
+            files = [Path(place.rpartition(":")[0]).expanduser() for place in self.settings.filter]
+            settings["filter_code"] = [xxh3_64_hexdigest(file.read_bytes()) for file in files if file.is_file()]
         # The layouts of data know the rows of this script by its name.
         licence = self.settings.licence or inherited_licence(parents)
         card = DataCard(name, {"script": "curate", **settings}, self.parents, licence=licence)
@@ -459,7 +464,9 @@ def curate(settings: Namespace) -> Iterator[str]:
         return
     with folder:
         inputs = [parent.fingerprint for parent in curation.parents[: len(curation.inputs)]]
-        columns = [repr(columns) for _, columns in curation.inputs]
+        # Without the layout, whose readers print as their addresses.
+        columns = [repr(replace(columns, layout=None)) for _, columns in curation.inputs]
+        columns += [] if settings.dataset_layout is None else [settings.dataset_layout]
         made_of = {"inputs": inputs, "columns": columns, "verifier": fingerprint_verifier()}
         path = output / JOURNAL if settings.correct_by == "verifier" else None
         rows, kept, unit = curation.run(folder.staging, Verdicts(path, made_of, overwrite=settings.overwrite))

@@ -87,7 +87,7 @@ def is_readable(row: Row, settings: Namespace) -> str | None:
     """Return the first of the faults of a reasoning that were named, or other_language.
 
     DeepSeek-R1 (arXiv 2501.12948, section 2.3.3) drops chains in mixed languages, with long paragraphs or with blocks
-    of code; the limits are ours.
+    of code; the paper names no limits.
     """
     reasoning, language = reasoning_of(close_prefilled_think(row["completion"])), settings.language
     limits = {"max_paragraph_chars": settings.max_paragraph_chars, "min_language_share": settings.min_language_share}

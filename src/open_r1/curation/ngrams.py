@@ -18,7 +18,7 @@ Words, by the normalization:
 An n-gram is *distinctive* when it flags a row by itself. With the default rule it then is in fewer than
 `boilerplate_items` different items, and half of its words are prose (`x_1, x_2, x_3, x_4` is eight words) that is not
 part of such boilerplate: `21 sheep. Express your answer as a` is boilerplate behind a number. A run of three times as
-many words flags whatever the number of items, if half of it is prose and the row goes on with half of the item.
+many words flags whatever the number of items, if half of it is prose and the row continues with half of the item.
 
 An item without distinctive n-grams (a short one, a formula) flags a row that holds it whole, with the same operators,
 standing by itself: behind the start of the row, one of `.?!:;`, a line break or a label (`Question`, `(1)`, `[INST]`),
@@ -285,9 +285,9 @@ class Index:
     def _common(self, table: "_Table", own: Positions, item: int, position: int) -> int:
         """Return how many words of an item from a position on a row begins with; 0 where these are not enough."""
         ids_N, first_I = self.ids_N
-        theirs = ids_N[position : first_I[item + 1]]
-        differ = np.flatnonzero(own[: len(theirs)] != theirs[: len(own)])
-        common = int(differ[0]) if len(differ) else min(len(own), len(theirs))
+        wanted = ids_N[position : first_I[item + 1]]
+        differ = np.flatnonzero(own[: len(wanted)] != wanted[: len(own)])
+        common = int(differ[0]) if len(differ) else min(len(own), len(wanted))
         num_words = first_I[item + 1] - first_I[item]
         needed = {"n-gram": table.length, "long run": max(table.length, num_words / 2)}
         return common if common >= needed.get(table.kind, num_words) else 0

@@ -5,7 +5,7 @@
 names four signs and their weights: elaborated reasoning 30 %, self-verification 20 %, exploration 25 %, connectives
 25 %, frequencies normalised by the length. Different from it, which publishes no lists and no scales:
 
-1. The word lists below are ours, English only.
+1. The word lists below are this project's, English only.
 2. A frequency counts in full from a rate on that we set (hits in 100 words), and in proportion below it, so that
    repeating "wait" doesn't pay without end.
 3. A text of fewer than 200 words counts as one of 200: "So wait, check" has no frequencies.

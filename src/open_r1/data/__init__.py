@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows on disk: reading what is there, and folders of our own with a card that says where the rows came from."""
+"""Rows on disk: sources, layouts, and data folders with a card that says where the rows came from."""

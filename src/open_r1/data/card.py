@@ -63,7 +63,7 @@ class Parent:
         fingerprint: Hash that changes when its rows do.
         num_rows: Rows read; None where nobody counted.
         licence: Licence by its own card, or None.
-        card: What its own card says (`DataCard.summary`), its parents' cards within; None where it has none of ours.
+        card: What its own card says (`DataCard.summary`), its parents' cards within; None without a card.
     """
 
     name: str
@@ -224,7 +224,7 @@ def _as_json(value: Any) -> Any:
 
 
 def read_card(folder: Path | str) -> DataCard | None:
-    """Return the card of a folder, or None when it has none of ours.
+    """Return the card of a folder, or None when these scripts have written none.
 
     Raises:
         ValueError: There is a `card.json` that is damaged.
@@ -244,7 +244,7 @@ def read_card(folder: Path | str) -> DataCard | None:
             card._recorded_fingerprint = fingerprint
         return card
     except (AttributeError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no card of ours: {error!r}. Remove it, or make the folder again.") from error
+        raise ValueError(f"{path} is a damaged card: {error!r}. Remove it, or make the folder again.") from error
 
 
 def _known_fields(kind: Any, values: dict[str, Any]) -> dict[str, Any]:

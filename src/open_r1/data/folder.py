@@ -47,7 +47,7 @@ class DatasetFolder:
     """A data folder that is being written; use it as a context manager, after `is_done` said no.
 
     Args:
-        path: Where the data set shall be. The folder may hold other files, none where ours go.
+        path: Where the data set shall be. The folder may hold other files, none in the way of the new ones.
         card: What is known so far; steps and results may be filled in until the block ends.
         overwrite: Replace a finished data set.
         licence: Licence that the user asked for; that of `card` may be inherited.
@@ -140,7 +140,6 @@ class DatasetFolder:
         except Timeout:
             raise ValueError(f"Another process is writing {self.path}: wait for it, or name another folder.") from None
         try:
-            # The lock would make it ours: what is strange was looked up before.
             if not self.overwrite and read_card(self.path) is not None:
                 raise ValueError(f"{self.path} was finished by another process meanwhile.")
             if self.staging.exists():
@@ -335,16 +334,16 @@ def load_columns(folder: Path, columns: Iterable[str], config: str | None = None
 def strangers_in(path: Path) -> set[str]:
     """Return the names of files and folders that no run of these scripts has written.
 
-    A folder with their lock or a card is theirs, but for folders in it that hold other files than shards.
+    In a folder with a lock or a card, that is folders with other files than shards alone.
     """
     try:
-        is_ours = (path / LOCK_NAME).exists() or read_card(path) is not None
+        is_claimed = (path / LOCK_NAME).exists() or read_card(path) is not None
     except ValueError:
-        is_ours = False  # a card.json that cannot be read says nothing of whose it is
+        is_claimed = False  # a card.json that cannot be read says nothing of whose it is
     return {
         entry.name
         for entry in (path.iterdir() if path.is_dir() else ())
-        if not is_ours
+        if not is_claimed
         or (
             entry.is_dir()
             and entry.name != STAGING_NAME

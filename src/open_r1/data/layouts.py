@@ -401,7 +401,7 @@ def hub_name(source: str) -> str:
 
 
 def _layouts_of_source(source: str, columns: list[str], target: str | None) -> tuple[list[Layout], str]:
-    """Return the layouts that may be those of a source, best first, and what told so."""
+    """Return the layouts that may be those of a source, best first, and by what they are known."""
     known = [layout for layout in LAYOUTS if hub_name(source) in map(str.lower, layout.sets)]
     folder = Path(source).expanduser()
     card = read_card(folder) if not known and folder.is_dir() else None
