@@ -2,7 +2,6 @@
 """What layouts leave to the user: splits nobody asked for, columns that are named, prompts of several messages."""
 
 import json
-import logging
 
 import pytest
 from datasets import Dataset, DatasetDict
@@ -13,7 +12,7 @@ from open_r1.data.folder import DatasetFolder
 from open_r1.data.layouts import MESSAGES, PROBLEM
 from open_r1.data.training_rows import get_dataset, require_split, to_conversations
 from tests.rows.layout_items import MATH
-from tests.rows.layouts import CASES, THINK, chat, write
+from tests.rows.layouts import CASES, THINK, write
 
 GOOD = write(THINK, MATH[0])
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -141,21 +140,6 @@ def test_folder_of_generations_for_chats_keeps_all_turns_for_grpo(column, tmp_pa
     assert mapped[PROBLEM][:] == ["1+1?", "2?", "3?"]
     conversations = load(SFTScriptArguments, str(tmp_path / "made"))["train"][MESSAGES][:]
     assert [turns[:-1] for turns in conversations] == prompts
-
-
-def test_half_of_a_pair_in_a_gold_is_counted(data, caplog):
-    rows = [*rows_of("dapo"), rows_of("dapo")[0] | {"prompt": "Other?"}]
-    rows = [row | {"prompt": str(row["prompt"]), "reward_model": json.dumps(row["reward_model"])} for row in rows]
-    rows[3]["reward_model"] = r'{"ground_truth": "\ud800"}'
-    assert len(load(GRPOScriptArguments, data(rows), "dapo")["train"]) == 3
-    assert "1 'ground_truth' is no valid Unicode" in caplog.text
-
-
-def test_replies_without_thoughts_are_counted(data, caplog):
-    rows = [*rows_of("r1_distill_v1"), rows_of("r1_distill_v1")[0] | {"reannotated_messages": chat(MATH[0], "Plain.")}]
-    with caplog.at_level(logging.WARNING):
-        assert len(load(SFTScriptArguments, data(rows), "r1_distill_v1")["train"]) == 3
-    assert "1 no thought tags" in caplog.text
 
 
 def test_arguments_without_a_target_map_both(data):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole data sets in the layouts of the field, as both scripts get them: loaded, mapped, counted, rendered."""
 
-import json
 import logging
 import math
 from pathlib import Path
@@ -78,13 +77,6 @@ def test_rows_are_mapped_and_keep_their_other_columns(name, data):
         assert {key: found[key] for key in left if not isinstance(left[key], dict)} == {
             key: value for key, value in left.items() if not isinstance(value, dict)
         }
-
-
-def test_json_lines_are_mapped_like_parquet(data, tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows_of("thought_turns")))
-    mapped = load(SFTScriptArguments, str(path), "thought_turns")["train"]
-    assert mapped[MESSAGES][:] == [case.messages for case in CASES["thought_turns"]]
 
 
 @pytest.fixture(scope="module", params=WITH_MESSAGES)
@@ -209,11 +201,6 @@ def test_file_with_known_columns_is_not_mapped_but_there_is_a_hint(data, caplog)
 def test_unknown_layout_is_refused_before_anything_is_loaded():
     with pytest.raises(ValueError, match="Unknown layout 's1'"):
         load(ScriptArguments, "nobody/nothing", "s1")
-
-
-def test_layout_that_does_not_fit_is_refused_with_the_columns(data):
-    with pytest.raises(ValueError, match=r"\['medical_o1'\]"):
-        load(ScriptArguments, data("medical_o1"), "s1k")
 
 
 # Rows that can't be mapped

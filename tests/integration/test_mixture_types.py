@@ -100,9 +100,3 @@ def test_types_that_differ_are_named_with_a_way_out(part):
     entries = [{"id": part(name), "layout": name} for name in ("simplerl", "countdown")]
     with pytest.raises(ValueError, match=r"target .*string vs int64"):
         mix(GRPOScriptArguments, *entries)
-
-
-@pytest.mark.parametrize(("weight", "num_rows"), [(0.29, 29), (0.57, 57), (0.58, 58), (0.999, 99), (1e-2, 1)])
-def test_share_is_not_a_row_short_because_of_binary_fractions(weight, num_rows, part):
-    path = part("many", [{"text": str(number)} for number in range(100)])
-    assert len(mix(SFTScriptArguments, {"id": path, "weight": weight})[1]) == num_rows

@@ -46,7 +46,8 @@ def texts(dataset, split="train"):
 
 
 @pytest.mark.parametrize(
-    ("weight", "num_rows"), [(1.0, 100), (1, 100), (0.5, 50), (0.25, 25), (0.999, 99), (0.011, 1), (None, 100)]
+    ("weight", "num_rows"),
+    [(1.0, 100), (1, 100), (0.5, 50), (0.29, 29), (0.57, 57), (0.58, 58), (0.999, 99), (0.011, 1), (None, 100)],
 )
 def test_weight_is_the_share_of_its_own_data_set(source, weight, num_rows):
     found = texts(mix({"id": source("a", 100), "weight": weight}, {"id": source("b", 10)}))
