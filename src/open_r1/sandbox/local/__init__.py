@@ -4,9 +4,9 @@
     sandbox = LocalSandbox()
     run_all([RunRequest("python", {"main.py": "print(int(input()) + 1)"}, (ProgramInput("1"),))], sandbox)
 
-`setup` finds which isolation holds here, by a probe · `box` starts a box, talks to it, ends it · `bwrap` with
-namespaces · `landlock` without · `seccomp` system calls · `cgroups` memory and processes · `interpreter` what runs
-programs · `../harness` what runs inside.
+`setup` finds which isolation holds here, by a probe · `box` starts a box, talks to it, ends it · `session` keeps one
+for the calls of a tool · `bwrap` with namespaces · `landlock` without · `seccomp` system calls · `cgroups` memory and
+processes · `interpreter` what runs programs · `../harness` what runs inside.
 
 What is covered, by either mechanism, as root (who becomes another user first) and as an ordinary user. Names are those
 of attacks in tests/integration/attack_table.py, each of which has to succeed outside of a box, or of tests:
