@@ -3,6 +3,7 @@
 
     python scripts/demo.py                       # base text -> cold-start SFT -> GRPO, as `make demo`
     python scripts/demo.py --variant zero        # base text -> GRPO, without any worked chat answer
+    python scripts/demo.py --variant tools       # some calls of a calculator by SFT -> GRPO with the calculator
 
 Each stage is one of the training scripts with a recipe of recipes/demo/, run in this process to save start-up. The
 same stages can be typed one by one; the commands are printed. An interrupted demo goes on behind its last finished
@@ -63,6 +64,10 @@ VARIANTS: dict[str, list[Stage]] = {
         Stage("base", "base text with tags", "sft", "config_zero_base.yaml"),
         Stage("grpo", "GRPO from base (zero)", "grpo", "config_zero.yaml"),
     ],
+    "tools": [
+        Stage("sft", "cold start with calls", "sft", "config_tools.yaml"),
+        Stage("grpo", "GRPO with a calculator", "grpo", "config_tools.yaml"),
+    ],
 }
 
 
@@ -100,7 +105,7 @@ def run_demo(output_dir: Path, variant: str, seed: int, overrides: dict[str, lis
     started, cpu_started = time.perf_counter(), time.process_time()
     model_dir = output_dir / "base_init"
     if missing_from(model_dir) is not None:
-        tokenizer = build_tokenizer()
+        tokenizer = build_tokenizer(tools=variant == "tools")
         build_model(tokenizer, seed=seed).save_pretrained(model_dir)
         tokenizer.save_pretrained(model_dir)
         write_manifest(model_dir)

@@ -22,14 +22,20 @@ NUMBERS = tuple(str(number) for number in range(100))
 # A term of a sum is one token: to copy the next term is then one look-up, the slowest skill of a model this small.
 SIGNED_DIGITS = tuple(f"{sign}{digit}" for sign in "+-" for digit in range(10))
 WORDS = ("system", "user", "assistant", "Compute", "Work", "Answer", "Result", "Sum", "Let", "us", "see", "so", "is")
+TOOL_TAGS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+TOOL_WORDS = ("name", "calculator", "arguments", "expression")
 SPLIT_PATTERN = r"[+-]\d|\d{1,2}|[A-Za-z]+|\s|[^\sA-Za-z\d]"
 CONTEXT_LENGTH = 512
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE tokenizer with listed, not trained, merges; any text survives a round trip."""
+def build_tokenizer(*, tools: bool = False) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE tokenizer with listed, not trained, merges; any text survives a round trip.
+
+    Args:
+        tools: Whether it has tokens for calls of a calculator.
+    """
     merges: dict[tuple[str, str], None] = {}
-    for piece in (*NUMBERS, *SIGNED_DIGITS, *WORDS, "boxed"):
+    for piece in (*NUMBERS, *SIGNED_DIGITS, *WORDS, "boxed", *(TOOL_WORDS if tools else ())):
         for end in range(1, len(piece)):
             merges[piece[:end], piece[end]] = None
     pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
@@ -43,7 +49,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     # NOTE: not special, so that decoding with skip_special_tokens=True keeps the tags and the rewards see them.
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    tokenizer.add_tokens(
+        [AddedToken(tag, special=False, normalized=False) for tag in (*TAGS, *(TOOL_TAGS if tools else ()))]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD_TOKEN,

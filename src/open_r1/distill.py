@@ -72,7 +72,8 @@ def main(
     check_num_prompts(rows, training_args)
     if evaluates_split(dataset, script_args, training_args, benchmarks):
         eval_rows = prepare(script_args.dataset_test_split, "evaluation")
-    plan = plan_run(script_args, training_args, model_args, measure_prompts(rows, tokenizer, training_args))
+    lengths = measure_prompts(rows, tokenizer, template_kwargs_of(training_args))
+    plan = plan_run(script_args, training_args, model_args, lengths)
     if training_args.check_only:
         return report(plan, script_args, training_args, None)
 

@@ -10,9 +10,10 @@ reach the rewards. Settings of the recipe can be overridden behind it.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
@@ -54,6 +55,7 @@ from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.run import ignore_bias_buffers, run_script, run_training, start_run
 from open_r1.training.stages import Curriculum, PreparedStage
+from open_r1.training.tools import load_tools
 from open_r1.training.trainer import GRPOTrainer
 
 
@@ -69,6 +71,8 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     check_vocabulary(tokenizer, training_args, model_args)
     benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
     check_eval_benchmarks(benchmarks, training_args, model_args)
+    tools = load_tools(script_args, training_args, tokenizer)
+    template_kwargs = {**template_kwargs_of(training_args), **tools.of_template}
 
     dataset = get_dataset(script_args)
     prepare = partial(
@@ -76,17 +80,19 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         tokenizer=tokenizer,
         system_prompt=training_args.system_prompt,
         max_prompt_tokens=max_prompt_tokens,
-        template_kwargs=template_kwargs_of(training_args),
+        template_kwargs=template_kwargs,
     )
     end_ids = end_token_ids(tokenizer, get_generation_config(model_args), training_args.generation_kwargs)
     reward_models = RewardModels(training_args)
-    stages = prepare_stages(script_args, training_args, tokenizer, dataset, prepare, end_ids, reward_models)
+    stages = prepare_stages(
+        script_args, training_args, tokenizer, dataset, prepare, end_ids, reward_models, template_kwargs
+    )
     eval_rows = None
     if evaluates_split(dataset, script_args, training_args, benchmarks):
         eval_rows = prepare(dataset, script_args.dataset_test_split, "evaluation", script_args=script_args)
 
     longest = max(stages, key=lambda stage: stage.args.max_completion_length or math.inf)
-    lengths = measure_prompts(longest.rows, tokenizer, longest.args)
+    lengths = measure_prompts(longest.rows, tokenizer, template_kwargs)
     plan = plan_run(longest.script_args, longest.args, model_args, lengths)
     if training_args.check_only:
         return report(plan, longest.script_args, training_args, longest.rows)
@@ -107,6 +113,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         callbacks=callbacks,
         benchmarks=benchmarks,
         curriculum=None if training_args.stages is None else Curriculum(stages),
+        **tools.of_trainer,
     )
     metrics = run_training(trainer, script_args, training_args, run)
     if training_args.report and training_args.process_index == 0:
@@ -122,6 +129,7 @@ def prepare_stages(
     prepare: Callable[..., Dataset],
     end_ids: tuple[int, ...],
     reward_models: RewardModels,
+    template_kwargs: Mapping[str, Any],
 ) -> list[PreparedStage]:
     """Return the stages of the run, their rows and rewards prepared and checked; a recipe without `stages` has one.
 
@@ -133,6 +141,7 @@ def prepare_stages(
         prepare: `prepare_prompts` with all that holds for the whole run.
         end_ids: Tokens that end a completion.
         reward_models: Those of the run.
+        template_kwargs: What else the chat template is given: `chat_template_kwargs`, and the tools.
     """
     stages: list[PreparedStage] = []
     for stage in build_stages(training_args.stages):
@@ -144,7 +153,6 @@ def prepare_stages(
             warn_of_contaminated(found, own)
             rows = prepare(found, own.dataset_train_split, "training", script_args=own)
         check_num_prompts(rows, args)
-        template_kwargs = template_kwargs_of(args)
         context = RewardContext(
             num_generations=args.num_generations or 1,
             completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"], template_kwargs),

@@ -10,7 +10,7 @@ import pytest
 from open_r1.rewards import accuracy_reward, format_reward, tag_count_reward
 from open_r1.tasks import list_tasks, load_task, running_sums
 
-CONFIGS = ("base", "zero_base", "cold_start", "rl")
+CONFIGS = ("base", "zero_base", "cold_start", "rl", "calls")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,8 @@ def expressions_of(rows: list[dict]) -> set[str]:
     """The problems of some rows, found in their text alone."""
     problems = set()
     for row in rows:
-        text = row["text"] if "text" in row else row["prompt"][0]["content"] if "prompt" in row else row["problem"]
+        turns = row.get("messages") or row.get("prompt")
+        text = turns[0]["content"] if turns else row.get("text") or row["problem"]
         problems |= set(re.findall(r"Compute (\d(?:[+-]\d)+)", text))
     return problems
 
@@ -123,6 +124,17 @@ def test_rewards_give_every_worked_answer_full_marks(step_size, data):
     assert accuracy_reward(completions, solution=[row["solution"] for row in rows]) == [1.0] * len(rows)
     assert format_reward(completions) == [1.0] * len(rows)
     assert tag_count_reward(completions) == [1.0] * len(rows)
+
+
+def test_three_of_ten_answers_call_the_calculator_on_their_sum(data):
+    rows = data["calls", 0]["train"]
+    called = [row["messages"] for row in rows if len(row["messages"]) == 4]
+    assert len(called) / len(rows) == pytest.approx(0.3, abs=0.03)
+    for question, call, result, answer in called:
+        arguments = call["tool_calls"][0]["function"]["arguments"]
+        assert question["content"] == f"Compute {arguments['expression']}"
+        assert result["content"] == str(running_sums.solve(arguments["expression"]))
+        assert answer["content"] == f"\\boxed{{{result['content']}}}"
 
 
 def test_rewards_give_every_cold_start_row_full_marks(data):

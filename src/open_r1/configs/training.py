@@ -285,6 +285,21 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
         "and with `until`, the rule by which the next one begins: {steps, truncated_above, accuracy_above, "
         "window}. The last one has no rule. docs/training.md says more.",
     )
+    tools: list[str] = setting(
+        [],
+        "What the policy may call: `python`, an interpreter in the local sandbox for each rollout, or functions of "
+        "your own, `path/to/file.py:function`, with typed arguments and a docstring in Google's form.",
+    )
+    environment: str | None = setting(
+        None,
+        "A class of your own, `path/to/file.py:Class`: an object for each rollout whose public methods are tools, "
+        "with `reset(self, **columns)` and, if it wants to, `get_reward(self)`.",
+    )
+    rollout_func: str | None = setting(
+        None,
+        "A function of your own, `path/to/file.py:function`, that rolls out prompts in place of TRL "
+        "(`rollout_func` of its GRPOTrainer).",
+    )
     loss: str | None = setting(
         None,
         "Loss in place of TRL's: a name in `open_r1.training.losses.LOSSES`, or a function of your own, "

@@ -23,6 +23,7 @@ import math
 import shutil
 import statistics
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from trl import ModelConfig, get_peft_config
 from open_r1.configs.launch import Launch
 from open_r1.configs.stages import build_stages
 from open_r1.configs.training import DistillConfig, GRPOConfig, SFTConfig, TrainingConfig, TrainingScriptArguments
-from open_r1.models import dtype_asked_for, load_config, prompt_token_ids, template_kwargs_of
+from open_r1.models import dtype_asked_for, load_config, prompt_token_ids
 from open_r1.preflight.model_and_data import check_lora_targets, empty_model
 from open_r1.preflight.programs import spread
 from open_r1.preflight.rewards import count_unjudgeable
@@ -393,12 +394,11 @@ def plan_run(
 
 
 def measure_prompts(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: GRPOConfig | DistillConfig
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, Any]
 ) -> tuple[int, float, int]:
     """Return the number of prompts, and mean and maximum of the tokens of those from all over the data."""
-    given = template_kwargs_of(training_args)
     rows = (dataset[number] for number in spread(range(len(dataset)), _NUM_ROWS_MEASURED))
-    sizes = [len(prompt_token_ids(tokenizer, row["prompt"], given)) for row in rows]
+    sizes = [len(prompt_token_ids(tokenizer, row["prompt"], template_kwargs)) for row in rows]
     return len(dataset), statistics.mean(sizes), max(sizes)
 
 

@@ -38,7 +38,6 @@ _NEEDS = (
                        "lora_modules_to_save use_rslora use_dora"),
     ("load_in_4bit", True, "use_bnb_nested_quant"),
     ("packing", True, "packing_strategy"),
-    ("tools", True, "max_tool_calling_iterations"),
     ("use_vllm", True, "vllm_mode vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size "
                        "vllm_enable_sleep_mode vllm_server_base_url vllm_server_host vllm_server_port"),
     ("vllm_mode", "server", "vllm_server_base_url vllm_server_host vllm_server_port"),
@@ -104,7 +103,7 @@ def check_grpo_settings(
         ValueError: See the message.
     """
     names, weights = script_args.reward_funcs, training_args.reward_weights
-    if not names:
+    if not names and training_args.environment is None:
         raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")
     _check_common(script_args, training_args, model_args)
     if training_args.sync_ref_model and training_args.launch.is_fsdp:
@@ -168,6 +167,10 @@ def _check_common(
                 training_args, name, "`report_to`", "`make install EXTRAS=tracking`, or `report_to: none`"
             )
     _warn_of_unused(training_args, model_args)
+    values = vars(training_args)
+    has_tools = bool(values.get("tools") or values.get("environment"))
+    if values.get("max_tool_calling_iterations") is not None and not has_tools:
+        raise ValueError("`max_tool_calling_iterations` needs `tools` or `environment`, which GRPO has: leave it out.")
     _check_output_dir(training_args)
     check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)

@@ -25,7 +25,9 @@ from open_r1.rewards.base import Completion, Reward
 from open_r1.rewards.wrappers import Ask, is_async, wrap
 
 # What the trainer passes beside the columns of the data.
-_GIVEN_BY_TRAINER = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+_GIVEN_BY_TRAINER = (
+    *("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments"),
+)
 _GRACE_S = 5.0
 _exit = os._exit  # a training replaces it (`run_script`)
 

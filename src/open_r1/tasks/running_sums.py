@@ -7,6 +7,8 @@ A row of each config:
     cold_start  {"prompt": [{"role": "user", "content": "Compute 7+5-8+2"}], "solution": "6", "completion":
                  [{"role": "assistant", "content": "<think>\n6\n</think>\n<answer>\n\\boxed{6}\n</answer>"}]}
     two_languages  the same, but thoughts begin with a word of English or of Chinese
+    calls       {"messages": [user: Compute 7+5-8+2, assistant: calls calculator(expression="7+5-8+2"), tool: 6,
+                 assistant: \\boxed{6}]}; most rows answer at once
     rl          {"problem": "Compute 7+5-8+2", "solution": "6"}
     rl_3        the same with three terms each, and so rl_4 and rl_5; only for training, as stages of a curriculum
 
@@ -38,13 +40,23 @@ POOLS = ("test", "validation", *["text"] * 9, *["rl"] * 9)
 
 TEXT_TERMS = (3, 4, 5)
 RL_TERMS = (4, 5)
-NUM_ROWS = {"base": 8000, "zero_base": 7200, "cold_start": 2400, "rl": 2048, "rl_of_one_length": 384, "test": 400}
+NUM_ROWS = {
+    "base": 8000,
+    "zero_base": 7200,
+    "cold_start": 2400,
+    "calls": 6000,
+    "rl": 2048,
+    "rl_of_one_length": 384,
+    "test": 400,
+}
 
 FILLERS = ("so", "Work", "see", "Let us", "Sum", "is")
 """Words between problem, working and answer; the changing distance makes the model look up terms by content."""
 STEP_SIZES = (1, 2, None)
 """Terms that a writer adds in the head before writing a total down; None: all of them."""
 COLD_START_SHARES = (0.3, 0.2, 0.5)
+CALLS_SHARE = 0.3
+"""Share of the answers in `calls` that use the calculator."""
 LANGUAGES = ("see ", "\u6211\u4eec ")
 """What thoughts of two_languages begin with: an English word, or a Chinese one (we)."""
 TAGGED_SHARE = 0.5
@@ -198,6 +210,23 @@ def load_cold_start(seed: int, openings: tuple[str, ...] = ("",)) -> dict[str, l
     }
 
 
+def to_calls_row(expression: str, *, has_call: bool) -> Row:
+    """Return a chat answer in the head, or by a calculator."""
+    value = str(solve(expression))
+    answer = {"role": "assistant", "content": f"\\boxed{{{value}}}"}
+    function = {"name": "calculator", "arguments": {"expression": expression}}
+    call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+    calls = [call, {"role": "tool", "name": "calculator", "content": value}] if has_call else []
+    return {"messages": [{"role": "user", "content": PROBLEM_PREFIX + expression}, *calls, answer]}
+
+
+def load_calls(seed: int) -> dict[str, list[Row]]:
+    """Return chat answers of which some use a calculator."""
+    rng = random.Random(f"calls {seed}")
+    expressions = draw_distinct("text", TEXT_TERMS, seed, NUM_ROWS["calls"])
+    return {"train": [to_calls_row(expression, has_call=rng.random() < CALLS_SHARE) for expression in expressions]}
+
+
 def load_rl(seed: int) -> dict[str, list[Row]]:
     """Return problems with their solutions; `validation` is the split to tune on."""
     splits = {"train": ("rl", "rl"), "validation": ("validation", "test"), "test": ("test", "test")}
@@ -218,6 +247,7 @@ CONFIGS: dict[str, Callable[[int], dict[str, list[Row]]]] = {
     "zero_base": load_zero_base,
     "cold_start": load_cold_start,
     "rl": load_rl,
+    "calls": load_calls,
     **{f"rl_{terms}": partial(load_rl_of_one_length, num_terms=terms) for terms in TEXT_TERMS},
     "two_languages": partial(load_cold_start, openings=LANGUAGES),
 }

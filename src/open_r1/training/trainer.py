@@ -26,6 +26,7 @@ What differs from TRL, and why:
    over tokens, where TRL averages micro-batches of any number of tokens alike.
 9. A recipe may name a loss and an advantage (`losses.py`), have groups replaced that teach nothing
    (`dynamic_sampling.py`), and change lengths, groups, data and rewards between two generations (`stages.py`).
+10. A rollout whose environment `is_lost` has no reward. With tools, rollouts/ has the text as the policy saw it.
 """
 
 import logging
@@ -61,6 +62,7 @@ from open_r1.training.losses import compute_own_loss, load_advantage, load_loss,
 from open_r1.training.packing import deal, is_exact, log_probs_of_pack, num_packs
 from open_r1.training.prompts import PromptStream
 from open_r1.training.stages import Curriculum
+from open_r1.training.tools import end_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +201,9 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         self._num_loss_tokens: list[float] = []  # of each micro-batch since the last log
         self.means_over_tokens = {"entropy", "kl"}  # metrics of micro-batches
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
-        super().__init__(*args, reward_funcs=self._watch(reward_funcs), **kwargs)
+        super().__init__(*args, reward_funcs=[*reward_funcs], **kwargs)
+        self._environment_rewards: list[Any] = self.reward_funcs[len(reward_funcs) :]  # `get_reward`, if there is one
+        self.replace_rewards(reward_funcs)
         self.own_loss, self.own_advantage = load_loss(self.args.loss), load_advantage(self.args.advantage)
         self._has_stop_text: list[bool] = []
         self._micro_batches: list[list[int]] = []  # the rows of each, of the generation batch that is being made
@@ -225,7 +229,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
 
     def replace_rewards(self, reward_funcs: Sequence[Callable]) -> None:
         """Judge by other functions from now on, whose names and order are those of the first ones."""
-        self.reward_funcs = self._watch(reward_funcs)
+        self.reward_funcs = self._watch([*reward_funcs, *self._environment_rewards])
 
     def _watch(self, reward_funcs: Sequence[Reward]) -> list[Reward]:
         """Return rewards that remember which rows of their last batch failed for reasons of infrastructure."""
@@ -414,6 +418,8 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
                     "row for. CUDA_LAUNCH_BLOCKING=1 shows where."
                 )
             raise
+        finally:
+            end_sessions(self.environments)
         if not self.args.stop_strings:
             return output
         prompt_ids, completion_ids, _, *rest = output
@@ -462,7 +468,11 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         start = self.accelerator.process_index * len(prompts)
         self._rollout = {
             "prompt": prompts,
-            "completion": [text_of(completion) for completion in completions],
+            "completion": (
+                self.processing_class.batch_decode(completion_ids_list)  # with calls and roles
+                if self.tools or self.rollout_func
+                else [text_of(completion) for completion in completions]
+            ),
             "solution": [row.get("solution") for row in inputs],
             "num_tokens": self.completion_lengths,
             "is_truncated": [ids[-1] not in self.eos_token_ids for ids in completion_ids_list],
@@ -495,6 +505,9 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
             has_failed = torch.tensor(failed_rows, dtype=torch.bool, device=failed.device)
             failed |= has_failed
             lost |= has_failed & ~torch.tensor(too_long, device=failed.device)
+        for row, environment in enumerate(self.environments or ()):
+            failed[row] |= (is_lost := getattr(environment, "is_lost", False))
+            lost[row] |= is_lost
         return self.accelerator.gather(failed), self.accelerator.gather(lost)
 
     def _note_failed_batch(self, *, is_empty: bool, is_outage: bool) -> None:
