@@ -55,6 +55,8 @@ _MARKS = re.compile(f"[{TEXT_OPEN}{TEXT_CLOSE}]")
 _MARK_BEFORE_SIGN = re.compile(rf"{TEXT_CLOSE}(?=[).:])")
 _ARTICLE = re.compile(r"(?:an?|the) (?=[^\W\d_]{3})")
 
+_WORD_JOINT = re.compile(r",?\sand\s|,\s")
+
 _CHOICE_WORD = r"(?:(?:option|choice|answer)\s*)?"
 _CHOICE = re.compile(rf"{_CHOICE_WORD}(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:]?)", re.IGNORECASE)
 # "a:b" and "A:B" are ratios.
@@ -86,7 +88,7 @@ _DATE = re.compile(rf"(?:{_MONTH} {_DAY}|{_DAY} (?:of )?{_MONTH})(?:,? ([12][0-9
 _NAMED_TIMES = {"noon": 12 * 60, "midday": 12 * 60, "12 noon": 12 * 60, "midnight": 0, "12 midnight": 0}
 
 # "(1) ...; (2) ...", each number behind the start or what ends a part.
-_PART_NAME = r"([1-9]|i{1,3}|iv|vi{0,3}|[a-h])"
+_PART_NAME = r"([1-9]|(?i:i{1,3}|iv|vi{0,3})|[a-h])"
 _PART_LABELS = [
     re.compile(rf"(?:^|(?<=[\s;,.]))\(\s?{_PART_NAME}\s?\)"),
     re.compile(rf"(?:^|(?<=[\s;,.])){_PART_NAME}\)"),
@@ -144,6 +146,7 @@ _NAMED: dict[str, Node] = {
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES_OF_HEAT = (find_unit("celsius"), find_unit("fahrenheit"))
 _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
 _CASES = frozenset(["for", "where", "if", "when", "otherwise", "else", "but"])
 # A product of more units would have factors without end.
@@ -215,7 +218,7 @@ def _read_parts(plain: str) -> Parts | None:
         return None
     for pattern in _PART_LABELS:
         found = list(pattern.finditer(plain))
-        labels = [label.group(1) for label in found]
+        labels = [label.group(1).lower() for label in found]
         for names in _PART_NAMES:
             if len(found) > 1 and sorted(labels) == sorted(names[: len(found)]) and found[0].start() == 0:
                 ends = [*(label.start() for label in found[1:]), len(plain)]
@@ -406,8 +409,9 @@ def _read_chemistry(plain: str) -> str | None:
 
 
 def _one_spelling(plain: str) -> str:
-    words = " ".join(plain.casefold().replace("\u2019", "'").split()).strip(" .!?,;:")
-    words = _ARTICLE.sub("", words)
+    words = " ".join(plain.casefold().replace("\u2019", "'").split()).strip(" .!?,;:").removesuffix("\u6761\u4ef6")
+    items = _WORD_JOINT.split(_ARTICLE.sub("", words))
+    words = ", ".join(sorted(items) if " and " in words or words[:1].isdigit() else items)
     return _SAME_WORDS.get(words, words)
 
 
@@ -560,7 +564,8 @@ def _strip_currency(tokens: list[Token]) -> tuple[list[Token], Unit | None]:
 
 
 def _strip_percent(tokens: list[Token]) -> tuple[list[Token], bool]:
-    if len(tokens) > 1 and tokens[-1].text == "%" and all(token.text not in (",", "lor", "land") for token in tokens):
+    joints = (",", "lor", "land") if not tokens or tokens[0].kind in ("letter", "word") else (",", "lor", "land", "=")
+    if len(tokens) > 1 and tokens[-1].text == "%" and all(token.text not in joints for token in tokens):
         return tokens[:-1], True
     for place, token in enumerate(tokens):
         if place and token.kind == "word" and token.text.casefold() in _PERCENT_WORDS:
@@ -618,7 +623,7 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
         token = tokens[place]
         place += 1
         name = token.text
-        if (token.kind == "sign" and name == "/") or (token.kind == "word" and name == "per"):
+        if (token.kind == "sign" and name == "/") or (place > 1 and name in ("per", "a", "an")):
             sign, previous = -1, None
         elif token.kind == "word" and name.casefold().rstrip("s") in _SCALES:
             scale *= _SCALES[name.casefold().rstrip("s")]
@@ -630,6 +635,8 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
                 power_of_next = power
         elif token.kind in ("word", "letter"):
             previous = find_unit(name)
+            if previous in _SCALES_OF_HEAT and unit == DEGREE:
+                unit = NO_UNIT
             power, place = _read_exponent(tokens, place)
             if previous is not None:
                 unit = unit.times(previous, sign * power * power_of_next)

@@ -559,6 +559,8 @@ def _collection(node: Node) -> Collection | None:
     match node:
         case Several(kind, items):
             return ("list" if kind == "list" else "set"), items
+        case Bracket("[", "]", items) if all(isinstance(item, Bracket) and item.opening == "[" for item in items):
+            return "matrix", [item.items for item in items if isinstance(item, Bracket)]
         case Bracket(opening, closing, items):
             is_tuple = opening == "<" or (opening, closing) == ("(", ")") or len(items) != 2
             return ("tuple" if is_tuple else f"interval {opening}{closing}"), items
@@ -570,8 +572,7 @@ def _collection(node: Node) -> Collection | None:
         case Combined(left, right, operator):
             return operator, (left, right)
         case Matrix(rows):
-            is_vector = len(rows) == 1 or all(len(row) == 1 for row in rows)
-            return ("tuple", sum(rows, ())) if is_vector else ("matrix", rows)
+            return "matrix", rows
         case Relation(sides, signs):
             return f"relations {' '.join(signs)}", sides
         case SuchThat(element, condition):
@@ -579,8 +580,15 @@ def _collection(node: Node) -> Collection | None:
     return None
 
 
+def _as_column(node: Node) -> Node:
+    """Return a row or a column as a tuple; other trees as they are."""
+    is_vector = isinstance(node, Matrix) and (len(node.rows) == 1 or all(len(row) == 1 for row in node.rows))
+    return Bracket("<", ">", sum(node.rows, ())) if isinstance(node, Matrix) and is_vector else node
+
+
 def _equal_collections(gold: Node, answer: Node) -> bool:
     """Compare sets, lists, tuples, matrices, regions and single formulas."""
+    gold, answer = _as_column(gold), _as_column(answer)
     found = _equal_as_regions(gold, answer)
     if found is not None:
         return found
@@ -648,7 +656,7 @@ def _equal_sets(gold: Sequence[Node], answer: Sequence[Node]) -> bool:
 def _equal_as_regions(gold: Node, answer: Node) -> bool | None:
     """Compare intervals and inequalities; None where they are something else."""
     if isinstance(gold, Bracket) and isinstance(answer, Bracket) and len(gold.items) == len(answer.items):
-        is_tuple = "<" in (gold.opening, answer.opening) and {gold.opening, answer.opening} <= {"<", "("}
+        is_tuple = "<" in (gold.opening, answer.opening)
         if not is_tuple and (gold.opening, gold.closing) != (answer.opening, answer.closing):
             return False
         return _equal_each(gold.items, answer.items)

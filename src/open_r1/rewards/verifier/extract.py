@@ -98,6 +98,7 @@ _UNIT = re.compile(
     rf"|(?P<unit>\\(?:text|mathrm|mbox|textrm)\s?\{{(?P<words>[^{{}}]{{1,20}})\}}(?:\s?\^\s?\{{?[23]\}}?)?))"
     rf"(?!{_SPACE}(?:[/^_]|\\(?:cdot|times|text|mathrm|frac)(?![a-z])))"
 )
+_UNIT_IN_PROSE = re.compile(r" ([A-Za-z]{3,12}|[ckm]m|kg)(?![\w^/-]| per)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 # The x of "x = ": alone on its side, behind the start of a formula, a comma, a word and the like.
 _NAME_BEFORE = re.compile(
@@ -110,8 +111,8 @@ _NAME_BEFORE = re.compile(
 _HEADING = r"^[ \t]{0,3}(?:#{1,6}[ \t]{0,3}(?:\*\*)?|\*\*)(?:(?:the[ \t])?final[ \t])?answer:?(?:\*\*)?:?[ \t]{0,3}\n"
 _LINE_VALUE = r"(?:\$[^$\n]{1,200}\$|(?!\d{1,9}[.)]\s)[-+$\\.\d]\S{0,200}(?<!:))"
 _PHRASE = re.compile(
-    r"\banswer(?:\*\*)?(?:(?=\s\$[^$\n]{1,200}\$\.?$)|\s{1,3}is(?:\s{0,3}[:：])?|\s{0,3}[:：=])(?=[\s*$\\(\[\d.+-])"
-    r"|答案(?:\*\*)?(?:是|为|為|：|:)(?:：|:)?"
+    r"\bans(?:wer)?(?:\*\*|\")?(?:(?=\s\$[^$\n]{1,200}\$\.?$)|\s{1,3}is(?:\s{0,3}[:：])?|\s{0,3}[:：=])(?=[\s*$\\(\[\d.+-])"
+    r"|^(?:\*\*)?ans(?:wer)?\.(?:\*\*)?[ \t]|答案(?:\*\*)?(?:是|为|為|：|:|】)(?:：|:)?"
     r"|(?:故选|(?<![不任可])选)(?:[:：]|\s{0,3}(?=\$|(?-i:[A-J])(?![A-Za-z])))"
     r"|\bcorrect\s(?:option|choice)\sis:?(?=\s{1,3}[*(]{0,3}(?-i:[A-J])(?![A-Za-z]))"
     rf"|{_HEADING}|^\*\*final:?\*\*:?[ \t]|^####[ \t]{{1,3}}(?={_LINE_VALUE}[ \t]{{0,3}}$)",
@@ -163,18 +164,21 @@ _ONE_FORMULA = re.compile(
 _DISPLAY = re.compile(r"\n(?=\$\$\s*[^$\s]|\\\[|\\begin\{(?:align|equation|gather))")
 _STATED_VALUE = (
     r"\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)"
-    r"|[-+\u2212]?[$\u20ac\u00a3\u00a5]?\d[\d,]*(?:[./:]\d+)?(?:\s?[%\u00b0])?"
+    r"|[-+\u2212]?(?:\\?\$|[\u20ac\u00a3\u00a5])?\d[\d,]*(?:[./:]\d+)?(?:\s?[%\u00b0])?"
 )
+# A verb in the third person or in the past, or behind "to" and the like.
 _VERB = (
-    r"is|are|was|were|equals|has|have|had|gets?|got|needs?|takes?|took|costs?|weighs?|pays?|paid|earns?|earned|sold|sells"
-    r"|makes?(?=\s\$)|arrives?|leaves?|left|lies|meets?|travels?|contains?|remains?|reads?|ate|bought|spent|saved"
-    r"|will be|must be"
+    r"are|have|had|get|got|need|take|took|cost|weigh|pay|paid|earn|sell|sold|make|made|left|meet|contain|remain|read|eat"
+    r"|ate|buy|bought|spend|spent|save|run|ran|win|won|lost|give|gave|drove|walk|(?:to|will|must|can)\s[a-z]{2,12}"
+    r"|(?!(?:this|as|plus|minus|times|less|pages|parts|numbers|equations|questions|exercises)\s)[a-z]{0,12}(?:s|ed)"
 )
-# No digit, comma or clause before the value, which is the only one.
+# No digit, comma or clause before the value, which is the only one; or only arithmetic.
 _SENTENCE = re.compile(
-    rf"(?:(?:so|thus|hence|therefore|finally)\b,?\s)?[^.,;:!?=<>\d]{{1,120}}?\s"
-    rf"(?:{_VERB})\s(?:(?:at|in|on|to|by|a|equal to|exactly)\s)?"
-    rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+(?:\^[23])?){{0,6}})[.!]?",
+    rf"(?:(?:so|thus|hence|therefore|finally)\b,?\s)?"
+    rf"(?:[^.,;:!?=<>\d]{{1,120}}?\s(?:{_VERB})\s"
+    rf"(?:(?:at|in|on|to|by|a|equal\sto|exactly|only|(?:an?|the)\s(?:[a-z]+\s){{1,2}}of)\s)?|[A-Za-z]+\s[a-z]{{2,}}\s[^,.;!?<>$\\]{{0,120}}=\s?)"
+    rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+(?:\^[23])?){{0,8}})[.!]?"
+    rf"|(?:答|故|所以|因此|综上)[^\d$\\。；;不或约=<>]{{0,60}}({_STATED_VALUE})([\u4e00-\u9fff]{{0,12}})[。.!]?",
     re.IGNORECASE,
 )
 _SO = r"(?:(?:and\s)?(?:so|thus|hence|therefore|finally|consequently)\b,?\s)"
@@ -195,6 +199,7 @@ _UNSURE = re.compile(
     r"|because|since|suppose|assume|case|step|when|where|wrong|first|then)\b|n't",
     re.IGNORECASE,
 )
+_ENDS = (".", "!", "。", "**")
 _SPOKEN = re.compile(r"(?:yes|no|true|false)(?:[,;] [^.?!\n]{1,60})?[.!]?", re.IGNORECASE)
 
 
@@ -289,7 +294,7 @@ def _last_line(text: str) -> str | None:
     for part in (tail[starts[-1] - 1 :] if starts else "", line):
         if _ONE_FORMULA.fullmatch(part.strip(" .")):
             return part.strip(" .")
-    return line if _SPOKEN.fullmatch(line) else _value_of_sentence(line) if line.endswith((".", "!")) else None
+    return line if _SPOKEN.fullmatch(line) else _value_of_sentence(line) if line.endswith(_ENDS) else None
 
 
 def _value_of_sentence(text: str) -> str | None:
@@ -300,7 +305,10 @@ def _value_of_sentence(text: str) -> str | None:
     if marked:
         return None if _UNSURE.search(text, marked.end(marked.lastindex or 1)) else marked[marked.lastindex or 1]
     found = _SENTENCE.fullmatch(text)
-    return found.group(1) + _BEHIND_NOUN.sub("", found.group(2)) if found and not _UNSURE.search(text) else None
+    if found is None or _UNSURE.search(text):
+        return None
+    value, noun = filter(lambda group: group is not None, found.groups())
+    return value + _BEHIND_NOUN.sub("", noun)
 
 
 def extract_gold(gold: str) -> str:
@@ -478,8 +486,11 @@ def _with_sign_and_unit(text: str, box: _Box) -> _Box:
     if not _SINGLE_VALUE.fullmatch(box.text) or _HAS_SIGN_OR_UNIT.search(box.text):
         return box
     formula = _formula_before(text, box.start)
-    takes_unit = formula is not None and any(map(str.isdigit, box.text))
-    unit = _unit_behind(text, box.end, takes_unit=takes_unit)
+    has_digit = any(map(str.isdigit, box.text))
+    unit = _unit_behind(text, box.end, takes_unit=formula is not None and has_digit)
+    word = _UNIT_IN_PROSE.match(text, box.end) if formula is None and has_digit and not unit.text else None
+    if word and is_unit(word[1], is_behind_number=True):
+        unit = _Box(word.start(), word.end(), word[0])
     before = text[max(0, box.start - _MAX_CHARS_BEFORE) : box.start] if formula is None else formula
     currency = _CURRENCY.search(before)
     end = currency.start() if currency else len(before)

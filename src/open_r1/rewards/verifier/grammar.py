@@ -7,6 +7,7 @@ A run of digits is one number (`x^12`, `\sqrt12`) except after `\frac` (`\frac12
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import count
 
@@ -53,6 +54,7 @@ from open_r1.rewards.verifier.tree import (
     SuchThat,
     Symbol,
     Word,
+    names_in,
 )
 
 MAX_DEPTH = 40
@@ -291,6 +293,11 @@ class _Parser:
             if self.texts(len(degree)) == degree:
                 self.move_to(self.place + len(degree))
                 return Degrees(base)
+        for mark in (["T"], ["top"], ["{", "T", "}"], ["{", "top", "}"]):
+            if isinstance(base, Bracket) and self.texts(len(mark)) == mark:
+                # A transposed row is a column.
+                self.move_to(self.place + len(mark))
+                return replace(base, opening="<", closing=">")
         is_negative = self.negates()
         power = self.atom() if self.at("{", "(") or self.here.kind != "command" else self.power()
         if self.skip("^"):
@@ -361,7 +368,7 @@ class _Parser:
             return self.number_set(name)
         is_function = name in ("f", "g", "h")
         mark = self.mark_of_function() if is_function else ""
-        if mark or (is_function and self.at("(")) or self.at_definition():
+        if mark or (is_function and self.at("(")) or self.at_definition() or self.at_value():
             return Call(name + mark, _arguments(self.bracketed()))
         if self.at("_", "'"):
             return Symbol(name + self.subscript())
@@ -373,6 +380,11 @@ class _Parser:
         """Whether a letter names a function, as in "P(x) = x^2"."""
         texts = self.texts(4)
         return texts[::2] == ["(", ")"] and texts[3:] == ["="]
+
+    def at_value(self) -> bool:
+        """Whether a letter names a function, as in I(0) e^{-t}: a product would be 0I."""
+        texts = self.texts(3)
+        return texts[::2] == ["(", ")"] and texts[1].isdigit()
 
     def mark_of_function(self) -> str:
         r"""Read the primes in f'(x), or f^{-1}(x) as f^-1; nothing where no argument follows."""
@@ -460,7 +472,7 @@ class _Parser:
         top, bottom = self.argument(), self.argument()
         match top, bottom:
             case Mul(d, Symbol(name)), Mul(other, Symbol(variable)) if d in _DIFFERENTIALS and other in _DIFFERENTIALS:
-                return Symbol(f"d{name}/d{variable}")
+                return Symbol(f"{name}'" if variable == "x" else f"d{name}/d{variable}")
             case Symbol(), Mul(d, _) if top in _DIFFERENTIALS and d in _DIFFERENTIALS:
                 raise UnreadableError("a derivative")
         return Div(top, bottom)
@@ -635,6 +647,8 @@ def _multiply(kind: type[Mul] | type[Div], left: Node, right: Node) -> Node:
     """Return a product or quotient: of a number and a matrix entry by entry, of a point's name and place the place."""
     if kind is Mul and isinstance(right, Matrix) and not isinstance(left, Matrix):
         return Matrix(tuple(tuple(_scaled(left, entry) for entry in row) for row in right.rows))
+    if kind is Mul and isinstance(right, Bracket) and right.opening != "[" and not names_in(left):
+        return replace(right, items=tuple(_scaled(left, item) for item in right.items))
     # A(1, 2) is a point.
     is_label = kind is Mul and isinstance(left, Symbol) and left.name.isupper() and isinstance(right, Bracket)
     return right if is_label else kind(left, right)

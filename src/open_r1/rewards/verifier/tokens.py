@@ -49,7 +49,7 @@ POINT_WORDS = _names("the point points ordered pair pairs triple coordinates")
 OPERATIONS = _names("plus minus modulo mod pi sqrt")
 LOOSENING_WORDS = (
     DENIALS
-    | _names("is are was at to or if than up times over between through")
+    | _names("is are was at to or if than up over between through")
     | _names("squared cubed factorial less below twice half halves third thirds quarter quarters fifth fifths tenths")
     | _names("hundredths thousandths")
 )
@@ -100,6 +100,9 @@ _IN_BRACKETS = re.compile(r"(?:[(\[]|\\\{|\\(?:lbrace|langle)(?![a-zA-Z]))(?:(?!
 _THOUSANDS = re.compile(r"(?<![0-9.])(?<![^\\]\{)[1-9][0-9]{0,2}(?:,[1-9][0-9]{2})+(?!,0[0-9]{2}|[0-9])")
 _NO_THOUSANDS = re.compile(r"(?<![0-9.])(?<![0-9],)0[0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
 _EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_0-9.])([0-9]++(?:\.[0-9]*+)?)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
+# What stands behind a product, as in 2mg\\sin x, \\frac{mgh}{2}, \\sqrt{km}, ml^2, and not behind a unit.
+_BEHIND_FACTOR = re.compile(r"\s*(?:\}|(?<=mg)[-+(]|\\(?!\}|right|mid|cup|cdot|times|approx|pm|[,;:! ])|(?<=m[glLs])\^)")
+_VOWEL = re.compile("[aeiouy]", re.IGNORECASE)
 _ASCII_SIGNS = {"<=": "le", ">=": "ge", "!=": "ne", "**": "^"}
 
 
@@ -125,7 +128,8 @@ def tokenize(text: str) -> list[Token]:
             continue
         if kind == "letters":
             is_behind_number = bool(tokens) and tokens[-1].kind == "number" and (is_spaced or not content.isupper())
-            tokens += _letters(content, is_spaced, is_behind_number)
+            is_factor = _BEHIND_FACTOR.match(text, found.end()) is not None
+            tokens += _letters(content, is_spaced, is_behind_number, is_factor)
         else:
             tokens += _tokens_of(kind or "", content, is_spaced)
         is_spaced = False
@@ -195,7 +199,7 @@ def _words(content: str, is_spaced: bool) -> list[Token]:
     return tokens
 
 
-def _letters(content: str, is_spaced: bool, is_behind_number: bool) -> list[Token]:
+def _letters(content: str, is_spaced: bool, is_behind_number: bool, is_factor: bool) -> list[Token]:
     """Return a run of letters as a function name, a word, a unit, or the variables it multiplies."""
     if len(content) == 1:
         return [Token("letter", content, is_spaced)]
@@ -203,10 +207,11 @@ def _letters(content: str, is_spaced: bool, is_behind_number: bool) -> list[Toke
     if content in PLAIN_COMMANDS or lowered in ("or", "and", "infinity"):
         return [Token("command", PLAIN_COMMANDS.get(content) or PLAIN_COMMANDS[lowered], is_spaced)]
     # "NO" within a formula is a product, of "AB" and its kin.
+    is_word = len(content) > 3 and (_VOWEL.search(content) is not None or not is_factor)
     if (
-        len(content) > 3
+        is_word
         or (lowered in ANSWER_WORDS and not content.isupper())
-        or is_unit(content, is_behind_number=is_behind_number)
+        or (not is_factor and is_unit(content, is_behind_number=is_behind_number))
     ):
         return [Token("word", content, is_spaced)]
     return [Token("letter", letter, is_spaced and place == 0) for place, letter in enumerate(content)]

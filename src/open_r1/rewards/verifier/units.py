@@ -56,8 +56,8 @@ _TABLE = {
     "rupee": "1 rupee INR Rs \u20b9",
     ANGLE: "1 degree deg; 1/60 arcminute; 1/3600 arcsecond",
     "radian": "1 rad radian",
-    "celsius": "1 \u00b0C",
-    "fahrenheit": "1 \u00b0F",
+    "celsius": "1 \u00b0C celsius",
+    "fahrenheit": "1 \u00b0F fahrenheit",
     "kelvin": "1 K kelvin",
     "current": "1 A amp ampere",
     "amount": "1 mol mole",
@@ -83,7 +83,7 @@ _PREFIXED += " eV Wh W watt Pa pascal bar Hz hertz C coulomb V volt ohm F farad 
 # Square and cubic, in Chinese.
 _POWER_SIGNS = {"\u5e73\u65b9": 2, "\u7acb\u65b9": 3}
 # With a prefix these are read without a number before them too; others may be products of letters: MN, mA.
-_WELL_KNOWN = "mm cm km mg kg ms mL ml kB KB MB GB kN kJ kW kPa kHz MHz GHz MPa kWh kcal keV MeV mmol"
+_WELL_KNOWN = "mm cm km kg kB KB MB GB kN kJ kW kPa kHz MHz GHz MPa kWh kcal keV MeV mmol"
 
 
 @lru_cache(maxsize=1)
