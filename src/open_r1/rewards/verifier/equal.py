@@ -19,9 +19,11 @@ from open_r1.rewards.verifier.answer import (
 )
 from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.families import (
+    choose,
     equal_congruences,
     equal_with_constants,
     expand_plus_minus,
+    shifted,
     with_same_arguments,
     with_same_names,
 )
@@ -50,6 +52,7 @@ from open_r1.rewards.verifier.tree import (
     Number,
     NumberSet,
     Parts,
+    PlusMinus,
     Pow,
     Quantity,
     Ratio,
@@ -84,6 +87,12 @@ _EXPLAINED = {
 }
 # "pounds" may be either.
 _POUNDS = {find_unit("pound"), find_unit("GBP")}
+# Minus the absolute zero, and the size of a degree.
+_KELVINS = {
+    find_unit("celsius"): (Fraction("273.15"), Fraction(1)),
+    find_unit("fahrenheit"): (Fraction("459.67"), Fraction(5, 9)),
+    find_unit("kelvin"): (Fraction(0), Fraction(1)),
+}
 _HALF_TURN = Number(Fraction(180))
 _HALF_DAY = 12 * 60
 _SINGLE_VALUES = (Several, Bracket, Words, Choice, Parts)
@@ -247,6 +256,9 @@ def _equal_quantities(gold: Node, answer: Node) -> bool:
     if units in ({DEGREE, None}, {DEGREE, RADIAN}):
         turned = [_in_radians(node) if node.unit == DEGREE else node.node for node in (one, other)]
         return (RADIAN not in units and equal(one.node, other.node)) or equal(*turned)
+    if len(units) == 2 and units <= _KELVINS.keys():
+        turned = [Mul(Add(side.node, Number(zero)), Number(size)) for side in (one, other) for zero, size in [_KELVINS[side.unit]]]
+        return equal_formulas(*turned)
     if one.unit is None or other.unit is None or units == _POUNDS or one.unit == other.unit:
         return equal(one.node, other.node)
     if one.unit.dimensions != other.unit.dimensions:
@@ -295,6 +307,12 @@ def equal(gold: Node, answer: Node) -> bool:
     spend(4)
     if gold == answer:
         return True
+    if isinstance(gold, Number) and isinstance(answer, Relation) and answer.signs[-1] == "mod":
+        # The remainder 23 is 23 mod 105.
+        answer = answer.sides[-2]
+    for interval, middle in ((gold, answer), (answer, gold)):
+        if isinstance(interval, Bracket) and isinstance(middle, PlusMinus):
+            return _equal_each(interval.items, [choose(middle, -1), choose(middle, 1)])
     gold, answer = (listed(expand_plus_minus(node)) for node in (gold, answer))
     found = equal_congruences(gold, answer)
     if found is not None:
@@ -309,6 +327,10 @@ def equal(gold: Node, answer: Node) -> bool:
         return any(equal(side, value) for side in sides for value in exact[:1])
     if isinstance(gold, Word) or isinstance(answer, Word):
         return isinstance(gold, Word) and isinstance(answer, Word) and gold.text.casefold() == answer.text.casefold()
+    return any(_equal_families(gold, other) for other in (answer, *shifted(answer)))
+
+
+def _equal_families(gold: Node, answer: Node) -> bool:
     if _is_equation(gold) or _is_equation(answer):
         return _equal_equations(gold, answer)
     return _equal_statements(gold, answer)
@@ -399,7 +421,8 @@ def _is_solved(node: Relation) -> bool:
     """Whether every side is a variable or a constant: x = 3, x > 3, a < x < 2a; not 2x + 1 = 7, nor y = 2x."""
     if len(node.sides) == 3 and is_name(node.sides[1]):
         return True
-    is_open = any(names_in(side) and not is_name(side) for side in node.sides)
+    bare = [side.arguments[0] if isinstance(side, Call) and side.name == "abs" else side for side in node.sides]
+    is_open = any(names_in(side) and not is_name(side) for side in bare)
     return not is_open and not all(map(is_name, node.sides))
 
 
@@ -613,16 +636,15 @@ def _equal_collections(gold: Node, answer: Node) -> bool:
 
 def _as_vector(node: Node, size: int) -> list[Node] | None:
     """Return the coordinates of 3i - 2j + k; None where the tree is no sum of i, j and k."""
-    axes: list[set[Node]] = [{Symbol(mark + name) for mark in ("", "hat ", "vec ")} for name in "ijk"]
-    axes[0].add(IMAGINARY)
-    known = {part for part in walk(node) if any(part in axis for axis in axes)}
-    if not known & (axes[1] | axes[2] | {Symbol("hat i"), Symbol("vec i")}) or size > len(axes):
+    axes: list[Node] = [IMAGINARY, Symbol("j"), Symbol("k")]
+    known = {part for part in walk(node) if part in axes}
+    if not known & {*axes[1:]} or size > len(axes):
         return None
-    if size < len(axes) and known & axes[2]:
+    if size < len(axes) and axes[2] in known:
         return None
     found: list[Node] = []
     for axis in axes[:size]:
-        part = replaced(node, {name: ONE if name in axis else ZERO for name in known})
+        part = replaced(node, {name: ONE if name == axis else ZERO for name in known})
         value = plain_value(part)
         found.append(part if value is None else Number(value))
     return found

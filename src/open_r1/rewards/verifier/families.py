@@ -50,18 +50,19 @@ def expand_plus_minus(node: Node) -> Node:
     if isinstance(node, Several):
         parts = [expand_plus_minus(part) for part in node.items]
         return Several("set", tuple(item for part in parts for item in _set_items(part)))
-    return Several("set", (_choose(node, 1), _choose(node, -1)))
+    return Several("set", (choose(node, 1), choose(node, -1)))
 
 
 def _set_items(node: Node) -> tuple[Node, ...]:
     return node.items if isinstance(node, Several) and node.kind == "set" else (node,)
 
 
-def _choose(node: Node, sign: int) -> Node:
+def choose(node: Node, sign: int) -> Node:
+    """Return the tree with plus-minus signs as pluses (1) or minuses (-1)."""
     if not isinstance(node, PlusMinus):
-        return rebuild(node, lambda part: _choose(part, sign))
-    left = None if node.left is None else _choose(node.left, sign)
-    right = _choose(node.right, sign)
+        return rebuild(node, lambda part: choose(part, sign))
+    left = None if node.left is None else choose(node.left, sign)
+    right = choose(node.right, sign)
     right = right if (sign == 1) == (node.sign == "pm") else Neg(right)
     return right if left is None else Add(left, right)
 
@@ -135,6 +136,17 @@ def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:
     return replaced(gold, {name: Symbol(_INTEGER + kind)}), replaced(answer, {other: Symbol(_INTEGER + kind)})
 
 
+def shifted(node: Node) -> Iterator[Node]:
+    """Return a family of all integers k with k + 1, -k and the like for k: the same family."""
+    index = Symbol(f"{_INTEGER}Z")
+    names = names_in(node)
+    if index not in names or any("_" in getattr(name, "name", "") for name in names):
+        return
+    for step in (*range(1, 7), *range(-6, 1)):
+        for sign in (index, Neg(index)):
+            yield replaced(node, {index: Add(sign, Number(Fraction(step)))})
+
+
 def _index(node: Node, other: Node, name: Node | None) -> Node | None:
     """Return the integer of a family without "in Z": the other's, or the only variable that the other lacks."""
     own = names_in(node)
@@ -145,7 +157,7 @@ def _index(node: Node, other: Node, name: Node | None) -> Node | None:
 
 
 def _split_domains(node: Node) -> tuple[Node, dict[Node, str]]:
-    if not isinstance(node, Several) or node.kind == "set" or len(node.items) < 2:
+    if not isinstance(node, Several) or len(node.items) < 2:
         return node, {}
     # In "x > 0, x in Z" the set is said of the answer's own variable.
     bounded = [part for part in node.items if isinstance(part, Relation) and part.signs[0] not in ("=", "in", "ne")]

@@ -448,7 +448,11 @@ class _Parser:
         if name in ALL_FUNCTIONS:
             return self.function(name)
         if name in ACCENTS:
-            return Symbol(f"{name} " + " ".join(token.text for token in self.argument_tokens()) + self.subscript())
+            under = " ".join(token.text for token in self.argument_tokens())
+            axis = under.strip("{ }").removesuffix("math")
+            if name in ("hat", "vec", "widehat") and axis in ("i", "j", "k"):
+                return IMAGINARY if axis == "i" else Symbol(axis)
+            return Symbol(f"{name} {under}{self.subscript()}")
         if name in FENCES:
             closing, function = FENCES[name]
             tree = self.sum()

@@ -341,6 +341,7 @@ _LOOKS = _rules(
     (r"(\\in\s*)\\(?:mathbf|mathrm|bf|rm|textbf)\s*\{\s*([NZQRC])\s*\}", r"\1\\mathbb{\2}"),
     (r"\\\\|\\[()\[\]]", lambda found: found.group() if found.group() == r"\\" else " "),
     # Micrometres and kilo-ohms.
+    (r"(?<=[{~ ])\\mu\s?([AFCHNTVWgmsLJ])(?=\s?\})", "\u03bc\\1"),
     (r"\\mu\s?\\(?:mathrm|text|rm)\s?\{\s?([A-Za-z]{1,4})\s?\}", "\\\\text{ \u03bc\\1}"),
     (
         r"(?<=[0-9}\s~,;])(?:\\(?:mathrm|text|rm)\s?\{\s?([kKmM]?)\s?\}|([kKM]))?\s?\\Omega(?![a-zA-Z_^'])(?=\s*\$?\.?$)",

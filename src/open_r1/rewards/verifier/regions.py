@@ -33,7 +33,7 @@ from open_r1.rewards.verifier.tree import (
     names_in,
     replaced,
 )
-from open_r1.rewards.verifier.value import FormulaError, order_key, plain_value
+from open_r1.rewards.verifier.value import FormulaError, infinity, order_key, plain_value
 
 _COMPARE: dict[str, Callable[[Fraction | float, Fraction | float], bool]] = {
     "<": operator.lt,
@@ -90,7 +90,9 @@ def read_region(node: Node) -> Region | None:
             return _read_chain(sides, signs)
         case Combined(left, right, name):
             return _join(_with_points([left, right]), _OPERATORS[name])
-        case Several(kind, items) if len(items) > 1 and any(isinstance(item, (Relation, Combined)) for item in items):
+        case Several(kind, items) if len(items) > 1 and any(
+            isinstance(item, (Relation, Combined, Bracket)) for item in items
+        ):
             return _read_several(kind, items)
     return None
 
@@ -106,7 +108,10 @@ def _read_several(kind: str, items: Sequence[Node]) -> Region | None:
     """Read "x < -1 or x > 3", "x > 1 and x < 3", "x > 1, x < 3", "x = 1 or x > 3"."""
     regions = [read_region(item) for item in items] if kind == "list" else _with_points(items)
     if any(region is None or region.variable is None for region in regions):
-        is_of_intervals = kind != "list" and all(isinstance(item, (Bracket, Combined)) for item in items)
+        # Of a list of pairs only what has no end is an interval.
+        is_of_intervals = all(isinstance(item, (Bracket, Combined)) for item in items) and (
+            kind != "list" or any(map(infinity, sum((item.items for item in items if isinstance(item, Bracket)), ())))
+        )
         return _join(regions, any) if is_of_intervals else None
     common = _join(regions, all)
     # "x < -1, x > 3" can only mean either; with "and" it is empty.
