@@ -17,9 +17,12 @@ from open_r1.rewards.verifier.tokens import (
     LOOSENING_WORDS,
     MAX_FORMULA_CHARS,
     OPERATIONS,
+    OPERATORS,
     PLAIN_COMMANDS,
     POINT_WORDS,
+    QUANTIFIED_WORDS,
     RELATIONS,
+    SEPARATORS,
     TEXT_CLOSE,
     TEXT_OPEN,
     TWO_LETTER_WORDS,
@@ -143,6 +146,8 @@ _NAMED: dict[str, Node] = {
     "no solution": EMPTY_SET,
 }
 
+_BRACKETS = ("(", "[", "{", "set{", "begin:"), (")", "]", "}", "set}", "end:")
+_EQUALS = Token("sign", "=", True)
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -312,10 +317,13 @@ def _read_value(normal: str, plain: str) -> Node:
 
 
 def _read_formula(normal: str) -> Node:
-    tokens = tokenize(normal)
+    tokens = _with_items(tokenize(normal))
     equals = [place for place, token in enumerate(tokens) if token.text == "=" and token.kind == "sign"]
     head, tail = (tokens[: equals[0]], tokens[equals[0] + 1 :]) if len(equals) == 1 else ([], tokens)
-    parts, names = (split_tokens(part, ":", ("(", "[", "{", "set{"), (")", "]", "}", "set}")) for part in (tail, head))
+    parts, names = (split_tokens(part, ":", *_BRACKETS) for part in (tail, head))
+    if any(token.text in OPERATORS for token in head) and len(parts) == 1:
+        # What stands before "=" is the name of the value.
+        return read_quantity([Token("letter", " ".join(token.text for token in head), True), _EQUALS, *tail])
     if len(parts) == 1:
         return read_quantity(tokens)
     if all(token.kind == "word" for token in parts[0]):
@@ -443,12 +451,47 @@ def read_quantity(tokens: list[Token], *, unit_letters: str = "") -> Node:
     return Quantity(node, reduce(Unit.times, units) if units else None, is_percent) if units or is_percent else node
 
 
+def _with_items(tokens: list[Token]) -> list[Token]:
+    """Return "mean 7, mode: 5" and "7 boys, 5 girls" with names for their values, and "3 cm, 4 cm" as "3, 4 cm"."""
+    parts = split_tokens(tokens, SEPARATORS, *_BRACKETS)
+    if len(parts) < 2 or not all(parts):
+        return tokens
+    joints, place = [], -1
+    for part in parts[:-1]:
+        place += len(part) + 1
+        joints.append(tokens[place])
+    heads, values, tails = zip(*map(_cut_words, parts), strict=True)
+    if all(values) and len(set(map(_text_of, tails))) == 1 and tails[0]:
+        # One unit behind each value: it stands behind the last.
+        parts = [[*head, *value] for head, value in zip(heads, values, strict=True)]
+        parts[-1] += tails[-1]
+    names = [_text_of(head) for head in heads] if all(heads) else [_text_of(tail) for tail in tails]
+    is_named = all(values) and all(names) and len(set(names)) == len(names) and (all(heads) or not any(map(find_unit, names)))
+    if is_named and not any(token.text in RELATIONS for part in parts for token in part):
+        parts = [[Token("word", name, True), _EQUALS, *value] for name, value in zip(names, values, strict=True)]
+    joined = [*parts[0]]
+    for joint, part in zip(joints, parts[1:], strict=True):
+        joined += [joint, *part]
+    return joined
+
+
+def _cut_words(part: list[Token]) -> tuple[list[Token], list[Token], list[Token]]:
+    """Return the words before a value, without a colon, the value, and the words behind it."""
+    start = next((place for place, token in enumerate(part) if token.kind != "word" and token.text != ":"), len(part))
+    end = next((place for place, token in enumerate(part) if place > start and token.kind == "word"), len(part))
+    return [token for token in part[:start] if token.text != ":"], part[start:end], part[end:]
+
+
+def _text_of(tokens: list[Token]) -> str:
+    return " ".join(token.text.casefold() for token in tokens)
+
+
 def _without_noun(tokens: list[Token]) -> list[Token]:
-    """Return "the point (1, 2)" without its words."""
-    start = 0
-    while start < len(tokens) and tokens[start].kind == "word" and tokens[start].text.casefold() in POINT_WORDS:
-        start += 1
-    return tokens[start:]
+    """Return "the point (1, 2)" and "all integers n > 2" without their words."""
+    start = next((place for place, token in enumerate(tokens) if token.kind != "word"), 0)
+    words = {token.text.casefold() for token in tokens[:start]}
+    is_noun = words <= POINT_WORDS or (words <= QUANTIFIED_WORDS and tokens[start + 1].text in RELATIONS)
+    return tokens[start:] if is_noun else tokens
 
 
 def _with_labels(tokens: list[Token]) -> list[Token]:
@@ -477,8 +520,15 @@ def _without_explanation(tokens: list[Token]) -> list[Token]:
             if token.text == "for" and any(other.text == "=" for other in rest):
                 # "2 for n = 1" is no answer for all n.
                 return tokens
-            return tokens if has_cases else _without_comma(tokens[:place])
+            constants = [other.text for other in rest if other.kind == "letter"] if _has_constant(rest) else []
+            named = {name: f"C_{number}" for number, name in enumerate(dict.fromkeys(constants), 1)}
+            kept = [token._replace(text=named.get(token.text, token.text)) for token in tokens[:place]]
+            return tokens if has_cases else _without_comma(kept)
     return tokens
+
+
+def _has_constant(tokens: list[Token]) -> bool:
+    return any(token.text in ("constant", "constants", "arbitrary") for token in tokens)
 
 
 def _without_comma(tokens: list[Token]) -> list[Token]:

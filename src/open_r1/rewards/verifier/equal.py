@@ -312,7 +312,9 @@ def equal(gold: Node, answer: Node) -> bool:
         answer = answer.sides[-2]
     for interval, middle in ((gold, answer), (answer, gold)):
         if isinstance(interval, Bracket) and isinstance(middle, PlusMinus):
-            return _equal_each(interval.items, [choose(middle, -1), choose(middle, 1)])
+            return len(interval.items) == 2 and all(
+                map(equal_values, interval.items, [choose(middle, -1), choose(middle, 1)])
+            )
     gold, answer = (listed(expand_plus_minus(node)) for node in (gold, answer))
     found = equal_congruences(gold, answer)
     if found is not None:

@@ -8,12 +8,14 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import reduce
+from itertools import permutations
 
 from open_r1.rewards.verifier.regions import is_domain
 from open_r1.rewards.verifier.tree import (
     ZERO,
     Add,
     Call,
+    Div,
     Neg,
     Node,
     Number,
@@ -35,7 +37,7 @@ _SAME_SETS = {"N": "Z+"}
 # The integers of a family without "in Z", and constants that stand for any number.
 _INTEGER_NAMES = frozenset("ijklmnpqt")
 _CONSTANT_NAMES = frozenset(["C", "C_1", "C_0"])
-_NUMBERED_CONSTANTS = [Symbol(f"C_{number}") for number in range(1, 5)]
+_FREE_CONSTANTS = {Symbol(name) for name in ("C", *(f"{c}_{number}" for c in "Cc" for number in range(1, 5)))}
 _ADDED_NAMES = _CONSTANT_NAMES | frozenset(["c", "c_1", "K", "k"])
 # What an integer of a family is called in the comparison; no text has such a name.
 _INTEGER = "integer "
@@ -196,14 +198,19 @@ def _arguments(left: Node) -> tuple[str, tuple[Symbol, ...]] | None:
 def equal_with_constants(gold: Node, answer: Node) -> bool:
     r"""Return whether two formulas are equal but for a constant that may be any number: x^2 + C, x^2 + 5 + c.
 
-    Only a capital C of the gold is one: the c of `mx + c` was given.
+    Only a capital C of the gold is one: the c of `mx + c` was given. The constants of C_1 e^x + C_2 have any names.
     """
-    names, others = names_in(gold), names_in(answer)
-    numbered: dict[Node, Node] = {
-        Symbol(name.name.lower()): name for name in names - others if name in _NUMBERED_CONSTANTS
-    }
-    if numbered and numbered.keys() <= others - names:
-        return equal_values(gold, replaced(answer, numbered))
+    for one, other in ((gold, answer), (answer, gold)):
+        constants = [name for name in names_in(one) if name in _FREE_CONSTANTS]
+        given = names_in(one) - set(constants)
+        others = [name for name in names_in(other) - given if isinstance(name, Symbol)]
+        # Capacities are divided by, too.
+        bottoms = [part.right for part in walk(one) if isinstance(part, Div)]
+        if len(given) != 1 or not 0 < len(constants) == len(others) < 4 or set(constants) & set().union(*map(names_in, bottoms)):
+            continue
+        orders = (dict(zip(order, constants, strict=True)) for order in permutations(others))
+        if any(equal_values(one, replaced(other, new)) for new in orders):
+            return True
     return _equal_but_for_added(gold, answer)
 
 

@@ -78,7 +78,7 @@ _ROMAN_LETTERS = frozenset(["e", "i", "d", "x", "y", "n"])
 _MARKED = f"{TEXT_OPEN}[^{TEXT_CLOSE}]*{TEXT_CLOSE}"
 _UNIT_FRACTION = re.compile(rf"\\frac\s*\{{\s*({_MARKED})\s*\}}\s*\{{\s*({_MARKED}\s*(?:\^\s*\{{?[0-9]\}}?)?)\s*\}}")
 # m/s, kg m^2
-_UNITS = re.compile(r"\s*[A-Za-z]+(?:\s*[/*]\s*[A-Za-z]+|\s+[A-Za-z]+|\^\s*-?[0-9])*\s*")
+_UNITS = re.compile(r"\s*[A-Za-z]+(?:\s*[/*]\s*\(?[A-Za-z]+|\s+[A-Za-z]+|\^\s*-?[0-9]|(?<=[A-Za-z0-9])\))*\s*")
 _LETTERS = re.compile("[A-Za-z]+")
 _EXPONENT = re.compile(r"\^\s*\{\s*(-?[0-9])\s*\}")
 _WORDS = re.compile(r"[A-Za-z\u00c0-\uffff\s'.,-]*[A-Za-z\u00c0-\uffff][A-Za-z\u00c0-\uffff\s'.,-]*")

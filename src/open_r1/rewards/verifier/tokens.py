@@ -2,6 +2,7 @@
 """Cuts a normalised answer into tokens: numbers, letters, words, commands and signs; the names that it knows."""
 
 import re
+from collections.abc import Container
 from typing import NamedTuple
 
 from open_r1.rewards.verifier.budget import spend
@@ -45,6 +46,9 @@ DENIALS = _names(
     "except cannot extraneous rejected discarded excluded invalid impossible"
 )
 POINT_WORDS = _names("the point points ordered pair pairs triple coordinates")
+# What has no value here, but may have a value said of it: \\lim_{x \\to 0} f(x) = 3.
+OPERATORS = _names("lim int iint oint sum prod max min sup inf gcd lcm det deg dim rank tr arg Re Im Pr")
+QUANTIFIED_WORDS = _names("all any every for positive natural real integer integers number numbers value values of")
 # Words that compute with the number before them: anywhere, and as the first ("5 squared", but "5 units squared").
 OPERATIONS = _names("plus minus modulo mod pi sqrt")
 LOOSENING_WORDS = (
@@ -138,7 +142,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def split_tokens(
-    tokens: list[Token], separators: str, opening: tuple[str, ...], closing: tuple[str, ...]
+    tokens: list[Token], separators: Container[str], opening: tuple[str, ...], closing: tuple[str, ...]
 ) -> list[list[Token]]:
     """Return the parts between the separators outside of brackets, whose tokens begin as given."""
     parts: list[list[Token]] = [[]]
