@@ -321,7 +321,7 @@ def _read_formula(normal: str) -> Node:
     equals = [place for place, token in enumerate(tokens) if token.text == "=" and token.kind == "sign"]
     head, tail = (tokens[: equals[0]], tokens[equals[0] + 1 :]) if len(equals) == 1 else ([], tokens)
     parts, names = (split_tokens(part, ":", *_BRACKETS) for part in (tail, head))
-    if any(token.text in OPERATORS for token in head) and len(parts) == 1:
+    if any(token.kind == "word" or token.text in OPERATORS for token in head) and len(parts) == 1:
         # What stands before "=" is the name of the value.
         return read_quantity([Token("letter", " ".join(token.text for token in head), True), _EQUALS, *tail])
     if len(parts) == 1:

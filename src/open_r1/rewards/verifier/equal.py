@@ -322,6 +322,8 @@ def equal(gold: Node, answer: Node) -> bool:
     pair = with_same_names(gold, answer)
     if pair is None:
         return False
+    # One shift for all parts of a family: below, its integer has its name already.
+    shifts = [] if pair == (gold, answer) else shifted(pair[1])
     gold, answer = pair
     sides, exact = _sides_of_approximation(gold), _sides_of_approximation(answer)
     if sides != [gold] or exact != [answer]:
@@ -329,7 +331,7 @@ def equal(gold: Node, answer: Node) -> bool:
         return any(equal(side, value) for side in sides for value in exact[:1])
     if isinstance(gold, Word) or isinstance(answer, Word):
         return isinstance(gold, Word) and isinstance(answer, Word) and gold.text.casefold() == answer.text.casefold()
-    return any(_equal_families(gold, other) for other in (answer, *shifted(answer)))
+    return any(_equal_families(gold, other) for other in itertools.chain([answer], shifts))
 
 
 def _equal_families(gold: Node, answer: Node) -> bool:
@@ -413,10 +415,11 @@ def _turned(equation: Relation) -> Relation:
 
 
 def _is_function_of(node: Node, other: Node) -> bool:
-    """Whether one left side is f(x) and the other y."""
-    if not isinstance(node, Call) or node.name not in ("f", "g", "h") or len(node.arguments) != 1:
+    """Whether one left side is f(x) and the other y, or y(x) and y."""
+    if not isinstance(node, Call) or len(node.arguments) != 1 or not isinstance(node.arguments[0], Symbol):
         return False
-    return isinstance(node.arguments[0], Symbol) and node.arguments[0] != other == Symbol("y")
+    same = Symbol("y") if node.name in ("f", "g", "h") else Symbol(node.name)
+    return node.arguments[0] != other == same
 
 
 def _is_solved(node: Relation) -> bool:
@@ -479,15 +482,26 @@ def _is_measured(node: Node) -> bool:
 
 
 def _is_asked_for(node: Node) -> bool:
-    r"""Whether a left side of an answer that is no name may be what was asked for: AB, m + n, m - n, |a|, \sin A."""
+    r"""Whether a left side of an answer that is no name may be what was asked for: AB, m - n, 2a + b^2, |a|, \sin A."""
     match node:
         case Symbol():
             return True
         case Add(left, Neg(right)) | Add(left, right):
-            return _is_asked_for(left) and _is_asked_for(right)
+            return len(names_in(node)) > 1 and _is_term(left) and _is_term(right)
+        case Mul():
+            return len(names_in(node)) > 1 and _is_term(node)
         case Call(name, arguments) if name in FUNCTIONS or name == "abs":
             return _is_measured(node) or _is_asked_for(arguments[0])
     return _is_measured(node)
+
+
+def _is_term(node: Node) -> bool:
+    match node:
+        case Mul(left, right):
+            return all(isinstance(part, Number) or _is_term(part) for part in (left, right))
+        case Pow(base, Number()):
+            return _is_term(base)
+    return _is_asked_for(node)
 
 
 def _spread(node: Relation) -> Node:

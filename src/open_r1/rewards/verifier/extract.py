@@ -98,7 +98,7 @@ _UNIT = re.compile(
     rf"|(?P<unit>\\(?:text|mathrm|mbox|textrm)\s?\{{(?P<words>[^{{}}]{{1,20}})\}}(?:\s?\^\s?\{{?[23]\}}?)?))"
     rf"(?!{_SPACE}(?:[/^_]|\\(?:cdot|times|text|mathrm|frac)(?![a-z])))"
 )
-_UNIT_IN_PROSE = re.compile(r" ([A-Za-z]{3,12}|[ckm]m|kg)(?![\w^/-]| per)")
+_UNIT_IN_PROSE = re.compile(r"(?:\$|\\\))? ([A-Za-z]{3,12}|[ckm]m|kg)(?![\w^/-]| per)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 # The x of "x = ": alone on its side, behind the start of a formula, a comma, a word and the like.
 _NAME_BEFORE = re.compile(
@@ -176,7 +176,7 @@ _VERB = (
 _SENTENCE = re.compile(
     rf"(?:(?:so|thus|hence|therefore|finally)\b,?\s)?"
     rf"(?:[^.,;:!?=<>\d]{{1,120}}?\s(?:{_VERB})\s"
-    rf"(?:(?:at|in|on|to|by|a|equal\sto|exactly|only|(?:an?|the)\s(?:[a-z]+\s){{1,2}}of)\s)?|[A-Za-z]+\s[a-z]{{2,}}\s[^,.;!?<>$\\]{{0,120}}=\s?)"
+    rf"(?:(?:him|her|them|us)\s)?(?:(?:at|in|on|to|by|a|equal\sto|exactly|only|(?:an?|the)\s(?:[a-z]+\s){{1,2}}of)\s)?|[A-Za-z]+\s[a-z]{{2,}}\s[^,.;!?<>$\\]{{0,120}}=\s?)"
     rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+(?:\^[23])?){{0,8}})[.!]?"
     rf"|(?:答|故|所以|因此|综上)[^\d$\\。；;不或约=<>]{{0,60}}({_STATED_VALUE})([\u4e00-\u9fff]{{0,12}})[。.!]?",
     re.IGNORECASE,
@@ -193,7 +193,7 @@ _CONCLUSION = re.compile(
 _ONE_BOLD = re.compile(
     r"(?!.*\b(?:not|n't|never|or|maybe)\W{0,3}\*\*)[^*\n]*\*\*([^*\n]{1,100}(?<!:))\*\*[^*\d\n]{0,40}"
 )
-_BEHIND_NOUN = re.compile(r"\s(?:in|of|for|on|at|from|left|remaining|altogether|now|each|long|high|wide|old|tall)\b.*")
+_BEHIND_NOUN = re.compile(r"\s(?:in|of|to|for|on|at|from|left|remaining|altogether|now|each|long|high|wide|old|tall)\b.*")
 _UNSURE = re.compile(
     r"\b(?:not|never|no|if|unless|or|maybe|perhaps|might|may|could|would|should|about|approximately|least|most|than|which"
     r"|because|since|suppose|assume|case|step|when|where|wrong|first|then)\b|n't",
@@ -488,9 +488,9 @@ def _with_sign_and_unit(text: str, box: _Box) -> _Box:
     formula = _formula_before(text, box.start)
     has_digit = any(map(str.isdigit, box.text))
     unit = _unit_behind(text, box.end, takes_unit=formula is not None and has_digit)
-    word = _UNIT_IN_PROSE.match(text, box.end) if formula is None and has_digit and not unit.text else None
+    word = _UNIT_IN_PROSE.match(text, box.end) if has_digit and not unit.text else None
     if word and is_unit(word[1], is_behind_number=True):
-        unit = _Box(word.start(), word.end(), word[0])
+        unit = _Box(word.start(), word.end(), f" {word[1]}")
     before = text[max(0, box.start - _MAX_CHARS_BEFORE) : box.start] if formula is None else formula
     currency = _CURRENCY.search(before)
     end = currency.start() if currency else len(before)

@@ -81,7 +81,7 @@ _UNIT_FRACTION = re.compile(rf"\\frac\s*\{{\s*({_MARKED})\s*\}}\s*\{{\s*({_MARKE
 _UNITS = re.compile(r"\s*[A-Za-z]+(?:\s*[/*]\s*\(?[A-Za-z]+|\s+[A-Za-z]+|\^\s*-?[0-9]|(?<=[A-Za-z0-9])\))*\s*")
 _LETTERS = re.compile("[A-Za-z]+")
 _EXPONENT = re.compile(r"\^\s*\{\s*(-?[0-9])\s*\}")
-_WORDS = re.compile(r"[A-Za-z\u00c0-\uffff\s'.,-]*[A-Za-z\u00c0-\uffff][A-Za-z\u00c0-\uffff\s'.,-]*")
+_WORDS = re.compile(r"[A-Za-z\u00c0-\uffff\s'.,-]*[A-Za-z\u00c0-\uffff][A-Za-z\u00c0-\uffff\s'.,-]*:?\s*")
 # {5}, where fonts and colours were: braces around one value.
 _WHOLE_GROUP = re.compile(r"\{([^{},;]*[^{},;\\\s]\s*)\}")
 # Longer texts can only be plain numbers.

@@ -47,7 +47,7 @@ DENIALS = _names(
 )
 POINT_WORDS = _names("the point points ordered pair pairs triple coordinates")
 # What has no value here, but may have a value said of it: \\lim_{x \\to 0} f(x) = 3.
-OPERATORS = _names("lim int iint oint sum prod max min sup inf gcd lcm det deg dim rank tr arg Re Im Pr")
+OPERATORS = _names("lim int iint oint sum prod max min sup inf gcd lcm det deg dim rank tr arg Re Im Pr set:E cup cap")
 QUANTIFIED_WORDS = _names("all any every for positive natural real integer integers number numbers value values of")
 # Words that compute with the number before them: anywhere, and as the first ("5 squared", but "5 units squared").
 OPERATIONS = _names("plus minus modulo mod pi sqrt")
@@ -68,7 +68,7 @@ PLAIN_COMMANDS |= {
 PLAIN_COMMANDS |= {name: name for name in _names("theta alpha beta gamma lambda phi omega sigma mu")}
 # Commands that mean the same, and commands that mean a sign.
 SAME_COMMANDS = _table(
-    "leq le; leqslant le; geq ge; geqslant ge; neq ne; lt <; gt >; mod pmod; bmod pmod; rightarrow to; cdot *; times *"
+    "varepsilon epsilon; vartheta theta; varphi phi; leq le; leqslant le; geq ge; geqslant ge; neq ne; lt <; gt >; mod pmod; bmod pmod; rightarrow to; cdot *; times *"
     "; ast *; div /; wedge land; vee lor; varnothing emptyset; colon :; lbrace set{; rbrace set}; { set{"
     "; } set}; vert |"
     "; mid |; lbrack [; rbrack ]; backslash setminus; bigcup cup; bigcap cap; overrightarrow vec"
@@ -193,11 +193,11 @@ def _tokens_of(kind: str, content: str, is_spaced: bool) -> list[Token]:
 def _words(content: str, is_spaced: bool) -> list[Token]:
     tokens = []
     for word in content.split():
-        name = word.casefold().strip(".,;")
+        name = word.casefold().strip(".,;:")
         if name in ("or", "and", "infinity"):
             tokens.append(Token("command", PLAIN_COMMANDS[name], True))
         elif name:
-            tokens.append(Token("word", word.strip(".,;"), is_spaced))
+            tokens.append(Token("word", word.strip(".,;:"), is_spaced))
         if word.endswith((",", ";")):
             tokens.append(Token("sign", ",", False))
     return tokens
@@ -211,7 +211,9 @@ def _letters(content: str, is_spaced: bool, is_behind_number: bool, is_factor: b
     if content in PLAIN_COMMANDS or lowered in ("or", "and", "infinity"):
         return [Token("command", PLAIN_COMMANDS.get(content) or PLAIN_COMMANDS[lowered], is_spaced)]
     # "NO" within a formula is a product, of "AB" and its kin.
-    is_word = len(content) > 3 and (_VOWEL.search(content) is not None or not is_factor)
+    is_word = len(content) > 3 and _VOWEL.search(content) is not None
+    # Bob; 3 red.
+    is_word |= len(content) == 3 and not is_factor and (content.istitle() or (is_behind_number and is_spaced))
     if (
         is_word
         or (lowered in ANSWER_WORDS and not content.isupper())
