@@ -673,7 +673,7 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
         token = tokens[place]
         place += 1
         name = token.text
-        if (token.kind == "sign" and name == "/") or (place > 1 and name in ("per", "a", "an")):
+        if (token.kind == "sign" and name == "/") or (name == "per" or (place > 1 and name in ("a", "an"))):
             sign, previous = -1, None
         elif token.kind == "word" and name.casefold().rstrip("s") in _SCALES:
             scale *= _SCALES[name.casefold().rstrip("s")]

@@ -426,8 +426,7 @@ def _is_solved(node: Relation) -> bool:
     """Whether every side is a variable or a constant: x = 3, x > 3, a < x < 2a; not 2x + 1 = 7, nor y = 2x."""
     if len(node.sides) == 3 and is_name(node.sides[1]):
         return True
-    bare = [side.arguments[0] if isinstance(side, Call) and side.name == "abs" else side for side in node.sides]
-    is_open = any(names_in(side) and not is_name(side) for side in bare)
+    is_open = any(names_in(side) and not is_name(side) for side in node.sides)
     return not is_open and not all(map(is_name, node.sides))
 
 
@@ -482,26 +481,15 @@ def _is_measured(node: Node) -> bool:
 
 
 def _is_asked_for(node: Node) -> bool:
-    r"""Whether a left side of an answer that is no name may be what was asked for: AB, m - n, 2a + b^2, |a|, \sin A."""
+    r"""Whether a left side of an answer that is no name may be what was asked for: AB, m + n, m - n, |a|, \sin A."""
     match node:
         case Symbol():
             return True
         case Add(left, Neg(right)) | Add(left, right):
-            return len(names_in(node)) > 1 and _is_term(left) and _is_term(right)
-        case Mul():
-            return len(names_in(node)) > 1 and _is_term(node)
+            return _is_asked_for(left) and _is_asked_for(right)
         case Call(name, arguments) if name in FUNCTIONS or name == "abs":
             return _is_measured(node) or _is_asked_for(arguments[0])
     return _is_measured(node)
-
-
-def _is_term(node: Node) -> bool:
-    match node:
-        case Mul(left, right):
-            return all(isinstance(part, Number) or _is_term(part) for part in (left, right))
-        case Pow(base, Number()):
-            return _is_term(base)
-    return _is_asked_for(node)
 
 
 def _spread(node: Relation) -> Node:

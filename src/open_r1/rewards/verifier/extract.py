@@ -168,15 +168,15 @@ _STATED_VALUE = (
 )
 # A verb in the third person or in the past, or behind "to" and the like.
 _VERB = (
-    r"are|have|had|get|got|need|take|took|cost|weigh|pay|paid|earn|sell|sold|make|made|left|meet|contain|remain|read|eat"
+    r"are|were|have|had|get|got|need|take|took|cost|weigh|pay|paid|earn|sell|sold|made|left|meet|contain|remain|read|eat"
     r"|ate|buy|bought|spend|spent|save|run|ran|win|won|lost|give|gave|drove|walk|(?:to|will|must|can)\s[a-z]{2,12}"
-    r"|(?!(?:this|as|plus|minus|times|less|pages|parts|numbers|equations|questions|exercises)\s)[a-z]{0,12}(?:s|ed)"
+    r"|(?!(?:this|as|plus|minus|times|less|pages|parts|numbers|equations|questions|exercises)\s|makes\s\d)[a-z]{0,12}(?:s|ed)"
 )
 # No digit, comma or clause before the value, which is the only one; or only arithmetic.
 _SENTENCE = re.compile(
     rf"(?:(?:so|thus|hence|therefore|finally)\b,?\s)?"
     rf"(?:[^.,;:!?=<>\d]{{1,120}}?\s(?:{_VERB})\s"
-    rf"(?:(?:him|her|them|us)\s)?(?:(?:at|in|on|to|by|a|equal\sto|exactly|only|(?:an?|the)\s(?:[a-z]+\s){{1,2}}of)\s)?|[A-Za-z]+\s[a-z]{{2,}}\s[^,.;!?<>$\\]{{0,120}}=\s?)"
+    rf"(?:(?:him|her|them|us)\s)?(?:(?:at|in|on|to|by|a|equal\sto|exactly|only|(?:an?|the)\s(?:[a-z]+\s){{1,2}}of)\s)?|[A-Za-z]+\s[a-z]{{2,}}\s[^,.;!?<>$\\=]{{0,120}}\d\)?\s?=\s?)"
     rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+(?:\^[23])?){{0,8}})[.!]?"
     rf"|(?:答|故|所以|因此|综上)[^\d$\\。；;不或约=<>]{{0,60}}({_STATED_VALUE})([\u4e00-\u9fff]{{0,12}})[。.!]?",
     re.IGNORECASE,

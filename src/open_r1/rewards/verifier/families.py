@@ -37,7 +37,7 @@ _SAME_SETS = {"N": "Z+"}
 # The integers of a family without "in Z", and constants that stand for any number.
 _INTEGER_NAMES = frozenset("ijklmnpqt")
 _CONSTANT_NAMES = frozenset(["C", "C_1", "C_0"])
-_FREE_CONSTANTS = {Symbol(name) for name in ("C", *(f"{c}_{number}" for c in "Cc" for number in range(1, 5)))}
+_FREE, _FREE_CONSTANTS = Symbol("C"), {Symbol(f"{name}_{number}") for name in "Cc" for number in range(1, 5)}
 _ADDED_NAMES = _CONSTANT_NAMES | frozenset(["c", "c_1", "K", "k"])
 # What an integer of a family is called in the comparison; no text has such a name.
 _INTEGER = "integer "
@@ -134,8 +134,10 @@ def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:
     name, other = name or _index(gold, answer, other), other or _index(answer, gold, name)
     if name is None or other is None:
         return gold, answer
-    # The index of a_n and the argument of f(n) are no such integers.
-    return replaced(gold, {name: Symbol(_INTEGER + kind)}), replaced(answer, {other: Symbol(_INTEGER + kind)})
+    # The index of a_n and the argument of f(n) are no such integers, nor is the x of y = x + 1.
+    is_index = isinstance(name, Symbol) and name.name in _INTEGER_NAMES
+    new = Symbol((_INTEGER if is_index else "variable ") + kind)
+    return replaced(gold, {name: new}), replaced(answer, {other: new})
 
 
 def shifted(node: Node) -> Iterator[Node]:
@@ -201,9 +203,9 @@ def equal_with_constants(gold: Node, answer: Node) -> bool:
     Only a capital C of the gold is one: the c of `mx + c` was given. The constants of C_1 e^x + C_2 have any names.
     """
     for one, other in ((gold, answer), (answer, gold)):
-        constants = [name for name in names_in(one) if name in _FREE_CONSTANTS]
+        constants = [name for name in names_in(one) if name in _FREE_CONSTANTS or (name == _FREE and one is gold)]
         given = names_in(one) - set(constants)
-        others = [name for name in names_in(other) - given if isinstance(name, Symbol)]
+        others = [name for name in names_in(other) - given if getattr(name, "name", "x")[0] not in "xyzt"]
         # Capacities are divided by, too.
         bottoms = [part.right for part in walk(one) if isinstance(part, Div)]
         if len(given) != 1 or not 0 < len(constants) == len(others) < 4 or set(constants) & set().union(*map(names_in, bottoms)):

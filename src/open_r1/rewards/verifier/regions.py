@@ -91,7 +91,7 @@ def read_region(node: Node) -> Region | None:
         case Combined(left, right, name):
             return _join(_with_points([left, right]), _OPERATORS[name])
         case Several(kind, items) if len(items) > 1 and any(
-            isinstance(item, (Relation, Combined, Bracket)) for item in items
+            isinstance(item, (Relation, Combined)) or _is_endless(item) for item in items
         ):
             return _read_several(kind, items)
     return None
@@ -108,15 +108,19 @@ def _read_several(kind: str, items: Sequence[Node]) -> Region | None:
     """Read "x < -1 or x > 3", "x > 1 and x < 3", "x > 1, x < 3", "x = 1 or x > 3"."""
     regions = [read_region(item) for item in items] if kind == "list" else _with_points(items)
     if any(region is None or region.variable is None for region in regions):
-        # Of a list of pairs only what has no end is an interval.
         is_of_intervals = all(isinstance(item, (Bracket, Combined)) for item in items) and (
-            kind != "list" or any(map(infinity, sum((item.items for item in items if isinstance(item, Bracket)), ())))
+            kind != "list" or any(map(_is_endless, items))
         )
         return _join(regions, any) if is_of_intervals else None
     common = _join(regions, all)
     # "x < -1, x > 3" can only mean either; with "and" it is empty.
     is_either = kind == "set" or (kind == "list" and common is not None and not any(_held([common], {})))
     return _join(regions, any) if is_either else common
+
+
+def _is_endless(node: Node) -> bool:
+    """Whether the tree is no pair, since it has an infinite end."""
+    return isinstance(node, Bracket) and any(map(infinity, node.items))
 
 
 def _with_points(parts: Sequence[Node]) -> list[Region | None]:

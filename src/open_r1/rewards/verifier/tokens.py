@@ -198,8 +198,8 @@ def _words(content: str, is_spaced: bool) -> list[Token]:
             tokens.append(Token("command", PLAIN_COMMANDS[name], True))
         elif name:
             tokens.append(Token("word", word.strip(".,;:"), is_spaced))
-        if word.endswith((",", ";")):
-            tokens.append(Token("sign", ",", False))
+        if word.endswith((",", ";", ":")):
+            tokens.append(Token("sign", ":" if word.endswith(":") else ",", False))
     return tokens
 
 
