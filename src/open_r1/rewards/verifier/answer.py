@@ -105,7 +105,7 @@ _WORDS = re.compile(r"[^\W\d_]+(?:[\s,.'’!?:-]+[^\W\d_]+)*[\s.!?]*")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _PROSE = re.compile(r"(?:[\w\s,.'’!?:;()&-]|\\?%)+")
 _CODE = re.compile(r"[A-Z][A-Za-z]*[0-9][A-Za-z0-9]*")
-_ELEMENTS = re.compile(r"(?:[A-Z][a-z]?[0-9]*){1,20}")
+_ELEMENTS = re.compile(r"(?:[A-Z][a-z]?[0-9]*){1,20}(?:\^[0-9]?[+-])?")
 # "The sum is 100", which says nothing against it.
 _STATED = re.compile(
     rf"(?:{TEXT_OPEN}\s?(?:[A-Za-z]+\s){{1,8}}?(?:is|are|equals)\s?{TEXT_CLOSE}|(?:[A-Za-z]+\s){{1,8}}?(?:is|are|equals)\s)"
@@ -466,7 +466,9 @@ def _with_items(tokens: list[Token]) -> list[Token]:
         parts = [[*head, *value] for head, value in zip(heads, values, strict=True)]
         parts[-1] += tails[-1]
     names = [_text_of(head) for head in heads] if all(heads) else [_text_of(tail) for tail in tails]
-    is_named = all(values) and all(names) and len(set(names)) == len(names) and (all(heads) or not any(map(find_unit, names)))
+    is_named = (
+        all(values) and all(names) and len(set(names)) == len(names) and (all(heads) or not any(map(find_unit, names)))
+    )
     if is_named and not any(token.text in RELATIONS for part in parts for token in part):
         parts = [[Token("word", name, True), _EQUALS, *value] for name, value in zip(names, values, strict=True)]
     joined = [*parts[0]]
@@ -652,7 +654,8 @@ def _unit_start(tokens: list[Token], unit_letters: str) -> int:
             continue
         if token.kind == "word":
             is_bracketed = place > 1 and tokens[place - 1].text == "(" and tokens[-1].text == ")"
-            return place - 1 if is_bracketed and tokens[place - 2].kind == "number" else place
+            is_behind = is_bracketed and tokens[place - 2].kind == "number"
+            return place - 1 if is_behind or tokens[place - 1].text == "/" else place
         is_behind_value = tokens[place - 1].kind == "number" or tokens[place - 1].text in (")", "}")
         is_letter = token.kind == "letter" and (
             unit_letters == "any" or (unit_letters == "spaced" and token.is_spaced)

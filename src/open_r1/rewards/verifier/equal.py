@@ -85,6 +85,11 @@ _EXPLAINED = {
     "yes": re.compile(rf"yes\s*[,.:;]\s*{_SAID_AGAIN}(?: {_NOT_DENIED}\w+){{0,2}}"),
     "no": re.compile(rf"no\s*[,.:;]\s*{_SAID_AGAIN}(?:n't| ?not| impossible)(?: {_NOT_DENIED}\w+){{0,2}}"),
 }
+_OPPOSITES = [
+    set(pair.split())
+    for pair in "left right;up down;upward downward;north south;east west;clockwise counterclockwise;inward outward;"
+    "increase decrease;profit loss;gain loss;toward away;above below;positive negative;more less".split(";")
+]
 # "pounds" may be either.
 _POUNDS = {find_unit("pound"), find_unit("GBP")}
 # Minus the absolute zero, and the size of a degree.
@@ -107,6 +112,9 @@ def equal_readings(gold: Reading, answer: Reading) -> tuple[bool, str]:
     # "100,200" may be the list that "100, 200" is.
     if gold.text.replace(", ", ",") == answer.text.replace(", ", ","):
         return True, "the same text"
+    words = [set(_NO_LETTER.sub(" ", reading.text).casefold().split()) for reading in (gold, answer)]
+    if any(pair & words[0] and pair & words[1] and pair & words[0] != pair & words[1] for pair in _OPPOSITES):
+        return False, "opposite words"
     for kind, rule, compare in _RULES:
         if isinstance(gold.node, kind) or isinstance(answer.node, kind):
             found = compare(gold, answer)
@@ -257,7 +265,11 @@ def _equal_quantities(gold: Node, answer: Node) -> bool:
         turned = [_in_radians(node) if node.unit == DEGREE else node.node for node in (one, other)]
         return (RADIAN not in units and equal(one.node, other.node)) or equal(*turned)
     if len(units) == 2 and units <= _KELVINS.keys():
-        turned = [Mul(Add(side.node, Number(zero)), Number(size)) for side in (one, other) for zero, size in [_KELVINS[side.unit]]]
+        turned = [
+            Mul(Add(side.node, Number(zero)), Number(size))
+            for side in (one, other)
+            for zero, size in [_KELVINS[side.unit]]
+        ]
         return equal_formulas(*turned)
     if one.unit is None or other.unit is None or units == _POUNDS or one.unit == other.unit:
         return equal(one.node, other.node)

@@ -176,7 +176,7 @@ _VERB = (
 _SENTENCE = re.compile(
     rf"(?:(?:so|thus|hence|therefore|finally)\b,?\s)?"
     rf"(?:[^.,;:!?=<>\d]{{1,120}}?\s(?:{_VERB})\s"
-    rf"(?:(?:him|her|them|us)\s)?(?:(?:at|in|on|to|by|a|equal\sto|exactly|only|(?:an?|the)\s(?:[a-z]+\s){{1,2}}of)\s)?|[A-Za-z]+\s[a-z]{{2,}}\s[^,.;!?<>$\\=]{{0,120}}\d\)?\s?=\s?)"
+    rf"(?:(?:him|her|them|us)\s)?(?:(?:at|in|on|to|by|a|(?:up\s)?with|equal\sto|exactly|only|(?:an?|the)\s(?:[a-z]+\s){{1,2}}of)\s)?|[A-Za-z]+\s[a-z]{{2,}}\s[^,.;!?<>$\\=]{{0,120}}\d\)?\s?=\s?)"
     rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+(?:\^[23])?){{0,8}})[.!]?"
     rf"|(?:答|故|所以|因此|综上)[^\d$\\。；;不或约=<>]{{0,60}}({_STATED_VALUE})([\u4e00-\u9fff]{{0,12}})[。.!]?",
     re.IGNORECASE,
@@ -193,7 +193,9 @@ _CONCLUSION = re.compile(
 _ONE_BOLD = re.compile(
     r"(?!.*\b(?:not|n't|never|or|maybe)\W{0,3}\*\*)[^*\n]*\*\*([^*\n]{1,100}(?<!:))\*\*[^*\d\n]{0,40}"
 )
-_BEHIND_NOUN = re.compile(r"\s(?:in|of|to|for|on|at|from|left|remaining|altogether|now|each|long|high|wide|old|tall)\b.*")
+_BEHIND_NOUN = re.compile(
+    r"\s(?:in|of|to|for|on|at|from|left|remaining|altogether|now|each|long|high|wide|old|tall)\b.*"
+)
 _UNSURE = re.compile(
     r"\b(?:not|never|no|if|unless|or|maybe|perhaps|might|may|could|would|should|about|approximately|least|most|than|which"
     r"|because|since|suppose|assume|case|step|when|where|wrong|first|then)\b|n't",

@@ -208,7 +208,11 @@ def equal_with_constants(gold: Node, answer: Node) -> bool:
         others = [name for name in names_in(other) - given if getattr(name, "name", "x")[0] not in "xyzt"]
         # Capacities are divided by, too.
         bottoms = [part.right for part in walk(one) if isinstance(part, Div)]
-        if len(given) != 1 or not 0 < len(constants) == len(others) < 4 or set(constants) & set().union(*map(names_in, bottoms)):
+        if (
+            len(given) != 1
+            or not 0 < len(constants) == len(others) < 4
+            or set(constants) & set().union(*map(names_in, bottoms))
+        ):
             continue
         orders = (dict(zip(order, constants, strict=True)) for order in permutations(others))
         if any(equal_values(one, replaced(other, new)) for new in orders):

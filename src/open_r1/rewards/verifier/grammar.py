@@ -212,6 +212,8 @@ class _Parser:
         if self.skip("pmod"):
             signs.append("mod")
             sides.append(self.number() if self.here.kind == "number" else self.argument())
+        if "mod" not in signs:
+            signs = ["=" if sign == "equiv" else sign for sign in signs]
         return Relation(tuple(sides), tuple(signs)) if signs else sides[0]
 
     def union(self) -> Node:

@@ -73,7 +73,7 @@ _SPACING = re.compile(
     r"|\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\[hv]space\s*\{[^{}]*\}|\\hfill(?![a-zA-Z])"
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|rm|it|sf|tt|sc|up|normal)?|[mh]box)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathsf|mathtt)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_ROMAN = re.compile(r"\\(?:mathrm|ce|operatorname\*?|mathsf|mathtt)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _ROMAN_LETTERS = frozenset(["e", "i", "d", "x", "y", "n"])
 _MARKED = f"{TEXT_OPEN}[^{TEXT_CLOSE}]*{TEXT_CLOSE}"
 _UNIT_FRACTION = re.compile(rf"\\frac\s*\{{\s*({_MARKED})\s*\}}\s*\{{\s*({_MARKED}\s*(?:\^\s*\{{?[0-9]\}}?)?)\s*\}}")

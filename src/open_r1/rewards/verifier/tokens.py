@@ -105,7 +105,9 @@ _THOUSANDS = re.compile(r"(?<![0-9.])(?<![^\\]\{)[1-9][0-9]{0,2}(?:,[1-9][0-9]{2
 _NO_THOUSANDS = re.compile(r"(?<![0-9.])(?<![0-9],)0[0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
 _EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_0-9.])([0-9]++(?:\.[0-9]*+)?)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
 # What stands behind a product, as in 2mg\\sin x, \\frac{mgh}{2}, \\sqrt{km}, ml^2, and not behind a unit.
-_BEHIND_FACTOR = re.compile(r"\s*(?:\}|(?<=mg)[-+(]|\\(?!\}|right|mid|cup|cdot|times|approx|pm|[,;:! ])|(?<=m[glLs])\^)")
+_BEHIND_FACTOR = re.compile(
+    r"\s*(?:\}|(?<=mg)[-+(]|\\(?!\}|right|mid|cup|cdot|times|approx|pm|[,;:! ])|(?<=m[glLs])\^)"
+)
 _VOWEL = re.compile("[aeiouy]", re.IGNORECASE)
 _ASCII_SIGNS = {"<=": "le", ">=": "ge", "!=": "ne", "**": "^"}
 
