@@ -8,7 +8,6 @@ from open_r1.rewards.verifier import (
     Verdict,
     explain,
     log_verdicts,
-    reward_of,
     unjudgeable_kind,
     verify,
     verify_all,
@@ -54,7 +53,7 @@ def test_kinds_of_golds_that_cannot_be_judged(gold: str | None, kind: str | None
 
 @pytest.mark.parametrize(("verdict", "reward"), [(R, 1.0), (W, 0.0), (N, 0.0), (U, None)])
 def test_reward_of_every_verdict(verdict: Verdict, reward: float | None):
-    assert reward_of(verdict) == reward
+    assert verdict.reward == reward
 
 
 def test_every_row_and_every_rate_is_logged():

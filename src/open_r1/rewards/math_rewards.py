@@ -21,7 +21,7 @@ from open_r1.rewards.base import (
     prompt_text,
     require_rows,
 )
-from open_r1.rewards.verifier import JudgedAnswer, judge_all, log_verdicts, reward_of
+from open_r1.rewards.verifier import JudgedAnswer, judge_all, log_verdicts
 
 
 def judge_answers(
@@ -44,7 +44,7 @@ def judge_answers(
     asked = None if prompts is None else [prompt_text(prompt) for prompt in prompts]
     judgements = _judge_all(context.verifier)(solution, completion_texts(completions, context), asked)
     log_verdicts(name, judgements, log_extra, log_metric)
-    return [reward_of(judgement.verdict) for judgement in judgements]
+    return [judgement.verdict.reward for judgement in judgements]
 
 
 def _judge_all(verifier: str) -> Callable[..., list[JudgedAnswer]]:

@@ -78,8 +78,9 @@ _BASE = re.compile(
     r"\(?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?\s*(?:_\s*\{?\s*\(?\s*([0-9]{1,2}|[a-z]+)\s*\)?\s*\}?"
     r"|\(?\s*(?:in )?base[\s-]*\{?([0-9]{1,2}|[a-z]+)\}?\)?)"
 )
-_BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
-_BASE_NAMES |= {"twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "hex": 16, "bin": 2, "oct": 8, "dec": 10}
+_BASES = """two 2;three 3;four 4;five 5;six 6;seven 7;eight 8;nine 9;ten 10;twelve 12;sixteen 16;binary 2;octal 8;hex 16;bin 2
+;oct 8;dec 10"""
+_BASE_NAMES = {name: int(base) for name, base in map(str.split, _BASES.split(";"))}
 
 _CLOCK = re.compile(
     r"(?:at )?([01]?[0-9]|2[0-4])(?::([0-5][0-9]))?\s*(?:([ap])\.?\s?m\.?|o'clock)?(?: sharp)?", re.IGNORECASE
@@ -115,34 +116,18 @@ _STATED = re.compile(
 _NUCLIDE = re.compile(r"(?:\^([0-9]+)_(-?[0-9]+)|_(-?[0-9]+)\^([0-9]+))([A-Z][a-z]?)")
 _ARROW = re.compile(r"\\(?:long)?rightarrow|\\to(?![a-z])|\\rightleftharpoons|->")
 _TERM = re.compile(r"[0-9]*(?:\(?(?:[A-Z][a-z]?[0-9]*)+\)?[0-9]*)+(?:\^[0-9]*[+-])?")
-_SAME_WORDS = {
-    **dict.fromkeys(
-        [
-            "no solutions",
-            "there is no solution",
-            "there are no solutions",
-            "has no solution",
-            "empty set",
-            "\u65e0\u89e3",
-            "\u7121\u89e3",
-            "no real solution",
-            "no real solutions",
-            "there is no real solution",
-            "there are no real solutions",
-        ],
-        "no solution",
-    ),
-    "dne": "does not exist",
-    "not defined": "undefined",
-}
+_NO_SOLUTION = """no solutions;there is no solution;there are no solutions;has no solution;empty set;\u65e0\u89e3
+;\u7121\u89e3;no real solution;no real solutions;there is no real solution;there are no real solutions"""
+_SAME_WORDS = dict.fromkeys(_NO_SOLUTION.replace("\n", "").split(";"), "no solution")
+_SAME_WORDS |= {"dne": "does not exist", "not defined": "undefined"}
+_REALS = "all real numbers;all reals;real numbers;any real number;every real number;all real values"
 _NAMED: dict[str, Node] = {
-    **dict.fromkeys(
-        ["all real numbers", "all reals", "real numbers", "any real number", "every real number", "all real values"],
-        REALS,
-    ),
+    **dict.fromkeys(_REALS.split(";"), REALS),
     "all integers": INTEGERS,
-    **dict.fromkeys(["positive infinity", "plus infinity"], INFINITY),
-    **dict.fromkeys(["negative infinity", "minus infinity"], MINUS_INFINITY),
+    "positive infinity": INFINITY,
+    "plus infinity": INFINITY,
+    "negative infinity": MINUS_INFINITY,
+    "minus infinity": MINUS_INFINITY,
     "no solution": EMPTY_SET,
 }
 

@@ -85,11 +85,9 @@ _EXPLAINED = {
     "yes": re.compile(rf"yes\s*[,.:;]\s*{_SAID_AGAIN}(?: {_NOT_DENIED}\w+){{0,2}}"),
     "no": re.compile(rf"no\s*[,.:;]\s*{_SAID_AGAIN}(?:n't| ?not| impossible)(?: {_NOT_DENIED}\w+){{0,2}}"),
 }
-_OPPOSITES = [
-    set(pair.split())
-    for pair in "left right;up down;upward downward;north south;east west;clockwise counterclockwise;inward outward;"
-    "increase decrease;profit loss;gain loss;toward away;above below;positive negative;more less".split(";")
-]
+_OPPOSITES = """left right, up down, upward downward, north south, east west, clockwise counterclockwise, above below,
+increase decrease, profit loss, gain loss, toward away, inward outward, positive negative, more less"""
+_OPPOSITE_WORDS = [set(pair.split()) for pair in _OPPOSITES.split(",")]
 # "pounds" may be either.
 _POUNDS = {find_unit("pound"), find_unit("GBP")}
 # Minus the absolute zero, and the size of a degree.
@@ -113,7 +111,7 @@ def equal_readings(gold: Reading, answer: Reading) -> tuple[bool, str]:
     if gold.text.replace(", ", ",") == answer.text.replace(", ", ","):
         return True, "the same text"
     words = [set(_NO_LETTER.sub(" ", reading.text).casefold().split()) for reading in (gold, answer)]
-    if any(pair & words[0] and pair & words[1] and pair & words[0] != pair & words[1] for pair in _OPPOSITES):
+    if any(pair & words[0] and pair & words[1] and pair & words[0] != pair & words[1] for pair in _OPPOSITE_WORDS):
         return False, "opposite words"
     for kind, rule, compare in _RULES:
         if isinstance(gold.node, kind) or isinstance(answer.node, kind):

@@ -216,11 +216,6 @@ def unjudgeable_kind(gold: object) -> str | None:
     return next(kinds, "formula")
 
 
-def reward_of(verdict: Verdict) -> float | None:
-    """Return 1.0 for right, None where the gold is at fault, else 0.0."""
-    return verdict.reward
-
-
 def log_verdicts(
     name: str, judgements: Sequence[JudgedAnswer], log_extra: LogExtra | None, log_metric: LogMetric | None
 ) -> None:

@@ -68,7 +68,9 @@ PLAIN_COMMANDS |= {
 PLAIN_COMMANDS |= {name: name for name in _names("theta alpha beta gamma lambda phi omega sigma mu")}
 # Commands that mean the same, and commands that mean a sign.
 SAME_COMMANDS = _table(
-    "varepsilon epsilon; vartheta theta; varphi phi; leq le; leqslant le; geq ge; geqslant ge; neq ne; lt <; gt >; mod pmod; bmod pmod; rightarrow to; cdot *; times *"
+    "varepsilon epsilon; vartheta theta; varphi phi"
+    "; leq le; leqslant le; geq ge; geqslant ge"
+    "; neq ne; lt <; gt >; mod pmod; bmod pmod; rightarrow to; cdot *; times *"
     "; ast *; div /; wedge land; vee lor; varnothing emptyset; colon :; lbrace set{; rbrace set}; { set{"
     "; } set}; vert |"
     "; mid |; lbrack [; rbrack ]; backslash setminus; bigcup cup; bigcap cap; overrightarrow vec"
