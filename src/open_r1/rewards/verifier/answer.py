@@ -56,7 +56,7 @@ _PLAIN_NUMBER = re.compile(r"\s*([+-]?)(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\
 
 _MARKS = re.compile(f"[{TEXT_OPEN}{TEXT_CLOSE}]")
 _MARK_BEFORE_SIGN = re.compile(rf"{TEXT_CLOSE}(?=[).:])")
-_ARTICLE = re.compile(r"(?:an?|the) (?=[^\W\d_]{3})")
+_ARTICLE = re.compile(r"\b(?:an?|the|all) (?=[^\W\d_]{3})")
 
 _WORD_JOINT = re.compile(r",?\sand\s|,\s")
 
@@ -78,8 +78,8 @@ _BASE = re.compile(
     r"\(?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?\s*(?:_\s*\{?\s*\(?\s*([0-9]{1,2}|[a-z]+)\s*\)?\s*\}?"
     r"|\(?\s*(?:in )?base[\s-]*\{?([0-9]{1,2}|[a-z]+)\}?\)?)"
 )
-_BASES = """two 2;three 3;four 4;five 5;six 6;seven 7;eight 8;nine 9;ten 10;twelve 12;sixteen 16;binary 2;octal 8;hex 16;bin 2
-;oct 8;dec 10"""
+_BASES = """two 2;three 3;four 4;five 5;six 6;seven 7;eight 8;nine 9;ten 10;twelve 12;sixteen 16;binary 2;octal 8
+;hex 16;bin 2;oct 8;dec 10"""
 _BASE_NAMES = {name: int(base) for name, base in map(str.split, _BASES.split(";"))}
 
 _CLOCK = re.compile(
@@ -117,13 +117,14 @@ _NUCLIDE = re.compile(r"(?:\^([0-9]+)_(-?[0-9]+)|_(-?[0-9]+)\^([0-9]+))([A-Z][a-
 _ARROW = re.compile(r"\\(?:long)?rightarrow|\\to(?![a-z])|\\rightleftharpoons|->")
 _TERM = re.compile(r"[0-9]*(?:\(?(?:[A-Z][a-z]?[0-9]*)+\)?[0-9]*)+(?:\^[0-9]*[+-])?")
 _NO_SOLUTION = """no solutions;there is no solution;there are no solutions;has no solution;empty set;\u65e0\u89e3
-;\u7121\u89e3;no real solution;no real solutions;there is no real solution;there are no real solutions"""
+;\u7121\u89e3;no real solution;no real solutions;there is no real solution;there are no real solutions
+;none"""
 _SAME_WORDS = dict.fromkeys(_NO_SOLUTION.replace("\n", "").split(";"), "no solution")
-_SAME_WORDS |= {"dne": "does not exist", "not defined": "undefined"}
+_SAME_WORDS |= {"infinitely many solutions": "infinitely many", "dne": "does not exist", "not defined": "undefined"}
 _REALS = "all real numbers;all reals;real numbers;any real number;every real number;all real values"
 _NAMED: dict[str, Node] = {
     **dict.fromkeys(_REALS.split(";"), REALS),
-    "all integers": INTEGERS,
+    "integers": INTEGERS,
     "positive infinity": INFINITY,
     "plus infinity": INFINITY,
     "negative infinity": MINUS_INFINITY,
@@ -133,6 +134,13 @@ _NAMED: dict[str, Node] = {
 
 _BRACKETS = ("(", "[", "{", "set{", "begin:"), (")", "]", "}", "set}", "end:")
 _EQUALS = Token("sign", "=", True)
+_PARTS_OF_ONE = """one 1;two 2;half 2;halve 2;three 3;third 3;four 4;quarter 4;fourth 4;five 5;fifth 5;six 6;sixth 6
+;seven 7;seventh 7;eight 8;eighth 8;nine 9;ninth 9"""
+_WORDS_OF_FRACTIONS = {word: int(number) for word, number in map(str.split, _PARTS_OF_ONE.split(";"))}
+_FRACTION_WORDS = re.compile(
+    r"(one|two|three|four|five|six|seven|eight|nine)[\s-](halves|half|(?:third|quarter|(?:four|fif|six|seven|eigh|nin)th)s?)",
+    re.IGNORECASE,
+)
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -284,6 +292,10 @@ def _read_value(normal: str, plain: str) -> Node:
         return node
     if plain == "{}":
         return EMPTY_SET
+    fraction = _FRACTION_WORDS.fullmatch(plain)
+    if fraction:
+        top, bottom = (_WORDS_OF_FRACTIONS[word.casefold().rstrip("s")] for word in fraction.groups())
+        return Number(Fraction(top, bottom))
     words = _read_words(normal, plain) or _read_chemistry(plain)
     if words in _NAMED:
         return _NAMED[words]
@@ -393,7 +405,7 @@ def _read_chemistry(plain: str) -> str | None:
     if nuclide:
         mass, charge = nuclide.group(1) or nuclide.group(4), nuclide.group(2) or nuclide.group(3)
         return f"{mass}-{charge}-{nuclide.group(5)}"
-    sides = [re.sub(r"[_{}\s]", "", side).split("+") for side in _ARROW.split(plain)]
+    sides = [re.sub(r"[_{}\s]|\((?:aq|s|l|g)\)", "", side).split("+") for side in _ARROW.split(plain)]
     terms = [term for side in sides for term in side]
     is_reaction = len(sides) == 2 and len(terms) > 2 and any(re.search("[A-Z][a-z]?[0-9]", term) for term in terms)
     if not is_reaction or not all(map(_TERM.fullmatch, terms)):
@@ -573,7 +585,8 @@ def _check_nouns(tokens: list[Token]) -> None:
 def _read_compound(tokens: list[Token]) -> Quantity | None:
     """Read a sum of quantities such as "5 hours 30 minutes"; None where it is none."""
     parts = [token for token in tokens if token.text not in ("land", ",")]
-    if len(parts) < 4 or [token.kind for token in parts] != ["number", "word"] * (len(parts) // 2):
+    kinds = ["number" if token.kind == "number" else "unit" for token in parts]
+    if len(parts) < 4 or kinds != ["number", "unit"] * (len(parts) // 2):
         return None
     units = [find_unit(token.text) for token in parts[1::2]]
     first = units[0]

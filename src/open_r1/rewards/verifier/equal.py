@@ -77,7 +77,7 @@ _NO_LETTER = re.compile(f"[,、{TEXT_OPEN}{TEXT_CLOSE}]")
 _LETTER_LIST = re.compile(rf"[A-J{TEXT_OPEN}{TEXT_CLOSE}](?:[,\s]*[A-J{TEXT_OPEN}{TEXT_CLOSE}])+")
 # "Yes, it is possible", "no, they are not equal": what only says the yes or no again.
 _SAID_AGAIN = (
-    r"(?:it|this|that|they|he|she|there|we|you) "
+    r"(?:it|this|that|they|he|she|there|we|you|the [a-z]+|such an? [a-z]+) "
     r"(?:is|are|was|were|does|do|did|can|could|will|would|has|have|must|exists?)"
 )
 _NOT_DENIED = r"(?!not|never|no|in|im|un|only|if|when|some|false|wrong)"
@@ -666,6 +666,8 @@ def _as_vector(node: Node, size: int) -> list[Node] | None:
 
 def _equal_items(gold: Collection, answer: Collection) -> bool:
     kinds = {gold[0], answer[0]}
+    if kinds == {"list"} and len(gold[1]) != len(answer[1]):
+        return False
     if kinds <= {"set", "list"} or (len(kinds) == 1 and gold[0] in ("cup", "cap")):
         return _equal_sets(gold[1], answer[1])
     if len(gold[1]) != len(answer[1]) or not (len(kinds) == 1 or kinds == {"tuple", "list"}):

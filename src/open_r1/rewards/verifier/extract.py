@@ -115,6 +115,7 @@ _PHRASE = re.compile(
     r"|^(?:\*\*)?ans(?:wer)?\.(?:\*\*)?[ \t]|答案(?:\*\*)?(?:是|为|為|：|:|】)(?:：|:)?"
     r"|(?:故选|(?<![不任可])选)(?:[:：]|\s{0,3}(?=\$|(?-i:[A-J])(?![A-Za-z])))"
     r"|\bcorrect\s(?:option|choice)\sis:?(?=\s{1,3}[*(]{0,3}(?-i:[A-J])(?![A-Za-z]))"
+    rf"|^(?:\*\*)?(?:result|solution)(?:\*\*)?:(?:\*\*)?[ \t](?={_LINE_VALUE}[ \t]{{0,3}}$)"
     rf"|{_HEADING}|^\*\*final:?\*\*:?[ \t]|^####[ \t]{{1,3}}(?={_LINE_VALUE}[ \t]{{0,3}}$)",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -177,7 +178,7 @@ _SENTENCE = re.compile(
     rf"(?:(?:so|thus|hence|therefore|finally)\b,?\s)?"
     rf"(?:[^.,;:!?=<>\d]{{1,120}}?\s(?:{_VERB})\s"
     rf"(?:(?:him|her|them|us)\s)?(?:(?:at|in|on|to|by|a|(?:up\s)?with|equal\sto|exactly|only|(?:an?|the)\s(?:[a-z]+\s){{1,2}}of)\s)?|[A-Za-z]+\s[a-z]{{2,}}\s[^,.;!?<>$\\=]{{0,120}}\d\)?\s?=\s?)"
-    rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+(?:\^[23])?){{0,8}})[.!]?"
+    rf"((?:[a-zA-Z]\s?[=<>\u2264\u2265]\s?)?(?:{_STATED_VALUE}))((?:\s[A-Za-z\u00b0'-]+(?:\^[23])?){{0,8}})[.!]?"
     rf"|(?:答|故|所以|因此|综上)[^\d$\\。；;不或约=<>]{{0,60}}({_STATED_VALUE})([\u4e00-\u9fff]{{0,12}})[。.!]?",
     re.IGNORECASE,
 )
@@ -201,8 +202,11 @@ _UNSURE = re.compile(
     r"|because|since|suppose|assume|case|step|when|where|wrong|first|then)\b|n't",
     re.IGNORECASE,
 )
+_PARTS_LINE = re.compile(r"\(?[1ai]\)\s?\**[^\s*(].{0,200}?[\s;,]\(?(?:[2b]|ii)\)\s?\**[^\s*(]")
 _ENDS = (".", "!", "。", "**")
-_SPOKEN = re.compile(r"(?:yes|no|true|false)(?:[,;] [^.?!\n]{1,60})?[.!]?", re.IGNORECASE)
+_SPOKEN = re.compile(
+    r"(?:yes|no|true|false)(?:[,;] [^.?!\n]{1,60})?[.!]?|(?:option\s|choice\s)?\(?(?-i:[A-J])\)?\.?", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -296,6 +300,8 @@ def _last_line(text: str) -> str | None:
     for part in (tail[starts[-1] - 1 :] if starts else "", line):
         if _ONE_FORMULA.fullmatch(part.strip(" .")):
             return part.strip(" .")
+    if _PARTS_LINE.match(line):
+        return line.replace("**", "")
     return line if _SPOKEN.fullmatch(line) else _value_of_sentence(line) if line.endswith(_ENDS) else None
 
 

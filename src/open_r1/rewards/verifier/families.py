@@ -126,7 +126,11 @@ def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:
     if kinds[0] and len(kinds[0]) == len(kinds[1]) and kinds[0] != kinds[1]:
         return None
     kind = (kinds[0] or kinds[1] or [""])[0]
-    if max(map(len, kinds)) != 1 or not ((kinds[0] and kinds[1]) or kind in _INTEGER_SETS):
+    is_bound = not any(kinds) and isinstance(gold, Relation) and isinstance(answer, Relation)
+    if is_bound and gold.sides[0] == answer.sides[0] and len(names_in(gold)) == len(names_in(answer)) == 2:
+        # n = 2^k - 1 and n = 2^m - 1.
+        kind = "N"
+    elif max(map(len, kinds)) != 1 or not ((kinds[0] and kinds[1]) or kind in _INTEGER_SETS):
         return gold, answer
     name, other = next(iter(gold_sets), None), next(iter(answer_sets), None)
     if name and other and name != other and name in names_in(answer):

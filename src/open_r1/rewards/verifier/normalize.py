@@ -18,7 +18,7 @@ _COMMAND_CHARACTERS = (
     "\u00b7\u22c5\u2219\u2022 cdot; \u2264\u2a7d le; \u2265\u2a7e ge; \u2205\u00f8\u00d8 emptyset"
     "; \u00d7 times; \u221a sqrt"
     "; \u221e infty; \u2260 ne; \u00b1 pm; \u2213 mp; \u222a cup; \u2229 cap; \u2208 in; \u2248 approx"
-    "; \u2216 setminus"
+    "; \u2216 setminus; \u2192\u27f6 to; \u21cc rightleftharpoons"
     "; \u2228 lor; \u2227 land; \u27e8 langle; \u27e9 rangle; \u230a lfloor; \u230b rfloor; \u2308 lceil; \u2309 rceil"
     "; \u03b1 alpha; \u03b2 beta; \u03b3 gamma; \u03b4 delta; \u03b5 epsilon; \u03b6 zeta; \u03b7 eta"
     "; \u03b8 theta; \u03b9 iota"
