@@ -119,7 +119,7 @@ _TERM = re.compile(r"[0-9]*(?:\(?(?:[A-Z][a-z]?[0-9]*)+\)?[0-9]*)+(?:\^[0-9]*[+-
 _NO_SOLUTION = """no solutions;there is no solution;there are no solutions;has no solution;empty set;\u65e0\u89e3
 ;\u7121\u89e3;no real solution;no real solutions;there is no real solution;there are no real solutions
 ;none"""
-_SAME_WORDS = dict.fromkeys(_NO_SOLUTION.replace("\n", "").split(";"), "no solution")
+_SAME_WORDS: dict[str, str] = dict.fromkeys(_NO_SOLUTION.replace("\n", "").split(";"), "no solution")
 _SAME_WORDS |= {"infinitely many solutions": "infinitely many", "dne": "does not exist", "not defined": "undefined"}
 _REALS = "all real numbers;all reals;real numbers;any real number;every real number;all real values"
 _NAMED: dict[str, Node] = {
