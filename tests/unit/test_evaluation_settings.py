@@ -13,11 +13,7 @@ from open_r1.evaluation.settings import EvaluationArguments, label_of, parse
     [
         ("", "--model_id"),
         ("--model_id /", "--model_name"),
-        ("--model_id m --model_name a/../b", "--model_name"),
-        ("--model_id m --model_name /etc", "--model_name"),
-        ("--model_id m --model_revision=-r", "--model_revision"),
-        ("--model_id m --model_revision ..", "--model_revision"),
-        ("--model_id m --model_commit main --url h:1", "--model_commit"),
+        ("--model_id m --judge_url h:1", "--judge_model"),
         ("--model_id m --num_gpus 2", "--parallel"),
         ("--url h:1 --parallel data --num_gpus 2", "--parallel"),
         ("--model_id m --backend vllm --url h:1", "--url"),
@@ -28,8 +24,6 @@ from open_r1.evaluation.settings import EvaluationArguments, label_of, parse
         ("--model_id m --temperature 3", "temperature"),
         ("--model_id m --limit 0", "--limit"),
         ("--model_id m --num_samples 0", "--num_samples"),
-        ("--model_id m --timeout 0", "--timeout"),
-        ("--model_id m --retries -1", "--retries"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_by_name(flags, named):
@@ -82,6 +76,8 @@ def test_models_have_names_that_are_folders(model, label):
 def test_revisions_are_one_folder_each(tmp_path):
     settings = EvaluationArguments(model_id=["a/b"], model_revision="feature/../x", output_dir=str(tmp_path))
     assert settings.folder("a/b") == tmp_path / "a" / "b" / "feature_.._x"
+    settings.model_name = "/../me/c d"
+    assert settings.folder("a/b") == tmp_path / "me" / "c_d" / "feature_.._x"
 
 
 def test_folders_by_dots_are_called_as_they_are(tmp_path, monkeypatch):

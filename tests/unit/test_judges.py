@@ -7,8 +7,9 @@ import math
 import pytest
 
 from open_r1.evaluation.benchmarks import local_benchmark
-from open_r1.evaluation.judges import VERDICTS_NAME, Judgement, JudgingError, KeptVerdicts, judge_of
+from open_r1.evaluation.judges import VERDICTS_NAME, JudgingError, judge_of
 from open_r1.evaluation.prompts import load_problems
+from open_r1.rewards.second_judge import KeptLines
 from open_r1.rewards.verifier import Verdict, verify
 
 REWARD = """
@@ -66,24 +67,15 @@ def _rows_of(problems, count):
     return many
 
 
-def test_verdicts_are_kept_through_a_line_that_was_cut_off(tmp_path):
+@pytest.mark.parametrize("line", ['{"key": "b", "verdict": "ri', "[]", "3", '{"verdict": "right"}', "\x00"])
+def test_lines_that_are_no_records_are_passed_over(tmp_path, line):
     path = tmp_path / VERDICTS_NAME
-    right, lost = Judgement("right", 1.0, note="AC x2"), Judgement("unverifiable", math.nan)
-    KeptVerdicts(path).put("a", right)
+    KeptLines(path).put("a", verdict="right")
     with path.open("a") as file:
-        file.write('{"key": "b", "verdict": "ri')
-    second = KeptVerdicts(path)
-    assert second.get("b") is None
-    second.put("c", lost)
-    third = KeptVerdicts(path)
-    assert third.get("a") == right
-    assert math.isnan(third.get("c").score)
-
-
-@pytest.mark.parametrize("line", ["[]", "3", '{"key": "a"}', '{"key": "a", "verdict": "great", "score": "x"}', "\x00"])
-def test_lines_that_are_no_verdicts_are_passed_over(tmp_path, line):
-    (tmp_path / VERDICTS_NAME).write_text(line + "\n")
-    assert KeptVerdicts(tmp_path / VERDICTS_NAME).get("a") is None
+        file.write(line)
+    KeptLines(path).put("c", verdict="wrong")
+    found = KeptLines(path)
+    assert [found.get(key) and found.get(key)["verdict"] for key in "abc"] == ["right", None, "wrong"]
 
 
 @pytest.mark.parametrize(

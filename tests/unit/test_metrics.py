@@ -20,7 +20,7 @@ from open_r1.evaluation.metrics import (
     Metrics,
     avg_at_k,
     group_answers,
-    maj_at_ks,
+    maj_at_k,
     pass_at_k,
     reward_metrics,
 )
@@ -88,9 +88,9 @@ def test_avg_at_k_of_nothing_judged_is_refused(scores):
 def test_sixteen_requested_and_eight_returned_gives_estimates_from_eight():
     returned = [1, 1, 0, 1, 0, 0, 0, 0]
     assert avg_at_k([[*returned, *[NAN] * 8]]).mean == 3 / 8
-    assert maj_at_ks([0, 0, 1, 0, 2, 2, None, None, *[None] * 8], [*returned, *[NAN] * 8], [8]) == [1.0]
+    assert maj_at_k([0, 0, 1, 0, 2, 2, None, None, *[None] * 8], [*returned, *[NAN] * 8], 8) == 1.0
     with pytest.raises(ValueError, match="maj@9"):
-        maj_at_ks(range(16), [*returned, *[NAN] * 8], [9])
+        maj_at_k(range(16), [*returned, *[NAN] * 8], 9)
 
 
 def majority_by_enumeration(classes, scores, k):
@@ -119,7 +119,7 @@ def majority_by_enumeration(classes, scores, k):
 def test_maj_at_k_is_the_mean_over_all_subsets(classes, scores):
     ks = range(1, len(classes) + 1)
     expected = [majority_by_enumeration(classes, scores, k) for k in ks]
-    assert maj_at_ks(classes, scores, ks) == pytest.approx(expected, abs=1e-12)
+    assert [maj_at_k(classes, scores, k) for k in ks] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -135,31 +135,31 @@ def test_maj_at_k_is_the_mean_over_all_subsets(classes, scores):
     ],
 )
 def test_maj_at_k_of_answers_counted_by_hand(classes, scores, k, expected):
-    assert maj_at_ks(classes, scores, [k]) == pytest.approx([expected])
+    assert maj_at_k(classes, scores, k) == pytest.approx(expected)
 
 
 def test_maj_at_1_is_the_mean_score():
     rng = np.random.default_rng(1)
     classes, scores = rng.integers(0, 5, 60).tolist(), rng.random(60)
-    assert maj_at_ks(classes, scores, [1]) == pytest.approx([scores.mean()])
+    assert maj_at_k(classes, scores, 1) == pytest.approx(scores.mean())
 
 
 def test_majority_of_512_answers_is_exact():
     classes = [0] * 90 + [1] * 60 + [None] * 40 + list(range(2, 324))
     scores = [1.0 if name == 0 else 0.0 for name in classes]
-    few, whole = maj_at_ks(classes, scores, [2, 512])
+    few, whole = (maj_at_k(classes, scores, k) for k in (2, 512))
     # Two answers: right where both are, or one is and the other is none; half where they tie.
     pairs = math.comb(512, 2)
     assert few == pytest.approx((math.comb(90, 2) + 90 * 40 + 90 * (60 + 322) / 2) / pairs)
     assert whole == pytest.approx(1.0)
     with pytest.raises(ValueError, match="512"):
-        maj_at_ks([0] * 513, [1.0] * 513, [2])
+        maj_at_k([0] * 513, [1.0] * 513, 2)
 
 
 @pytest.mark.parametrize(("classes", "k"), [([], 1), ([0, 1], 3), ([0, 1], 0), ([0, 1], -1)])
 def test_majority_of_too_few_answers_is_refused(classes, k):
     with pytest.raises(ValueError, match=f"maj@{k} needs at least"):
-        maj_at_ks(classes, [1.0] * len(classes), [k])
+        maj_at_k(classes, [1.0] * len(classes), k)
 
 
 def test_hostile_answers_end_in_time_and_leave_the_others_their_classes():
@@ -239,7 +239,7 @@ def metrics_of(problems, *answers_PG):
     """The metrics of the answers to the first rows."""
     metrics = Metrics(problems)
     for row, answers in enumerate(answers_PG):
-        metrics.add([replace(found, row=row) for found in answers])
+        metrics.add(row, [replace(found, row=row) for found in answers])
     return metrics
 
 
@@ -280,8 +280,7 @@ def test_figures_have_the_k_that_was_asked_for_and_stand_there_once(problems):
     }
     counts = metrics.counts(8)
     assert (counts["requested"], counts["returned"], counts["failed"]) == (8, 7, 1)
-    assert counts["returned_of_a_problem"] == [3, 4]
-    assert metrics.errors == {"HTTP 400: 9 tokens are too many": 1}
+    assert metrics.errors == {"HTTP 400: # tokens are too many": 1}
 
 
 @pytest.mark.parametrize(
@@ -338,7 +337,6 @@ def test_rows_that_ask_the_same_are_one_problem(problems, tmp_path):
     repeated = load_rows(tmp_path / "rows.jsonl", [{"problem": text, "solution": "2"} for text in texts])
     answers_PG = [[answer("right", "2"), answer("wrong", "3")]] * 4
     metrics, different = metrics_of(repeated, *answers_PG), metrics_of(problems, *answers_PG)
-    assert (metrics.counts(8)["problems_repeated"], different.counts(8)["problems_repeated"]) == (1, 0)
     for name, value in (("avg@2", 0.5), ("pass@2", 1.0), ("maj@2", 0.5)):
         expected = mean_interval([value] * 4, ["1+1", "1+2", "1+1", "2+2"])
         found, bare = metrics.figures(2), different.figures(2)
@@ -351,9 +349,7 @@ def test_rows_that_ask_the_same_are_one_problem(problems, tmp_path):
     [
         ([answer("right", "2", finish="length")] * 2, "100%"),
         ([answer("no_answer"), answer("right", "2")], "no final answer"),
-        ([answer("right", "2")], "so few problems (1)"),
         ([answer("right", "2"), answer(None)], "1 of 2 requests"),
-        ([answer("right", "2", finish="unknown"), answer("right", "2")], "1 of 2 answers the server"),
         ([answer("lost"), answer("right", "2")], "1 of 2 answers could not"),
     ],
 )
@@ -401,12 +397,11 @@ def test_problems_that_fill_up_the_last_batch_count_once():
     assert summary([row(solution="2"), row(solution="3")], 1)["eval_num_problems"] == 2
 
 
-def test_completions_that_were_not_judged_are_left_out(caplog):
+def test_completions_that_were_not_judged_are_left_out():
     whole = [row("a", 1.0), row("a", 0.0), row("b", 0.0), row("b", 0.0)]
     lost = [row("c", 0.0), row("c", None), row("d", None), row("d", NAN)]
     found = summary([*whole, *lost], 2)
     assert (found["pass@2"], found["avg@2"]) == (0.5, pytest.approx(0.5 / 3))
-    assert "of 1 problems fewer than 2" in caplog.text
     assert "pass@2" not in summary(lost, 2)
     assert "avg@1" not in summary([row(reward=None)], 1)
     assert "greedy" not in summary([row(), row(reward=None, greedy=True)], 1)

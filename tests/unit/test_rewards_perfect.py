@@ -31,7 +31,7 @@ def scores_of(
 )
 def test_perfect_reply_reaches_every_reward(prefix: str, solution: object):
     context = RewardContext(completion_prefix=prefix, eos_token_ids=(EOS,))
-    others = {"think_format", *TASK_OF, *ROW_OF_PROGRAMS}  # these want other tags, or other data
+    others = {"think_format", "rubric", *TASK_OF, *ROW_OF_PROGRAMS}  # these want other tags, other data, or a server
     names = [name for name in REWARDS if name not in others]
     scores = scores_of(arguments(*names), {"solution": solution}, context)
     assert [name for name, (value, least) in scores.items() if least is not None and value < least - 1e-6] == []

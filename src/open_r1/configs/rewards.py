@@ -40,6 +40,12 @@ class RewardParameters:
     token_repetition_max_penalty: float = setting(
         -1.0, "token_repetition: reward of a completion of one repeated n-gram, <= 0."
     )
+    rubric: str | None = setting(
+        None, "rubric: what the model that judges is to look at, and what earns 0, 1 and scores between."
+    )
+    rubric_url: str | None = setting(None, "rubric: its server, host:port or URL; any that is OpenAI-compatible.")
+    rubric_model: str | None = setting(None, "rubric: its name at the server.")
+    rubric_key_env: str | None = setting(None, "rubric: environment variable with the API key.")
     target_language: str = setting(
         "en", "language_consistency: ISO 639-1 code, where the row has no `target_language`."
     )
@@ -104,7 +110,7 @@ class CodeExecutionParameters:
     )
     sandbox_patience_s: float = setting(
         120.0,
-        "router, piston, fusion: seconds for which a program waits while nobody answers; before a run at most 15.",
+        "router, piston, fusion, rubric: seconds for which a row waits while nobody answers; before a run at most 15.",
     )
     sandbox_python: str | None = setting(
         None, "local: interpreter for the programs; by default this one or the system's, by a probe."

@@ -58,6 +58,8 @@ from open_r1.data.folder import DatasetFolder
 from open_r1.data.layout_readers import UnmappableError
 from open_r1.data.sources import RowSource, open_source
 from open_r1.rewards.prose import reasoning_of
+from open_r1.rewards.rubric import JudgeModel
+from open_r1.rewards.second_judge import JUDGE_NAME, SecondJudge
 from open_r1.rewards.verifier import Verdict, fingerprint_verifier, verify_all
 
 if TYPE_CHECKING:
@@ -409,13 +411,16 @@ class Verdicts:
         path: The file; None keeps nothing (`--dry_run`, or other judges).
         settings: What verdicts depend on.
         overwrite: Begin anew where the file was begun with other settings.
+        second: Gives second verdicts where the verifier abstains.
 
     Raises:
         ValueError: The file was begun with other settings.
     """
 
-    def __init__(self, path: Path | None, settings: dict[str, Any], *, overwrite: bool) -> None:
-        self.path, self.known = path, dict[tuple[int, int], str]()
+    def __init__(
+        self, path: Path | None, settings: dict[str, Any], *, overwrite: bool, second: SecondJudge | None = None
+    ) -> None:
+        self.path, self.known, self.second = path, dict[tuple[int, int], str](), second
         header = json.dumps({"verdicts_of": settings})
         content = path.read_bytes() if path is not None and path.exists() else b""
         lines = content[: content.rfind(b"\n") + 1].splitlines()  # what a killed run left half written is cut off
@@ -435,7 +440,10 @@ class Verdicts:
             new = [row for row in batch if row["completion"] is not None and row["finish_reason"] != "error"]
             new = [row for row in new if (row["row"], row["generation_index"]) not in self.known]
             texts = [close_prefilled_think(row["completion"]) for row in new]
-            verdicts = verify_all([row["solution"] for row in new], texts, [row["problem"] for row in new])
+            golds, problems = [row["solution"] for row in new], [row["problem"] for row in new]
+            verdicts = verify_all(golds, texts, problems)
+            if self.second is not None:
+                verdicts = self.second.review(verdicts, problems, golds, texts)
             found = [(row["row"], row["generation_index"], str(it)) for row, it in zip(new, verdicts, strict=True)]
             self.known |= {(row, index): verdict for row, index, verdict in found}
             if found and self.path is not None:
@@ -451,9 +459,13 @@ def curate(settings: Namespace) -> Iterator[str]:
         ValueError: Settings, inputs and output don't fit, or no row is left.
     """
     curation = Curation(settings)
+    model = None if settings.judge_url is None else JudgeModel(
+        settings.judge_url, settings.judge_model, settings.judge_key_env
+    )  # fmt: skip
     if settings.dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            curation.run(Path(folder), Verdicts(None, {}, overwrite=False))
+            second = None if model is None else SecondJudge(model)
+            curation.run(Path(folder), Verdicts(None, {}, overwrite=False, second=second))
         yield f"{curation.table()}\nNothing was written (--dry_run)."
         return
     output = Path(settings.output_dir).expanduser()
@@ -469,10 +481,14 @@ def curate(settings: Namespace) -> Iterator[str]:
         columns += [] if settings.dataset_layout is None else [settings.dataset_layout]
         made_of = {"inputs": inputs, "columns": columns, "verifier": fingerprint_verifier()}
         path = output / JOURNAL if settings.correct_by == "verifier" else None
-        rows, kept, unit = curation.run(folder.staging, Verdicts(path, made_of, overwrite=settings.overwrite))
+        second = None if model is None else SecondJudge(model, output / JUDGE_NAME)
+        made_of |= {} if second is None else second.settings()
+        journal = Verdicts(path, made_of, overwrite=settings.overwrite, second=second)
+        rows, kept, unit = curation.run(folder.staging, journal)
         if not kept:
             raise ValueError(f"No completion is left:\n{curation.table()}")
         card.notes += [f"The verdicts are in {JOURNAL}."] * (path is not None) + [f"`length` is in {unit}."]
+        card.notes += [] if second is None else [f"{second}."]
         card.steps += curation.steps
         if curation.steps[0].name == CLEAN:
             clean = curation.steps[0]
@@ -482,4 +498,5 @@ def curate(settings: Namespace) -> Iterator[str]:
         schema, out = pa.schema(list((_OUTPUT | others).items())), curation.output_rows(rows, kept)
         while batch := list(islice(out, _WRITE_ROWS)):
             folder.write(pa.Table.from_pylist(batch, schema))
-    yield f"{curation.table()}\nWritten to {output}."
+    said = "" if second is None else f"\n{second}."
+    yield f"{curation.table()}{said}\nWritten to {output}."

@@ -84,6 +84,11 @@ class Benchmark:
         return Path(self.dataset).is_absolute()
 
     @property
+    def is_code(self) -> bool:
+        """Whether programs are judged by the tests of their row."""
+        return self.kind == "code" and self.judge is None
+
+    @property
     def metric(self) -> str:
         """The figure that is published of it, and what counts as right."""
         judged = KINDS.get(self.kind, "right answers") if self.judge is None else f"scores by {self.judge}"

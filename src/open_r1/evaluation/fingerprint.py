@@ -10,8 +10,7 @@ A name alone doesn't tell models apart: a training may write another into the sa
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,17 +166,3 @@ def resolve_commit(model: str, revision: str, *, is_required: bool = False) -> s
             f"({type(reason).__name__}), nor is revision {revision} of such a model in its cache."
         )
     return commit if _COMMIT.fullmatch(commit) else None
-
-
-def fingerprint_template(words: Sequence[str]) -> str | None:
-    """Return a hash of the chat template that arguments of vLLM name, a file or a text; None: the model's own."""
-    found = None
-    for word, following in pairwise([*words, ""]):
-        name, sign, value = word.partition("=")
-        if name.replace("_", "-") == "--chat-template":
-            found = value if sign else following
-    if found is None:
-        return None
-    is_file = len(found) < 4096 and Path(found).expanduser().is_file()
-    text = Path(found).expanduser().read_text(encoding="utf-8") if is_file else found
-    return xxhash.xxh3_128(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -20,7 +20,8 @@
 | lost         | the sandbox failed, twice: no score, and not kept                                       |
 
 Running thousands of programs takes hours: their verdicts are on disk as soon as they are there, and after kill -9 the
-same command judges what is left. Equal programs of a row are judged once.
+same command judges what is left. Equal programs of a row are judged once. Where the verifier abstains (no_answer,
+unverifiable), a model may give a second verdict (`rewards.second_judge`).
 """
 
 import hashlib
@@ -38,6 +39,8 @@ from open_r1.generation.messages import Reply
 from open_r1.grading.programs import find_program
 from open_r1.rewards import get_reward_funcs, is_unscorable, is_user_function, run_reward
 from open_r1.rewards.program_rewards import NO_PROGRAM, code_sandbox, sandbox_of
+from open_r1.rewards.rubric import JudgeModel
+from open_r1.rewards.second_judge import JUDGE_NAME, KeptLines, SecondJudge
 from open_r1.rewards.verifier import Verdict, fingerprint_verifier, verify_all
 from open_r1.rewards.verifier.extract import find_answer
 from open_r1.sandbox import SandboxError
@@ -89,6 +92,7 @@ class Answer:
         verdict: As of a `Judgement`; None where there is no text.
         score: Likewise; NaN: nobody can say.
         extracted: Likewise.
+        note: Likewise.
     """
 
     row: int
@@ -100,6 +104,7 @@ class Answer:
     verdict: str | None = None
     score: float = math.nan
     extracted: str | None = None
+    note: str = ""
 
 
 def judgement_of(verdict: Verdict | str, extracted: str | None = None, note: str = "") -> Judgement:
@@ -110,21 +115,31 @@ def judgement_of(verdict: Verdict | str, extracted: str | None = None, note: str
 
 
 class VerifierJudge:
-    """Asks the verifier; gold answers are those of the rows."""
+    """Asks the verifier, and a model where that abstains; gold answers are those of the rows."""
 
-    def __init__(self, problems: Problems) -> None:
-        self._problems = problems
+    def __init__(self, problems: Problems, second: SecondJudge | None = None) -> None:
+        self._problems, self.second = problems, second
 
     def check(self) -> dict[str, Any]:
-        """Return which verifier it is: after it has changed, answers are judged again."""
-        return {"verifier": fingerprint_verifier()}
+        """Return which verifier and model judge: after one has changed, answers are judged again."""
+        return {"verifier": fingerprint_verifier(), **({} if self.second is None else self.second.settings())}
 
     def judge(self, rows: Sequence[int], texts: Sequence[str]) -> list[Judgement]:
-        """Return a judgement of each text."""
+        """Return a judgement of each text.
+
+        Raises:
+            RuntimeError: The server of the second judge is gone.
+        """
         asked = [self._problems.by_row[row] for row in rows]
-        questions = [problem.messages[-1]["content"] for problem in asked]
-        verdicts = verify_all([problem.gold for problem in asked], texts, questions)
-        return [judgement_of(verdict, find_answer(text).text) for verdict, text in zip(verdicts, texts, strict=True)]
+        golds, questions = [problem.gold for problem in asked], [problem.messages[-1]["content"] for problem in asked]
+        verdicts = verify_all(golds, texts, questions)
+        second = verdicts if self.second is None else self.second.review(verdicts, questions, golds, texts)
+        return [
+            judgement_of(
+                verdict, find_answer(text).text, "" if verdict == own else f"second verdict; the first: {own}"
+            )
+            for own, verdict, text in zip(verdicts, second, texts, strict=True)
+        ]
 
 
 class RewardJudge:
@@ -145,7 +160,7 @@ class RewardJudge:
         self._problems, self._arguments = problems, problems.judge
         (self._name,) = self._arguments.reward_funcs
         (self._reward,) = get_reward_funcs(self._arguments)
-        self._kept = KeptVerdicts(None if folder is None else folder / VERDICTS_NAME, is_anew=is_anew)
+        self._kept = KeptLines(None if folder is None else folder / VERDICTS_NAME, is_anew=is_anew)
         self._sandbox: SandboxSettings | None = None
         if problems.languages:
             provider = {"ioi_code": self._arguments.ioi_provider, "cf_code": self._arguments.cf_provider}.get(
@@ -170,8 +185,8 @@ class RewardJudge:
         Raises:
             ValueError: See the message.
         """
-        name = self._problems.benchmark.name
         if self._sandbox is not None:
+            name = self._problems.benchmark.name
             try:
                 said = self._sandbox.check(sorted(self._problems.languages))
             except SandboxError as error:
@@ -191,7 +206,11 @@ class RewardJudge:
         for _ in range(2):  # what the sandbox has lost is judged once more
             due = {key: pair for key, pair in zip(keys, pairs, strict=True) if self._kept.get(key) is None}
             self._judge(due)
-        return [self._kept.get(key) or judgement_of(LOST) for key in keys]
+        found = [self._kept.get(key) or {"verdict": LOST, "score": None, "note": ""} for key in keys]
+        return [
+            Judgement(one["verdict"], math.nan if one["score"] is None else one["score"], note=one["note"])
+            for one in found
+        ]
 
     def _judge(self, due: Mapping[str, tuple[int, str]]) -> None:
         size = max(_OUTAGE, _TURN * (1 if self._sandbox is None else self._sandbox.num_places))
@@ -201,7 +220,8 @@ class RewardJudge:
             judgements = self._ask([due[key] for key in keys])
             for key, judgement in zip(keys, judgements, strict=True):
                 if judgement.verdict != LOST:
-                    self._kept.put(key, judgement)
+                    score = None if math.isnan(judgement.score) else judgement.score
+                    self._kept.put(key, verdict=judgement.verdict, score=score, note=judgement.note)
             if len(keys) >= _OUTAGE and all(judgement.verdict == LOST for judgement in judgements):
                 raise JudgingError(
                     f"{name}: {len(keys)} answers, one after the other, could not be judged: the sandbox, or the "
@@ -229,15 +249,21 @@ class RewardJudge:
 Judge = VerifierJudge | RewardJudge
 
 
-def judge_of(problems: Problems, folder: Path | None = None, *, is_anew: bool = False) -> Judge:
+def judge_of(
+    problems: Problems, folder: Path | None = None, *, is_anew: bool = False, second: JudgeModel | None = None
+) -> Judge:
     """Return the judge of answers to these problems.
 
     Args:
         problems: Rows and golds.
         folder: Where verdicts that are costly are kept; None: in memory.
         is_anew: Take none of those that an earlier run has kept.
+        second: Gives second verdicts where the verifier abstains.
     """
-    return VerifierJudge(problems) if problems.judge is None else RewardJudge(problems, folder, is_anew=is_anew)
+    if problems.judge is not None:
+        return RewardJudge(problems, folder, is_anew=is_anew)
+    path = None if folder is None else folder / JUDGE_NAME
+    return VerifierJudge(problems, None if second is None else SecondJudge(second, path, is_anew=is_anew))
 
 
 def _with_ending(text: str, ending: str | None) -> str:
@@ -261,38 +287,10 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class KeptVerdicts:
-    """Verdicts by key, in a file that grows by a line each; None: in memory."""
-
-    def __init__(self, path: Path | None, *, is_anew: bool = False) -> None:
-        self._path = path
-        self._found: dict[str, Judgement] = {}
-        if path is not None and path.exists() and not is_anew:
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    found = json.loads(line)
-                    score = math.nan if found["score"] is None else float(found["score"])
-                    self._found[found["key"]] = Judgement(str(found["verdict"]), score, note=str(found["note"]))
-                except (ValueError, TypeError, KeyError):
-                    continue  # half of a line, by a killed process
-
-    def get(self, key: str) -> Judgement | None:
-        """Return a verdict, or None."""
-        return self._found.get(key)
-
-    def put(self, key: str, judgement: Judgement) -> None:
-        """Keep a verdict."""
-        score = None if math.isnan(judgement.score) else judgement.score
-        line = json.dumps({"key": key, "verdict": judgement.verdict, "score": score, "note": judgement.note})
-        self._found[key] = judgement
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}\n")  # a line that a killed process has left half-written ends here
-
-
-def judged_answers(problems: Problems, reply_of: RepliesOf, num_samples: int, judge: Judge) -> Iterator[list[Answer]]:
-    """Yield the answers to each problem, in the order of the rows; a problem's in theirs.
+def judged_answers(
+    problems: Problems, reply_of: RepliesOf, num_samples: int, judge: Judge
+) -> Iterator[tuple[int, list[Answer]]]:
+    """Yield the row and the answers of each problem, in the order of the rows; a problem's in theirs.
 
     Args:
         problems: What was asked.
@@ -303,23 +301,18 @@ def judged_answers(problems: Problems, reply_of: RepliesOf, num_samples: int, ju
     asked = list(problems.by_row)
     size = max(1, _BATCH_ANSWERS // num_samples)
     for start in range(0, len(asked), size):
-        names = [(row, index) for row in asked[start : start + size] for index in range(num_samples)]
-        replies = {name: reply for name in names if (reply := reply_of(*name)) is not None}
-        texts = [(row, reply.text) for (row, _), reply in replies.items() if reply.text is not None]
+        rows = asked[start : start + size]
+        found = [(row, index, reply_of(row, index)) for row in rows for index in range(num_samples)]
+        texts = [(row, reply.text) for row, _, reply in found if reply is not None and reply.text is not None]
         judgements = iter(judge.judge([row for row, _ in texts], [text for _, text in texts]))
-        for row in asked[start : start + size]:
-            yield [_answer(*name, replies[name], judgements) for name in names if name[0] == row and name in replies]
+        answers: dict[int, list[Answer]] = {row: [] for row in rows}
+        for row, index, reply in found:
+            if reply is not None:
+                judged = {} if reply.text is None else vars(next(judgements))
+                length = reply.usage.get("completion_tokens")
+                answers[row].append(Answer(row, index, reply.text, reply.finish_reason, length, reply.error, **judged))
+        yield from answers.items()
         if start + size < len(asked):
             logger.info(
                 "%s: the answers to %d of %d problems are judged.", problems.benchmark.name, start + size, len(asked)
             )
-
-
-def _answer(row: int, index: int, reply: Reply, judgements: Iterator[Judgement]) -> Answer:
-    length = reply.usage.get("completion_tokens")
-    if reply.text is None:
-        return Answer(row, index, None, reply.finish_reason, length, reply.error)
-    found = next(judgements)
-    return Answer(
-        row, index, reply.text, reply.finish_reason, length, None, found.verdict, found.score, found.extracted
-    )

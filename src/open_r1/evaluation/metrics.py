@@ -24,7 +24,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,10 @@ logger = logging.getLogger(__name__)
 
 MAX_TEXTS, MAX_CHARS = 128, 1_000
 MAX_MAJORITY = 512  # answers for which counting all draws takes seconds
+# Rewards that say whether an answer is right: pass@k means something for these alone.
+PASS_REWARDS = ("accuracy_reward",)
 _MAX_STEPS = 10_000_000  # of the verifier, for the answers to one problem: some ten seconds
-_FEW_PROBLEMS = 30
 _MANY_TRUNCATED, _MANY_WITHOUT_ANSWER = 0.05, 0.2
-_UNKNOWN_ENDS = ("unknown", "", None)
 _NUM_ERRORS, _ERROR_CHARACTERS = 5, 200
 _NUMBER = re.compile(r"(?<!HTTP )(?<!\d)\d+")  # of an error, as of tokens, which differ from prompt to prompt
 
@@ -60,60 +60,30 @@ class Metrics:
         self._lengths: list[int] = []
         self._ends: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        self._kinds: dict[str, str] = {}  # an error without its numbers: its first text
 
-    def add(self, answers: Sequence[Answer]) -> None:
-        """Count the answers to one problem."""
+    def add(self, row: int, answers: Sequence[Answer]) -> None:
+        """Count the answers to the problem of a row."""
         returned = [answer for answer in answers if answer.text is not None]
-        for error in (answer.error for answer in answers if answer.error):
-            self._errors[self._kinds.setdefault(_NUMBER.sub("0", error), error)] += 1
-        self.clusters_P.append(self._problems.cluster_of(answers[0].row) if answers else len(self.clusters_P))
+        self._errors.update(_NUMBER.sub("#", answer.error) for answer in answers if answer.error)
+        self.clusters_P.append(self._problems.cluster_of(row))
         self.scores_PG.append([answer.score for answer in returned])
         self.classes_PG.append(group_answers([answer.extracted for answer in returned]))
         self.verdicts.update(answer.verdict or LOST for answer in returned)
         self._lengths += [answer.num_tokens for answer in returned if answer.num_tokens is not None]
-        self._ends.update("unknown" if answer.finish_reason in _UNKNOWN_ENDS else answer.finish_reason
-                          for answer in returned)  # fmt: skip
+        self._ends.update(answer.finish_reason or "unknown" for answer in returned)
 
     @property
     def errors(self) -> dict[str, int]:
         """Why requests failed, the commonest first, and how many; what differs in numbers alone is one."""
         return {text[:_ERROR_CHARACTERS]: count for text, count in self._errors.most_common(_NUM_ERRORS)}
 
-    def _judged(self) -> list[tuple[Hashable, list[int | None], list[float]]]:
-        """Cluster, classes and scores of the judged answers to each problem that has some."""
-        found = []
-        for cluster, classes, scores in zip(self.clusters_P, self.classes_PG, self.scores_PG, strict=True):
-            pairs = [pair for pair in zip(classes, scores, strict=True) if not math.isnan(pair[1])]
-            if pairs:
-                found.append((cluster, [name for name, _ in pairs], [score for _, score in pairs]))
-        return found
-
     def figures(self, k: int) -> dict[str, float]:
         """Return the metrics of k answers to each problem, without those that can't be estimated; {}: none can."""
-        judged, returned = self._judged(), self.verdicts.total()
-        if not judged:
+        classes_PG = self.classes_PG if self._problems.has_votes else None
+        found = estimates(self.scores_PG, k, self.clusters_P, classes_PG)
+        if not found:
             return {}
-        average = avg_at_k([scores for _, _, scores in judged], [cluster for cluster, _, _ in judged])
-        found = _with_ends(f"avg@{k}", average)
-        found |= {} if math.isnan(average.standard_error) else {f"avg@{k}_stderr": average.standard_error}
-        for drawn in _powers(k):
-            whole = [entry for entry in judged if len(entry[2]) >= drawn]
-            if not whole:
-                continue
-            clusters = [cluster for cluster, _, _ in whole]
-            chances = [pass_at_k(len(scores), scores.count(1.0), drawn) for _, _, scores in whole]
-            found |= _with_ends(f"pass@{drawn}", mean_interval(chances, clusters))
-        ks = [drawn for drawn in _powers(k) if drawn <= MAX_MAJORITY]
-        if self._problems.has_votes and ks:
-            most = [(cluster, classes[:MAX_MAJORITY], scores[:MAX_MAJORITY]) for cluster, classes, scores in judged]
-            values_P = [maj_at_ks(classes, scores, [drawn for drawn in ks if drawn <= len(scores)])
-                        for _, classes, scores in most]  # fmt: skip
-            for place, drawn in enumerate(ks):
-                rows = [row for row, values in enumerate(values_P) if len(values) > place]
-                if rows:
-                    interval = mean_interval([values_P[row][place] for row in rows], [most[row][0] for row in rows])
-                    found |= _with_ends(f"maj@{drawn}", interval)
+        returned = self.verdicts.total()
         if known := returned - self._ends["unknown"]:
             found["truncated"] = self._ends["length"] / known
         found["no_answer"] = self.verdicts[Verdict.NO_ANSWER] / returned
@@ -123,13 +93,12 @@ class Metrics:
 
     def counts(self, num_requested: int) -> dict[str, Any]:
         """Return how many of what there are; `num_requested` answers were to be had."""
-        returned, judged = [len(row) for row in self.scores_PG], len(self._judged())
+        returned = [len(row) for row in self.scores_PG]
+        judged = sum(not all(map(math.isnan, row)) for row in self.scores_PG)
         return {
             "problems": len(returned),
-            "problems_repeated": len(returned) - len(set(self.clusters_P)),
             "requested": num_requested,
             "returned": sum(returned),
-            "returned_of_a_problem": [min(returned), max(returned)],
             "failed": num_requested - sum(returned),
             "lost": self.verdicts[LOST],
             "problems_judged": judged,
@@ -141,22 +110,15 @@ class Metrics:
         """Return what must be known to read the metrics; empty: nothing out of the ordinary."""
         counts = self.counts(num_requested)
         returned, num_lost = counts["returned"], sum(math.isnan(score) for row in self.scores_PG for score in row)
-        clusters = {cluster for cluster, _, _ in self._judged()}
         first = "".join(f", {count} of them with: {error}" for error, count in [*self.errors.items()][:1])
-        unknown, share = self._ends["unknown"], max(returned, 1)
+        share = max(returned, 1)
         without = self.verdicts[Verdict.NO_ANSWER] / share
         notes = {
             f"{counts['failed']} of {num_requested} requests have failed{first}: the estimates are from what came; "
             "the same command asks for the rest": counts["failed"],
             f"the means are over {counts['problems_judged']} of {counts['problems']} problems: the others have no "
             "answer to judge, so these are no figures of the benchmark": counts["problems_lost"],
-            f"{counts['problems_repeated']} of {counts['problems']} rows ask what another row asks: each counts in "
-            "the means, and the intervals are over different problems": counts["problems_repeated"],
-            f"so few problems ({len(clusters)}) say little: what chance alone may do is in the interval": 0
-            < len(clusters)
-            < _FEW_PROBLEMS,
             f"{num_lost} of {returned} answers could not be judged: the estimates leave them out": num_lost,
-            f"of {unknown} of {returned} answers the server doesn't tell why they ended": unknown,
             f"{self._ends['length'] / share:.0%} of the answers were cut off at the limit of tokens: the figures are "
             "those of this limit": self._ends["length"] / share > _MANY_TRUNCATED,
             f"{without:.0%} of the answers hold no final answer, and count as wrong: is the prompt one that this "
@@ -165,9 +127,45 @@ class Metrics:
         return [note for note, is_due in notes.items() if is_due]
 
 
-def _powers(k: int) -> list[int]:
-    """Return 2, 4, ... and k."""
-    return sorted({min(2**power, k) for power in range(1, k.bit_length() + 1)} - {1})
+def estimates(
+    scores_PG: Sequence[Sequence[float]],
+    k: int,
+    clusters_P: Sequence[Hashable] | None = None,
+    classes_PG: Sequence[Sequence[int | None]] | None = None,
+) -> dict[str, float]:
+    """Return avg@k, pass@2 ... pass@k and maj@2 ... maj@k with their 95 % intervals; {} where no answer was judged.
+
+    Args:
+        scores_PG: Scores; NaN: could not be judged.
+        k: What was asked for.
+        clusters_P: Which rows are the same problem; see `mean_interval`.
+        classes_PG: Which answers are equal (`group_answers`); None: there is no majority.
+    """
+    clusters_P = range(len(scores_PG)) if clusters_P is None else clusters_P
+    groups: list[tuple[Hashable, list[int | None], list[float]]] = []
+    for row, scores in enumerate(scores_PG):
+        names = [None] * len(scores) if classes_PG is None else classes_PG[row]
+        judged = [pair for pair in zip(names, scores, strict=True) if not math.isnan(pair[1])]
+        if judged:
+            groups.append((clusters_P[row], [name for name, _ in judged], [score for _, score in judged]))
+    if not groups:
+        return {}
+    average = avg_at_k([scores for _, _, scores in groups], [cluster for cluster, _, _ in groups])
+    found = _with_ends(f"avg@{k}", average)
+    found |= {} if math.isnan(average.standard_error) else {f"avg@{k}_stderr": average.standard_error}
+    measures: dict[str, Callable[[list[int | None], list[float], int], float]] = {
+        "pass": lambda names, scores, drawn: pass_at_k(len(scores), scores.count(1.0), drawn)
+    }
+    if classes_PG is not None:
+        measures["maj"] = lambda names, scores, drawn: maj_at_k(names[:MAX_MAJORITY], scores[:MAX_MAJORITY], drawn)
+    draws = sorted({min(2**power, k) for power in range(1, k.bit_length() + 1)} - {1})
+    for name, measure in measures.items():
+        for drawn in draws:
+            whole = [group for group in groups if len(group[2]) >= drawn and (name == "pass" or drawn <= MAX_MAJORITY)]
+            if whole:
+                values = [measure(names, scores, drawn) for _, names, scores in whole]
+                found |= _with_ends(f"{name}@{drawn}", mean_interval(values, [cluster for cluster, _, _ in whole]))
+    return found
 
 
 def _with_ends(name: str, interval: Interval) -> dict[str, float]:
@@ -205,8 +203,8 @@ def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
     return 1.0 - math.comb(num_samples - num_right, k) / math.comb(num_samples, k)
 
 
-def maj_at_ks(classes: Sequence[int | None], scores: Sequence[float] | np.ndarray, ks: Sequence[int]) -> list[float]:
-    """Expected score of the majority's answer among k answers of a problem, for several k; exact, by all draws.
+def maj_at_k(classes: Sequence[int | None], scores: Sequence[float] | np.ndarray, k: int) -> float:
+    """Expected score of the majority's answer among k answers of a problem; exact, by all draws.
 
     Where classes tie, the score is the mean of theirs; where no drawn answer votes it is 0. Draws are counted by the
     votes of their winner, m: `ways[t, u]` draws of u answers in which t classes have m votes and none has more, and
@@ -215,15 +213,14 @@ def maj_at_ks(classes: Sequence[int | None], scores: Sequence[float] | np.ndarra
     Args:
         classes: Which answers are equal; None: no answer, and no vote, though it is drawn as often as another.
         scores: Of the answers; that of a class is the mean of its members. NaN: could not be judged, left out.
-        ks: Numbers of answers, each at least 1 and at most as many as were judged.
+        k: At least 1, and at most as many as were judged.
 
     Raises:
-        ValueError: A k is out of its range, the lengths differ, or there are more than `MAX_MAJORITY` answers.
+        ValueError: k is out of its range, the lengths differ, or there are more than `MAX_MAJORITY` answers.
     """
     judged = [(name, score) for name, score in zip(classes, scores, strict=True) if not math.isnan(score)]
-    for k in ks:
-        if not 0 < k <= len(judged):
-            raise ValueError(f"maj@{k} needs at least {k} answers, got {len(judged)}.")
+    if not 0 < k <= len(judged):
+        raise ValueError(f"maj@{k} needs at least {k} answers, got {len(judged)}.")
     if len(judged) > MAX_MAJORITY:
         raise ValueError(f"maj@k is exact for up to {MAX_MAJORITY} answers, got {len(judged)}.")
     members: dict[int, list[float]] = {}
@@ -231,24 +228,23 @@ def maj_at_ks(classes: Sequence[int | None], scores: Sequence[float] | np.ndarra
         if name is not None:
             members.setdefault(name, []).append(score)
     counts = [(len(entries), sum(entries) / len(entries)) for entries in members.values()]
-    silent, most = len(judged) - sum(count for count, _ in counts), max(ks, default=0)
-    found = np.zeros(most + 1)
-    for m in range(1, min(max((count for count, _ in counts), default=0), most) + 1):
-        ways, sums = np.zeros((2, most // m + 1, most + 1))
-        ways[0] = [math.comb(silent, drawn) for drawn in range(most + 1)]
+    silent, found = len(judged) - sum(count for count, _ in counts), 0.0
+    for m in range(1, min(max((count for count, _ in counts), default=0), k) + 1):
+        ways, sums = np.zeros((2, k // m + 1, k + 1))
+        ways[0] = [math.comb(silent, drawn) for drawn in range(k + 1)]
         for count, mean in counts:
             more_ways, more_sums = np.zeros((2, *ways.shape))
             for votes in range(min(m - 1, count) + 1):
-                chosen, rest = math.comb(count, votes), most + 1 - votes
+                chosen, rest = math.comb(count, votes), k + 1 - votes
                 more_ways[:, votes:] += chosen * ways[:, :rest]
                 more_sums[:, votes:] += chosen * sums[:, :rest]
             if count >= m:
-                chosen, rest = math.comb(count, m), most + 1 - m
+                chosen, rest = math.comb(count, m), k + 1 - m
                 more_ways[1:, m:] += chosen * ways[:-1, :rest]
                 more_sums[1:, m:] += chosen * (sums[:-1, :rest] + mean * ways[:-1, :rest])
             ways, sums = more_ways, more_sums
-        found += (sums[1:] / np.arange(1, len(sums))[:, None]).sum(axis=0)
-    return [float(found[k] / math.comb(len(judged), k)) for k in ks]
+        found += float((sums[1:, k] / np.arange(1, len(sums))).sum())
+    return found / math.comb(len(judged), k)
 
 
 def group_answers(extracted: Sequence[str | None], *, max_steps: int = _MAX_STEPS) -> list[int | None]:
@@ -296,6 +292,15 @@ def _says(gold: str, other: str) -> bool:
     return verdict is Verdict.RIGHT
 
 
+def reward_metric_names(rewards: Sequence[str], k: int, *, with_greedy: bool) -> list[str]:
+    """Return the names of what `reward_metrics` leaves out where no completion could be judged."""
+    names = []
+    for reward in rewards:
+        ends = [f"avg@{k}", f"avg@{k}_low", f"avg@{k}_high", *([f"pass@{k}"] if reward in PASS_REWARDS else [])]
+        names += [f"eval_{reward}/{end}" for end in (*ends, *(["greedy"] if with_greedy else []))]
+    return names
+
+
 def reward_metrics(rows: Sequence[Mapping[str, Any]], rewards: Sequence[str], k: int, prefix: str) -> dict[str, float]:
     """Return metrics of completions that rewards have scored, such as those of a test split.
 
@@ -328,33 +333,13 @@ def reward_metrics(rows: Sequence[Mapping[str, Any]], rewards: Sequence[str], k:
     found[f"{prefix}_completions/mean_length"] = float(np.mean([row["num_tokens"] for row in chosen]))
     found[f"{prefix}_completions/truncated"] = float(np.mean([row["is_truncated"] for row in chosen]))
     for name in rewards:
-        key, judged_PG = f"{prefix}_{name}", [scores for group in sampled if (scores := _scores(group, name))]
+        figures = estimates([_scores(group, name) for group in sampled], k)
         greedy = [score for (is_greedy, _), group in groups.items() if is_greedy for score in _scores(group, name)]
-        if judged_PG:
-            found |= _with_ends(f"{key}/avg@{k}", avg_at_k(judged_PG))
-            whole = [scores for scores in judged_PG if len(scores) >= k]
-            if name in PASS_REWARDS and whole:
-                found[f"{key}/pass@{k}"] = float(np.mean([pass_at_k(len(row), row.count(1.0), k) for row in whole]))
-            if len(whole) < len(judged_PG):
-                fewer = len(judged_PG) - len(whole)
-                logger.warning("%s: of %d problems fewer than %d completions could be judged.", key, fewer, k)
-        if greedy:
-            found[f"{key}/greedy"] = float(np.mean(greedy))
+        figures |= {"greedy": float(np.mean(greedy))} if greedy else {}
+        wanted = [full.rpartition("/")[2] for full in reward_metric_names([name], k, with_greedy=True)]
+        found |= {f"{prefix}_{name}/{end}": figures[end] for end in wanted if end in figures}
     return found
-
-
-# Rewards that say whether an answer is right: pass@k means something for these alone.
-PASS_REWARDS = ("accuracy_reward",)
 
 
 def _scores(group: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     return [float(value) for row in group if (value := row[name]) is not None and not math.isnan(value)]
-
-
-def reward_metric_names(rewards: Sequence[str], k: int, *, with_greedy: bool) -> list[str]:
-    """Return the names of what `reward_metrics` leaves out where no completion could be judged."""
-    names = []
-    for reward in rewards:
-        ends = [f"avg@{k}", f"avg@{k}_low", f"avg@{k}_high", *([f"pass@{k}"] if reward in PASS_REWARDS else [])]
-        names += [f"eval_{reward}/{end}" for end in (*ends, *(["greedy"] if with_greedy else []))]
-    return names

@@ -8,7 +8,7 @@ r"""Problems of a benchmark: prompts by the kind of answer, golds, and the rows 
 1. The order of choices whose order the row doesn't say (GPQA) depends on the texts of the row alone: neither on its
    place in the file nor on the other rows. lighteval and simple-evals draw it by a generator for the whole file.
 2. A right choice may be a letter, the text of a choice, or its index from 0; what could be two of these is refused,
-   but a number that is the label of a choice stands for that one. So is a right choice that stands there twice.
+   and so is a right choice that stands there twice.
 3. Rows with tests can be a hundred megabytes: they are read again when they judge.
 """
 
@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -114,18 +115,9 @@ class Problems:
     system_prompt: str | None = None
 
     @property
-    def golds(self) -> dict[int, str]:
-        """Golds by row."""
-        return {row: problem.gold for row, problem in self.by_row.items()}
-
-    @property
     def has_votes(self) -> bool:
         """Whether answers can be equal, so that a majority means something: not of programs, nor for rewards."""
         return self.judge is None
-
-    def messages_of(self, row: int) -> Sequence[Message]:
-        """Return the conversation of a row."""
-        return self.by_row[row].messages
 
     def requests(self, num_samples: int, sampling: Sampling) -> Iterator[Request]:
         """Yield a request for each answer."""
@@ -133,22 +125,15 @@ class Problems:
             for index in range(num_samples):
                 yield Request(problem.key, index, problem.messages, sampling=sampling)
 
-    def question_of(self, row: int) -> tuple[str, str]:
-        """Return what tells problems apart: a hash of the messages before the last, and the last one's text.
-
-        The hash is "" where nothing goes before but the run's own system prompt, with which nothing else is asked.
-        Spaces don't count in it.
-        """
-        messages = self.messages_of(row)
-        before = [[message["role"], " ".join(message["content"].split())] for message in messages[:-1]]
-        if self.system_prompt is not None and before[:1] == [["system", " ".join(self.system_prompt.split())]]:
-            del before[0]
-        return row_key(before)[:16] if before else "", messages[-1]["content"]
+    def text_of(self, row: int) -> str:
+        """Return the problem without template and system prompt of the run; a conversation as JSON."""
+        problem = self.by_row[row]
+        own = problem.messages[self.system_prompt is not None :]
+        return problem.text or json.dumps(own, ensure_ascii=False)
 
     def cluster_of(self, row: int) -> str:
-        """Return what rows share that are the same problem: a hash of the conversation, whatever its spaces."""
-        context, question = self.question_of(row)
-        return row_key([context, " ".join(question.split())])
+        """Return what rows share that are the same problem: its text, whatever its spaces."""
+        return " ".join(self.text_of(row).split())
 
     def notes(self) -> list[str]:
         """Return what of the data isn't asked; empty: all of it is."""
@@ -166,7 +151,7 @@ class Problems:
     def columns_of(self, row: int) -> dict[str, Any]:
         """Return what the reward reads of a row."""
         columns = self.rows[row]
-        return program_columns(columns) if self.benchmark.kind == "code" and self.benchmark.judge is None else columns
+        return program_columns(columns) if self.benchmark.is_code else columns
 
 
 def load_problems(
@@ -199,7 +184,7 @@ def load_problems(
     problems = Problems(
         benchmark, source.parent().identity(), judge=arguments, rows=source.dataset, system_prompt=system_prompt
     )
-    _read(problems, source, template or template_of(benchmark), limit, has_template=template is not None)
+    _read(problems, source, template, limit)
     if not problems.by_row:
         first = min(problems.skipped)
         raise ValueError(
@@ -222,51 +207,50 @@ def reward_arguments(judge: str, code: CodeExecutionParameters) -> RewardArgumen
     return RewardArguments(reward_funcs=[judge], **{name: getattr(code, name) for name in names})
 
 
-def _read(problems: Problems, source: Any, template: str, limit: int | None, *, has_template: bool) -> None:
-    benchmark, seen = problems.benchmark, {}
+def _read(problems: Problems, source: Any, template: str | None, limit: int | None) -> None:
+    benchmark = problems.benchmark
     shape = PromptSettings(benchmark.prompt_column, system_prompt=problems.system_prompt)
     columns = [name for name in (*benchmark.columns, *CODE_COLUMNS) if name in source.column_names]
-    columns = source.column_names if problems.judge is not None and benchmark.kind != "code" else columns
+    if problems.judge is not None and benchmark.kind != "code":
+        columns = source.column_names
+    seen: Counter[str] = Counter()
     batches = source.batches(list(dict.fromkeys(columns)), batch_rows=8, end=limit)
     for number, row in enumerate(row for batch in batches for row in batch.to_pylist()):
         try:
             text, gold = _write(problems, row)
-            value = row[benchmark.prompt_column]
-            if isinstance(value, list) and benchmark.kind != "choices":
-                if has_template:
-                    raise PromptError("a conversation, which takes no prompt template")
-                text, asked = "", value
-            else:
-                asked = [{"role": "user", "content": fill_template(template, text)}]
+            asked: Any = row[benchmark.prompt_column]
+            if text:
+                asked = [{"role": "user", "content": fill_template(template or template_of(benchmark), text)}]
+            elif template is not None:
+                raise PromptError("a conversation, which takes no prompt template")
             messages = to_conversation({benchmark.prompt_column: asked}, shape)
         except PromptError as error:
             problems.skipped[number] = str(error)
             continue
         key = row_key([messages, []])
-        seen[key] = occurrence = seen.get(key, -1) + 1
-        key = row_key(key, occurrence) if occurrence else key
-        problems.by_row[number] = Problem(key, messages, gold, text)
+        problems.by_row[number] = Problem(row_key(key, seen[key]) if seen[key] else key, messages, gold, text)
+        seen[key] += 1
 
 
 def _write(problems: Problems, row: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the text of a problem, without the template, and its gold."""
+    """Return the text of a problem, without the template, and its gold; "" is the text of a conversation."""
     benchmark = problems.benchmark
     if benchmark.kind == "choices":
         return lettered(row, benchmark)
     value = row[benchmark.prompt_column]
     text = "" if isinstance(value, list) else _text_of(value, benchmark.prompt_column)
-    if benchmark.kind == "code" and benchmark.judge is None:
+    if benchmark.is_code:
         form, columns = form_of(row), program_columns(row)
-        problems.languages.add(language_of(columns))
+        problems.languages.add(_shape_of(row)[0])
         entry = row.get("entry_point")
         text = f"Write the function `{entry}`." if entry and "test" in row else text
-        return f"{text}\n\n{form}", _hash_of(columns)
+        return text and f"{text}\n\n{form}", _hash_of(columns)
     text = text and str(value)  # with its spaces, as Open R1 asks
-    if problems.judge is not None:
-        if benchmark.judge is not None:
-            problems.languages.add("cpp" if "ioi" in benchmark.judge else str(row.get("language") or "python"))
-        return text, _hash_of(row)
-    return text, _gold_of(row[benchmark.solution_column], benchmark.solution_column)
+    if problems.judge is None:
+        return text, _gold_of(row[benchmark.solution_column], benchmark.solution_column)
+    if benchmark.judge is not None:
+        problems.languages.add("cpp" if "ioi" in benchmark.judge else str(row.get("language") or "python"))
+    return text, _hash_of(row)
 
 
 def _text_of(value: object, what: str) -> str:
@@ -301,8 +285,11 @@ def lettered(row: Mapping[str, Any], benchmark: Benchmark) -> tuple[str, str]:
         choices.sort(key=lambda choice: _draw(question, choice))
         place = choices.index(right)
     else:
-        labels, choices = _choices_of(row[benchmark.choices_column])
-        place = _place_of(row[benchmark.solution_column], benchmark.solution_column, labels, choices)
+        value = row[benchmark.choices_column]
+        if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS):
+            raise PromptError(f"the choices are no list of 2 to {len(LETTERS)}: {str(value)[:80]}")
+        choices = [_text_of(choice, f"choice {number}") for number, choice in enumerate(value)]
+        place = _place_of(row[benchmark.solution_column], benchmark.solution_column, choices)
     if choices.count(choices[place]) > 1:
         raise PromptError(f"the right choice, {choices[place][:80]!r}, is one of the wrong choices too")
     lines = (f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
@@ -314,31 +301,16 @@ def _draw(question: str, choice: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _choices_of(value: object) -> tuple[list[str], list[str]]:
-    """Return labels and texts of a list of choices, or of a struct of lists `label` and `text` (ARC)."""
-    labels: object = None
-    if isinstance(value, Mapping):
-        labels, value = value.get("label"), value.get("text")
-    if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS):
-        raise PromptError(f"the choices are no list of 2 to {len(LETTERS)}: {str(value)[:80]}")
-    choices = [_text_of(choice, f"choice {number}") for number, choice in enumerate(value)]
-    if labels is None:
-        labels = list(LETTERS[: len(choices)])
-    if not isinstance(labels, list) or len(labels) != len(choices):
-        raise PromptError(f"{len(choices)} choices, and their labels are {str(labels)[:80]}")
-    return [_text_of(label, "a label") for label in labels], choices
-
-
-def _place_of(gold: object, column: str, labels: Sequence[str], choices: Sequence[str]) -> int:
-    """Return which choice is right."""
-    text, is_index = _text_of(gold, column), isinstance(gold, int) and 0 <= gold < len(choices)
-    label = text.strip("().") if text.strip("().") in labels else text
-    found = {place for place, choice in enumerate(choices) if choice == text}
-    found |= {place for place, name in enumerate(labels) if name == label}
-    if is_index and text not in labels:
-        found.add(int(text))
+def _place_of(gold: object, column: str, choices: Sequence[str]) -> int:
+    """Return which choice is right: a letter, the text of a choice, or its index."""
+    text = _text_of(gold, column)
+    letter = text.strip("().")
+    places = [LETTERS.find(letter)] if len(letter) == 1 else []
+    places += [place for place, choice in enumerate(choices) if choice == text]
+    places += [gold] if isinstance(gold, int) else []
+    found = {place for place in places if 0 <= place < len(choices)}
     if len(found) != 1:
-        said = "stands for several choices" if found else f"is none of the choices, nor of {', '.join(labels)}"
+        said = "stands for several choices" if found else "is none of the choices"
         raise PromptError(f"{column}, {text[:80]!r}, {said}")
     return found.pop()
 
@@ -349,15 +321,15 @@ def form_of(columns: Mapping[str, Any]) -> str:
     Raises:
         PromptError: There are no tests, or they can't be read.
     """
-    language, starter, form, text = language_of(columns), columns.get(STARTER_COLUMN), "standard_input", ""
-    if not isinstance(starter, str) or not starter.strip():
-        starter = columns.get("prompt") if columns.get("entry_point") else None
-    if starter is not None:
-        form, text = "starter", starter.strip()
+    language, function = _shape_of(columns)
+    starter = str(columns.get(STARTER_COLUMN) or "").strip()
+    if not starter and columns.get("entry_point"):
+        starter = columns["prompt"].strip()
+    form, text = ("function", function) if function else ("standard_input", "")
+    if starter:
+        form, text = "starter", starter
     elif isinstance(columns.get("test_list"), list):
         form, text = "tests", "\n".join(columns["test_list"])
-    elif (function := _function_of(columns)) is not None:
-        form, text = "function", function
     return FORMS[form].replace("{language}", language).replace("{text}", text)
 
 
@@ -381,37 +353,24 @@ def program_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"verification_info": {"language": "python", "test_cases": [case]}, "ending": ending}
 
 
-def language_of(columns: Mapping[str, Any]) -> str:
-    """Return our name of the language of a row's program.
+def _shape_of(columns: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return our name of a program's language, and the function that tests call; None: they are of standard input.
 
-    Raises:
-        PromptError: The tests can't be read.
+    Packed tests aren't read.
     """
-    has_tests = any(not is_empty_column(columns.get(name)) for name in TEST_COLUMNS)
-    if not _is_packed(columns) and (has_tests or not any(columns.get(name) for name in PYTHON_TESTS)):
-        return _tests(columns).language
-    try:
-        return find_language(str(columns.get("language") or "python")).name
-    except ValueError as error:
-        raise PromptError(str(error)) from None
-
-
-def _function_of(columns: Mapping[str, Any]) -> str | None:
-    """Return the function that the tests call; None: they are of standard input."""
-    if not _is_packed(columns):
-        test = _tests(columns).tests[0]
-        return test.function if isinstance(test, CallTest) else None
+    is_packed, has_tests = (any(not is_empty_column(columns.get(name)) for name in names)
+                            for names in (_PACKED, TEST_COLUMNS))  # fmt: skip
+    if not is_packed and (has_tests or not any(columns.get(name) for name in PYTHON_TESTS)):
+        tests = _tests(columns)
+        return tests.language, tests.tests[0].function if isinstance(tests.tests[0], CallTest) else None
     metadata = columns.get("metadata")
     try:
+        language = find_language(str(columns.get("language") or "python")).name
         found = value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata
     except ValueError as error:
         raise PromptError(str(error)) from None
     name = found.get("func_name") if isinstance(found, Mapping) else None
-    return name if isinstance(name, str) and name.strip() else None
-
-
-def _is_packed(columns: Mapping[str, Any]) -> bool:
-    return any(not is_empty_column(columns.get(name)) for name in _PACKED)
+    return language, name if isinstance(name, str) else None
 
 
 def _tests(columns: Mapping[str, Any]) -> Any:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of benchmarks on a model: load, ask, judge, write; what `scripts/run_benchmarks.py` does.
 
-    <output>/<model>/<revision>/<benchmark>/settings.json      what the answers depend on; who answered, of each run
+    <output>/<model>/<revision>/<benchmark>/settings.json      what the answers depend on, and who answered
                                             journal.jsonl      every answer; after kill -9 the same command resumes
                                             verdicts.jsonl     verdicts that are costly, of programs and rewards
+                                            judge.jsonl        what a model was asked for second verdicts, and said
                                             answers.parquet    every answer with its verdict and score
                                             results.json       metrics, counts, notes and all settings; written last
     <output>/<model>/<revision>/vllm.log                       output of `vllm serve`
 
     {"benchmark": "aime24", "metrics": {"avg@64": 0.31, "avg@64_low": 0.22, "avg@64_high": 0.41, "pass@2": ...},
      "counts": {"problems": 30, "requested": 1920, "returned": 1920, ...}, "is_complete": true, "notes": [],
-     "errors": {"HTTP 400: ...": 3}, "speed": {...}, "settings": {...}, "date": ..., "versions": {...}, "commit": ...,
-     "answers": {"rows": 1920, "bytes": 81920}}
+     "errors": {"HTTP 400: ...": 3}, "settings": {...}, "date": ..., "versions": {...}, "commit": ...}
 
 1. A folder of other settings is refused, with the setting and both values; --overwrite archives it as `<benchmark>.1`.
 2. More or fewer answers a problem, other limits and another judge go on in the journal: what is there isn't asked
@@ -22,12 +22,12 @@ import json
 import logging
 import os
 import shlex
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -36,9 +36,9 @@ import pyarrow.parquet as pq
 from open_r1.data.card import package_versions, plain_json, source_commit
 from open_r1.evaluation.benchmarks import Benchmark
 from open_r1.evaluation.fingerprint import identify, identify_served, note_of_unknown
-from open_r1.evaluation.judges import Answer, RepliesOf, judge_of, judged_answers
+from open_r1.evaluation.judges import Answer, VerifierJudge, judge_of, judged_answers
 from open_r1.evaluation.metrics import Metrics
-from open_r1.evaluation.prompts import Problems, load_problems
+from open_r1.evaluation.prompts import Problems
 from open_r1.evaluation.settings import DEFAULT_MAX_TOKENS, EvaluationArguments
 from open_r1.generation import driver
 from open_r1.generation.client import Client, ServedModel, refuse_another
@@ -60,21 +60,17 @@ _SCHEMA = pa.schema(
         ("row", pa.int64()),
         ("index", pa.int64()),
         ("problem", pa.large_string()),
-        ("context", pa.string()),
         ("solution", pa.large_string()),
         ("answer", pa.large_string()),
         ("verdict", pa.string()),
         ("score", pa.float64()),
+        ("note", pa.large_string()),
         ("finish_reason", pa.string()),
         ("num_tokens", pa.int64()),
         ("error", pa.string()),
         ("extracted", pa.large_string()),
     ]
 )
-
-
-class NoAnswersError(RuntimeError):
-    """All requests failed, or no answer could be judged: there is nothing to report."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +82,14 @@ class Report:
         folder: Where its results are.
         results: What is in `results.json`; None: a signal ended it early.
         was_done: Whether an earlier run had finished it.
-        outcome: What was asked for; None: nothing was left to ask.
+        stopped_by: The signal.
     """
 
     benchmark: str
     folder: Path
     results: dict[str, Any] | None
     was_done: bool = False
-    outcome: driver.Outcome | None = None
+    stopped_by: Signals | None = None
 
 
 @dataclass
@@ -128,20 +124,20 @@ def run_benchmarks(
         ValueError: Settings, data, servers, or what is in the output folder don't go together.
         FileNotFoundError: vLLM is asked for, and there is none.
         ServersDownError: No server answers or starts, or requests fail one after the other.
-        NoAnswersError: No answer came that could be judged.
         JudgingError: The sandbox that runs programs is gone.
+        RuntimeError: No answer came that could be judged.
     """
     model = next(iter(args.model_id), None)
-    loads_here = model is not None and not args.url
-    if args.model_commit is not None:
-        identity = {"model_commit": args.model_commit, "model_fingerprint": None}
-    else:
-        identity = identify(model, args.model_revision, is_loaded=loads_here and not args.judge_again)
+    loads_here = model is not None and not args.url and not args.judge_again
+    identity = {"model_commit": args.model_commit, "model_fingerprint": None}
+    if args.model_commit is None:
+        identity = identify(model, args.model_revision, is_loaded=loads_here)
     with ExitStack() as stack:
-        runs = [_Run(_load(entry, args), args, model, identity, suffix) for entry in benchmarks]
+        runs = [_Run(entry, args, model, identity, suffix) for entry in benchmarks]
         if loads_here:
+            engine = engine_of(args)
             for run in runs:
-                run.known["served_engine"] = engine_of(args)
+                run.known["served_engine"] = engine
                 run.bind(None)
         left = [run for run in runs if not run.is_done()]
         yield from (run.report(was_done=True) for run in runs if run not in left)
@@ -157,18 +153,6 @@ def run_benchmarks(
                 return
 
 
-def _load(benchmark: Benchmark, args: EvaluationArguments) -> Problems:
-    return load_problems(
-        benchmark,
-        template=args.prompt_template,
-        system_prompt=args.system_prompt or None,
-        limit=args.limit,
-        judge=args.judge,
-        code=args,
-    )
-
-
-@dataclass(eq=False)
 class _Run:
     """The run on one benchmark.
 
@@ -177,18 +161,22 @@ class _Run:
         folder: Of its results; None: the server has to tell the model first.
     """
 
-    problems: Problems
-    args: EvaluationArguments
-    model: str | None
-    identity: dict[str, str | None]
-    suffix: str = ""
-    known: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
-
-    def __post_init__(self) -> None:
-        self.judged_by = judge_of(self.problems).check()
-        self.num_samples = self.args.samples_of(self.problems.benchmark)
-        self.known = self.args.of_an_answer(self.problems)
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        args: EvaluationArguments,
+        model: str | None,
+        identity: dict[str, str | None],
+        suffix: str,
+    ) -> None:
+        self.problems = args.load(benchmark)
+        self.args, self.model, self.identity, self.suffix = args, model, identity, suffix
+        self.num_samples = args.samples_of(benchmark)
+        column = self.problems.benchmark.solution_column
+        self.judged: dict[str, Any] = {"num_samples": self.num_samples, "solution_column": column, "limit": args.limit}
+        self.judged |= {"second_judge": None, **judge_of(self.problems, second=args.second_judge).check()}
+        self.known = args.of_an_answer(self.problems)
+        self.folder: Path | None = None
 
     def bind(self, served: ServedModel | None) -> None:
         """Take what the server tells, and refuse a folder of other settings, or archive it.
@@ -196,19 +184,17 @@ class _Run:
         Raises:
             ValueError: The folder has answers of other settings.
         """
-        args, engine = self.args, self.known.get("served_engine")
+        args, context = self.args, None if served is None else served.max_model_len
         if served is not None:
-            engine = engine or "+".join(served.owners) or "unknown"
+            self.known.setdefault("served_engine", "+".join(served.owners) or "unknown")
             if self.model is None:
                 self.model, self.identity = served.name, identify_served(served)
-        sampling = args.of_the_sampling(engine, None if served is None else served.max_model_len)
-        # What the context of a server decides isn't known before it has started.
-        unknown = {"max_tokens", "context_tokens"} if served is None and args.max_tokens is None else set()
-        self.known |= {name: value for name, value in sampling.items() if name not in unknown}
-        self.known |= {} if engine is None else {"served_engine": engine}
         if self.model is None:
             raise ValueError("--judge_again needs --model_id, or the server of --url, to find the folder.")
-        self.known |= {"model": self.model, **self.identity}
+        sampling = args.of_the_sampling(self.known.get("served_engine"), context)
+        if served is None and args.max_tokens is None:  # the context of a server that hasn't started decides
+            del sampling["max_tokens"], sampling["context_tokens"]
+        self.known |= {**sampling, "model": self.model, **self.identity}
         self.folder = args.folder(self.model) / f"{self.problems.benchmark.name}{self.suffix}"
         before = read_json(self.folder / SETTINGS_NAME)
         if not before:
@@ -226,25 +212,19 @@ class _Run:
 
     def is_done(self) -> bool:
         """Whether an earlier run has finished the same."""
-        if self.folder is None or self.args.judge_again:
+        found = None if self.folder is None or self.args.judge_again else read_results(self.folder)
+        if found is None or not found["is_complete"]:
             return False
-        found = read_results(self.folder)
-        if found is None or not found["is_complete"] or not answers_fit(self.folder, found):
-            return False
-        wanted = {**self.known, **self._of_the_results()}
+        wanted = {**self.known, **self.judged}
         if "max_tokens" not in wanted and found["settings"].get("max_tokens") not in (None, DEFAULT_MAX_TOKENS):
             return False
         return not differing({name: found["settings"].get(name) for name in wanted}, wanted)
 
-    def _of_the_results(self) -> dict[str, Any]:
-        column = self.problems.benchmark.solution_column
-        results = {"num_samples": self.num_samples, "solution_column": column, "limit": self.args.limit}
-        return {**results, **self.judged_by}
-
-    def report(self, *, was_done: bool = False, outcome: driver.Outcome | None = None) -> Report:
-        """Return what is in the folder."""
+    def report(self, *, was_done: bool = False, stopped_by: Signals | None = None) -> Report:
+        """Return what is in the folder, or that a signal has ended the run."""
         assert self.folder is not None
-        return Report(self.problems.benchmark.name, self.folder, read_results(self.folder), was_done, outcome)
+        results = None if stopped_by else read_results(self.folder)
+        return Report(self.problems.benchmark.name, self.folder, results, was_done, stopped_by)
 
     def run(self, server: _Server) -> Report:
         """Ask, judge, write."""
@@ -254,36 +234,31 @@ class _Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         if server.served is None:
             self.known = read_json(self.folder / SETTINGS_NAME).get("settings") or self.known
-        with Journal(
-            self.folder / JOURNAL_NAME, self.known, is_final=lambda record: record["text"] is not None
-        ) as journal:
-            outcome = None
-            requests = self.problems.requests(self.num_samples, self._sampling(server.served))
-            if server.served is not None and any((one.key, one.index) not in journal for one in requests):
-                outcome = self._ask(server, journal)
-                if outcome.stopped_by is not None:
-                    return Report(self.problems.benchmark.name, self.folder, None, outcome=outcome)
-            self._publish(lambda row, index: journal[self.problems.by_row[row].key, index])
-        return self.report(outcome=outcome)
+        path = self.folder / JOURNAL_NAME
+        with Journal(path, self.known, is_final=lambda record: record["text"] is not None) as journal:
+            stopped_by = None if server.served is None else self._ask(server, server.served, journal)
+            if stopped_by is None:
+                self._publish(journal)
+        return self.report(stopped_by=stopped_by)
 
-    def _sampling(self, served: ServedModel | None) -> Any:
-        return self.args.sampling(self.known.get("served_engine"), None if served is None else served.max_model_len)
-
-    def _ask(self, server: _Server, journal: Journal) -> driver.Outcome:
-        assert self.folder is not None and server.served is not None
-        total, started = len(self.problems.by_row) * self.num_samples, time.perf_counter()
-        served_by = {"engine": self.known["served_engine"]} if server.here is None else server.here.describe()
-        run = {"date": _now(), "commit": source_commit(), "served_by": served_by, "servers": self.args.servers,
-               "max_model_len": server.served.max_model_len}  # fmt: skip
-        path = self.folder / SETTINGS_NAME
-        runs = [*read_json(path).get("runs", []), run]
-        described = {"settings": self.known, "run_id": self.args.run_id, "runs": runs}
-        write_json(path, described)
-        name, sampling = self.problems.benchmark.name, self._sampling(server.served)
-        problems, model = len(self.problems.by_row), server.served.name
-        logger.info(
-            "%s: asking %s for %d answers to %d problems; %d are there.", name, model, total, problems, len(journal)
-        )
+    def _ask(self, server: _Server, served: ServedModel, journal: Journal) -> Signals | None:
+        """Ask what the journal doesn't have; return the signal that ended it early."""
+        assert self.folder is not None
+        sampling = self.args.sampling(self.known["served_engine"], served.max_model_len)
+        if all((one.key, one.index) in journal for one in self.problems.requests(self.num_samples, sampling)):
+            return None
+        before = read_json(self.folder / SETTINGS_NAME)
+        who = {"engine": self.known["served_engine"]} if server.here is None else server.here.describe()
+        who |= {"max_model_len": served.max_model_len}
+        described = {
+            "settings": self.known,
+            "run_id": self.args.run_id,
+            "served_by": _distinct([*before.get("served_by", []), who]),
+            "commits": _distinct([*before.get("commits", []), source_commit()]),
+        }
+        write_json(self.folder / SETTINGS_NAME, described)
+        name, total = self.problems.benchmark.name, len(self.problems.by_row) * self.num_samples
+        logger.info("%s: asking %s for %d answers; %d are there.", name, served.name, total, len(journal))
 
         async def ask() -> driver.Outcome:
             async with server.client(self.args) as client:
@@ -291,35 +266,40 @@ class _Run:
                 most = self.args.max_concurrent
                 return await driver.ask(requests, client.ask_one, journal, max_concurrent=most, total=total)
 
-        outcome = driver.run(ask())
-        run |= {"tokens": outcome.completion_tokens, "seconds": time.perf_counter() - started,
-                "answers": outcome.done - outcome.failed}  # fmt: skip
-        write_json(path, described)
-        return outcome
+        return driver.run(ask()).stopped_by
 
-    def _publish(self, reply_of: RepliesOf) -> None:
+    def _publish(self, journal: Journal) -> None:
         folder, problems, args = self.folder, self.problems, self.args
         assert folder is not None
         metrics, requested = Metrics(problems), len(problems.by_row) * self.num_samples
-        judge = judge_of(problems, folder, is_anew=args.judge_again)
+        judge = judge_of(problems, folder, is_anew=args.judge_again, second=args.second_judge)
         with answers_file(folder / ANSWERS_NAME, problems) as (write, part):
-            for answers in judged_answers(problems, reply_of, self.num_samples, judge):
-                metrics.add(answers)
+            answers_of = judged_answers(
+                problems, lambda row, index: journal[problems.by_row[row].key, index], self.num_samples, judge
+            )
+            for row, answers in answers_of:
+                metrics.add(row, answers)
                 write(answers)
         counts, figures = metrics.counts(requested), metrics.figures(self.num_samples)
         if not figures:
             part.unlink()
             first = "".join(f", the commonest reason: {error}" for error in [*metrics.errors][:1])
-            raise NoAnswersError(
+            raise RuntimeError(
                 f"{problems.benchmark.name}: {counts['failed']} of {requested} requests failed{first}; verdicts: "
                 f"{counts['verdicts']}. No answer could be judged; the same command asks again."
             )
-        runs = read_json(folder / SETTINGS_NAME).get("runs", [])
-        benchmark, commit = problems.benchmark, source_commit()
-        described = {"dataset": benchmark.dataset, "config": benchmark.config, "split": benchmark.split,
-                     "servers": args.servers, "served_with": shlex.split(args.served_with),
-                     "served_by": _distinct([run["served_by"] for run in runs]),
-                     "max_model_len": runs[-1]["max_model_len"] if runs else None}  # fmt: skip
+        benchmark, commit, asked = problems.benchmark, source_commit(), read_json(folder / SETTINGS_NAME)
+        second = judge.second if isinstance(judge, VerifierJudge) else None
+        served_by = asked.get("served_by", [])
+        described = {
+            "dataset": benchmark.dataset,
+            "config": benchmark.config,
+            "split": benchmark.split,
+            "servers": args.servers,
+            "served_with": shlex.split(args.served_with),
+            "served_by": served_by,
+            "max_model_len": served_by[-1]["max_model_len"] if served_by else None,
+        }
         results = {
             "benchmark": benchmark.name,
             "is_complete": not counts["failed"] and not counts["lost"],
@@ -327,16 +307,18 @@ class _Run:
             "run_id": args.run_id,
             "errors": metrics.errors,
             "metrics": figures,
-            "speed": _speed_of(runs),
             "counts": {**counts, "rows_left_out": len(problems.skipped)},
-            "settings": {**self.known, **self._of_the_results(), **described},
+            "second_judge": None if second is None else {**second.report(), "summary": str(second)},
+            "settings": {**self.known, **self.judged, **described},
             "commit": commit,
-            "commits": _distinct([*(run["commit"] for run in runs), commit]),
-            "answers": {"rows": pq.read_metadata(part).num_rows, "bytes": part.stat().st_size},
+            "commits": _distinct([*asked.get("commits", []), commit]),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": package_versions(),
         }
-        write_json(folder / f".{RESULTS_NAME}.part", {**results, "date": _now(), "versions": package_versions()})
+        # Between the two files a kill leaves no results, which the same command makes again.
+        (folder / RESULTS_NAME).unlink(missing_ok=True)
         part.replace(folder / ANSWERS_NAME)
-        (folder / f".{RESULTS_NAME}.part").replace(folder / RESULTS_NAME)
+        write_json(folder / RESULTS_NAME, results)
 
 
 @contextmanager
@@ -347,8 +329,7 @@ def answers_file(path: Path, problems: Problems) -> Iterator[tuple[Any, Path]]:
 
         def write(answers: Sequence[Answer], least: int = _BATCH_ROWS) -> None:
             for answer in answers:
-                context, problem = problems.question_of(answer.row)
-                known = {"problem": problem, "context": context, "solution": problems.by_row[answer.row].gold}
+                known = {"problem": problems.text_of(answer.row), "solution": problems.by_row[answer.row].gold}
                 rows.append({**vars(answer), **known, "answer": answer.text})
             if len(rows) >= least:
                 writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
@@ -358,16 +339,11 @@ def answers_file(path: Path, problems: Problems) -> Iterator[tuple[Any, Path]]:
         write([], 0)
 
 
-def answers_fit(folder: Path, results: Mapping[str, Any]) -> bool:
-    """Whether `answers.parquet` is that of the results: a run may have been killed between the two files."""
-    path = folder / ANSWERS_NAME
-    return path.is_file() and (results.get("answers") or {}).get("bytes") == path.stat().st_size
-
-
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """Return what is in `results.json`; None: there is none, or it is another program's."""
+    """Return what is in `results.json`; None: there is none, or it is torn, or another program's."""
     value = read_json(folder / RESULTS_NAME)
-    return value if all(isinstance(value.get(name), dict) for name in _PARTS) else None
+    is_ours = all(isinstance(value.get(name), dict) for name in _PARTS) and "num_samples" in value["settings"]
+    return value if is_ours and (folder / ANSWERS_NAME).is_file() else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -393,27 +369,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def archive(folder: Path) -> None:
     """Give a folder another name; refused where another process writes it."""
     path = folder / JOURNAL_NAME
-    free = free_name(folder)
-    if path.exists() and path.stat().st_size:
-        with Journal(path, None):
-            folder.rename(free)
-    else:
-        folder.rename(free)
+    with Journal(path, None) if path.exists() and path.stat().st_size else nullcontext():
+        folder.rename(free := free_name(folder))
     logger.warning("%s is begun anew. What it held is in %s.", folder, free)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:
     return [value for place, value in enumerate(values) if value and value not in values[:place]]
-
-
-def _speed_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
-    """Return tokens and seconds of all runs that were not killed; None: no server counts tokens."""
-    sums = {name: sum(run.get(name, 0) for run in runs) for name in ("tokens", "seconds", "answers")}
-    return {**sums, "tokens_per_s": sums["tokens"] / sums["seconds"]} if sums["tokens"] else None
 
 
 def engine_of(args: EvaluationArguments) -> str:

@@ -6,7 +6,6 @@ settings.json  {"settings": {"temperature": 0.6, "source": [...], "template": ".
 """
 
 import argparse
-import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -26,10 +25,10 @@ from open_r1.evaluation.benchmarks import (
     local_benchmark,
     refuse_same_names,
 )
-from open_r1.evaluation.fingerprint import fingerprint_template
 from open_r1.generation.client import Patience
 from open_r1.generation.messages import NEUTRAL, Sampling
 from open_r1.generation.servers import check_serve_args
+from open_r1.rewards.rubric import JudgeModel
 
 # As in the tables of DeepSeek-R1 and Open R1; where the context is shorter, what it leaves.
 DEFAULT_MAX_TOKENS = 32768
@@ -84,6 +83,12 @@ class EvaluationArguments(CodeExecutionParameters):
         "A reward in place of the benchmark's judge: file.py:function, called with completions and all columns, which "
         "gives each a score from 0 to 1, or None; or a name of the table of rewards.",
     )
+    judge_url: str | None = setting(
+        None,
+        "Server, host:port or URL, of a model that gives second verdicts where the verifier abstains.",
+    )
+    judge_model: str | None = setting(None, "Its name at --judge_url.")
+    judge_key_env: str | None = setting(None, "Environment variable with the API key of --judge_url.")
     judge_again: bool = setting(False, "Judge the answers that the folders hold anew, and ask nothing.")
     output_dir: str = setting("eval_results", "Folder of the results.")
     overwrite: bool = setting(False, "Archive the folder of earlier answers under another name, and begin anew.")
@@ -139,23 +144,14 @@ class EvaluationArguments(CodeExecutionParameters):
     code_memory_mb: int = setting(2048, "MiB of a test.")
 
     def __post_init__(self) -> None:
-        for name, least in {"num_samples": 1, "limit": 1, "max_concurrent": 1, "wait_s": 0, "retries": 0}.items():
+        for name in ("num_samples", "limit", "max_concurrent"):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"--{name} is {value}; it must be at least {least}.")
-        is_commit = self.model_commit is None or (self.url and re.fullmatch(r"[0-9a-f]{40}", self.model_commit))
-        name = re.fullmatch(r"(?!\.)[\w.=-]+(/(?!\.)[\w.=-]+)*", self.model_name or "name")
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} is {value}; it must be at least 1.")
         is_greedy_again = self.temperature == 0 and ((self.num_samples or 1) > 1 or len(self.seed) > 1)
         is_parallel = (self.parallel is None) == (self.num_gpus is None) and not (self.parallel and self.url)
+        has_one_name = len(self.model_id) < 2 or not (self.url or self.model_name)
         refusals = {
-            "--timeout and --patience must be above 0, and finite": not all(
-                0 < value < math.inf for value in (self.timeout, self.patience)
-            ),
-            f"--model_name is {self.model_name!r}: letters, digits, ._=- go, and / between parts": name is None,
-            f"--model_revision is {self.model_revision!r}, which is no branch, tag or commit": not re.match(
-                r"\w", self.model_revision
-            ),
-            f"--model_commit is {self.model_commit!r}: 40 digits, of what servers of --url have loaded": not is_commit,
             "--parallel data|tensor and --num_gpus N go together, for a server that is started here": not is_parallel,
             f"--backend {self.backend} serves a model here; --url names servers too": self.backend != "auto"
             and self.url,
@@ -164,12 +160,11 @@ class EvaluationArguments(CodeExecutionParameters):
             "Name the model by --model_id, or a server that serves it by --url": not (
                 self.model_id or self.url or self.list_benchmarks
             ),
-            "Several models of --model_id are served one after the other: leave --url and --model_name out": len(
-                self.model_id
-            )
-            > 1
-            and (self.url or self.model_name),
+            "Several models of --model_id are served one after the other: leave --url and --model_name out": (
+                not has_one_name
+            ),
             "--temperature 0 gives the same answer each time: num_samples must be 1, and one seed": is_greedy_again,
+            "--judge_url and --judge_model go together": (self.judge_url is None) != (self.judge_model is None),
         }
         if refused := [text for text, is_due in refusals.items() if is_due]:
             raise ValueError(f"{refused[0]}.")
@@ -200,6 +195,13 @@ class EvaluationArguments(CodeExecutionParameters):
         return Patience(self.retries, self.timeout, 2 * self.timeout, self.patience)
 
     @property
+    def second_judge(self) -> JudgeModel | None:
+        """What gives second verdicts; None: nothing does."""
+        if self.judge_url is None or self.judge_model is None:
+            return None
+        return JudgeModel(self.judge_url, self.judge_model, self.judge_key_env)
+
+    @property
     def takes_generation_config(self) -> bool:
         """Whether vLLM is told what of the model's generation_config.json to mix with the sampling."""
         return any(word.replace("_", "-").startswith("--generation-config") for word in self.serve_words)
@@ -225,6 +227,17 @@ class EvaluationArguments(CodeExecutionParameters):
             raise ValueError(f"--kind {self.kind} says how --data is judged, and there is none.")
         refuse_same_names(found)
         return found
+
+    def load(self, benchmark: Benchmark) -> prompts.Problems:
+        """Return the problems of a benchmark, as `load_problems`."""
+        return prompts.load_problems(
+            benchmark,
+            template=self.prompt_template,
+            system_prompt=self.system_prompt or None,
+            limit=self.limit,
+            judge=self.judge,
+            code=self,
+        )
 
     def samples_of(self, benchmark: Benchmark) -> int:
         """Return how many answers are drawn to a problem of a benchmark.
@@ -268,8 +281,6 @@ class EvaluationArguments(CodeExecutionParameters):
             **written.get(benchmark.kind, {}),
             "system_prompt": self.system_prompt or None,
             "serve_args": self.serve_words,
-            # The words name a file, whose text decides; the model's own template is in what identifies the model.
-            "named_template_hash": fingerprint_template([*self.serve_words, *shlex.split(self.served_with)]),
             "trust_remote_code": self.trust_remote_code,
         }
 
@@ -281,7 +292,8 @@ class EvaluationArguments(CodeExecutionParameters):
 
     def folder(self, model: str) -> Path:
         """Return the folder of a model's results; those of a benchmark have a folder each in it."""
-        return Path(self.output_dir) / (self.model_name or label_of(model)) / _as_folder(self.model_revision)
+        name = label_of(model) if self.model_name is None else _safe(self.model_name)
+        return Path(self.output_dir) / name / _as_folder(self.model_revision)
 
 
 Arguments = TypeVar("Arguments", bound=EvaluationArguments)
@@ -327,13 +339,17 @@ def label_of(model: str) -> str:
     path = Path(model).expanduser()
     if path.exists() and (".." in path.parts or not path.name):
         path = path.resolve()
-    parts = [_as_folder(part) for part in path.parts if part not in ("/", ".", "..", "~")]
-    if not parts or not model.strip():
-        raise ValueError(f"The model {model!r} has no name for its results: give one by --model_name.")
-    is_on_the_hub = not path.is_absolute() and len(parts) <= 2 and not path.exists()
-    if is_on_the_hub or parts[-1].startswith("checkpoint-"):
-        return "/".join(parts[-2:])
-    return parts[-1]
+    name = _safe(path)
+    is_on_the_hub = not path.is_absolute() and name.count("/") < 2 and not path.exists()
+    is_checkpoint = path.name.startswith("checkpoint-")
+    return "/".join(name.split("/")[-2 if is_on_the_hub or is_checkpoint else -1 :])
+
+
+def _safe(name: Path | str) -> str:
+    parts = [_as_folder(part) for part in Path(name).parts if part not in ("/", ".", "..", "~")]
+    if not parts:
+        raise ValueError(f"The model {str(name)!r} has no name for its results: give one by --model_name.")
+    return "/".join(parts)
 
 
 def _as_folder(name: str) -> str:

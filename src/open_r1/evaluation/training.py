@@ -15,8 +15,7 @@ rewards of the recipe. `training.base` says when, and why it is the trainer's `e
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,11 @@ from trl import GRPOTrainer, SFTTrainer
 from trl.models import unwrap_model_for_generation
 
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
+from open_r1.configs.rewards import CodeExecutionParameters
 from open_r1.configs.training import SFTConfig, SFTScriptArguments, TrainingConfig, TrainingScriptArguments
-from open_r1.evaluation.benchmarks import find_benchmarks, local_benchmark
-from open_r1.evaluation.judges import JudgingError, judge_of, judged_answers
+from open_r1.evaluation.judges import LOST, JudgingError, judge_of, judged_answers
 from open_r1.evaluation.metrics import Metrics, reward_metric_names, reward_metrics
-from open_r1.evaluation.prompts import Problems, load_problems
+from open_r1.evaluation.prompts import Problems
 from open_r1.evaluation.run import answers_file
 from open_r1.evaluation.settings import EvaluationArguments
 from open_r1.generation.messages import Reply, Request, Sampling
@@ -46,26 +45,13 @@ from open_r1.rewards import run_reward
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PolicyAnswer:
-    """An answer of the policy.
-
-    Attributes:
-        row: Number of the problem.
-        index: Which of its answers.
-        is_greedy: Decoded greedily, not sampled.
-        sampled: Text, tokens, and why it ended.
-    """
-
-    row: int
-    index: int = 0
-    is_greedy: bool = False
-    sampled: Reply | None = None
+_GREEDY = -1  # index of an answer that is decoded greedily
+Replies = Mapping[tuple[int, int], Reply]  # by row and index
 
 
 @dataclass(frozen=True)
 class BenchmarkSet:
-    """A benchmark, judged on the first process.
+    """A benchmark.
 
     Attributes:
         problems: Its rows.
@@ -85,42 +71,35 @@ class BenchmarkSet:
 
     def metric_names(self, k: int) -> list[str]:
         """Return the names of its metrics, left out where no answer could be judged; programs have no majority."""
-        votes = [f"maj@{k}"] if self.problems.has_votes else []
-        draws = [f"pass@{k}", *votes] if k > 1 else []
-        ends = (f"avg@{k}", f"avg@{k}_low", f"avg@{k}_high", *draws)
-        return [f"eval_{self.name}/{end}" for end in (*ends, "truncated", "no_answer", "mean_length_tokens")]
+        draws = [f"pass@{k}", *([f"maj@{k}"] if self.problems.has_votes else [])] if k > 1 else []
+        ends = (f"avg@{k}", f"avg@{k}_low", f"avg@{k}_high", *draws, "truncated", "no_answer", "mean_length_tokens")
+        return [f"eval_{self.name}/{end}" for end in ends]
 
-    def judge(self, answers: Sequence[PolicyAnswer], state: TrainerState) -> list[Any]:
-        """Return the answers, to be judged together with those of the other processes."""
-        return [(one.row, one.index, one.sampled) for one in answers]
-
-    def summarize(self, answers: Sequence[Any], k: int, step: int) -> dict[str, float]:
+    def summarize(self, replies: Replies, k: int, state: TrainerState, step: int) -> dict[str, float]:
         """Judge the answers of all processes; return the metrics."""
-        replies = {(row, index): replace(reply, usage={"completion_tokens": len(reply.token_ids)})
-                   for row, index, reply in answers}  # fmt: skip
         metrics, judge = Metrics(self.problems), judge_of(self.problems)
         try:
-            judged = list(judged_answers(self.problems, lambda row, index: replies.get((row, index)), k, judge))
+            judged = dict(judged_answers(self.problems, lambda row, index: replies.get((row, index)), k, judge))
         except JudgingError as error:  # an outage of the sandbox ends no training
             logger.warning("%s: %s", self.name, error)
             return {}
-        for of_a_problem in judged:
-            metrics.add(of_a_problem)
+        for row, answers in judged.items():
+            metrics.add(row, answers)
         if self.answers_dir is not None:
             path = self.answers_dir / self.name / f"step-{step:06d}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             with answers_file(path, self.problems) as (write, part):
-                write([answer for of_a_problem in judged for answer in of_a_problem])
+                write([answer for answers in judged.values() for answer in answers])
             part.replace(path)
         figures = {f"eval_{self.name}/{name}": value for name, value in metrics.figures(k).items()}
-        if not figures or metrics.counts(len(self.prompts) * k)["lost"]:
+        if not figures or metrics.verdicts[LOST]:
             logger.warning("%s: not all answers could be judged: %s.", self.name, dict(metrics.verdicts))
         return {name: figures[name] for name in self.metric_names(k) if name in figures}
 
 
 @dataclass(frozen=True)
 class RewardSet:
-    """A test split, of which every process scores the completions that it has sampled.
+    """A test split, which rewards judge.
 
     Attributes:
         rows: With `prompt` (messages) and the columns that the rewards need.
@@ -138,22 +117,22 @@ class RewardSet:
     output_dir: Path
     with_greedy: bool = False
 
-    @property
-    def _names(self) -> list[str]:
-        return [reward.__name__ for reward in self.reward_funcs]
-
     def metric_names(self, k: int) -> list[str]:
         """Return the names of what is estimated from the rewards."""
-        return reward_metric_names(self._names, k, with_greedy=self.with_greedy)
+        names = [reward.__name__ for reward in self.reward_funcs]
+        return reward_metric_names(names, k, with_greedy=self.with_greedy)
 
-    def judge(self, answers: Sequence[PolicyAnswer], state: TrainerState) -> list[Any]:
-        """Return the completions with their rewards, as rows of `rollouts`."""
-        starts = range(0, len(answers), self.batch_size)
-        return [row for start in starts for row in self._score(answers[start : start + self.batch_size], state)]
+    def summarize(self, replies: Replies, k: int, state: TrainerState, step: int) -> dict[str, float]:
+        """Score the completions of all processes, keep them, and return the metrics."""
+        names = sorted(replies, key=lambda name: (name[1] == _GREEDY, name))  # groups stay together
+        batches = [names[start : start + self.batch_size] for start in range(0, len(names), self.batch_size)]
+        scored = [row for batch in batches for row in self._score(batch, replies, state)]
+        write_rollouts(self.output_dir, "eval", step, 0, scored)
+        return reward_metrics(scored, [reward.__name__ for reward in self.reward_funcs], k, "eval")
 
-    def _score(self, answers: Sequence[PolicyAnswer], state: TrainerState) -> list[dict[str, Any]]:
-        rows = [self.rows[answer.row] for answer in answers]
-        sampled = [answer.sampled for answer in answers if answer.sampled is not None]
+    def _score(self, names: Sequence[tuple[int, int]], replies: Replies, state: TrainerState) -> list[dict[str, Any]]:
+        """Return completions with their rewards, as rows of `rollouts`."""
+        rows, sampled = [self.rows[row] for row, _ in names], [replies[name] for name in names]
         columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
         # All that GRPO's trainer passes; what a reward logs beside its values is not kept here.
         columns |= {
@@ -161,7 +140,7 @@ class RewardSet:
             "completions": [[{"role": "assistant", "content": one.text}] for one in sampled],
             "completion_ids": [one.token_ids for one in sampled],
         }
-        given = {"trainer_state": state, "log_extra": _ignore, "log_metric": _ignore}
+        given = {"trainer_state": state, "log_extra": lambda name, rows: None, "log_metric": lambda name, value: None}
         rewards = {reward.__name__: run_reward(reward, **columns, **given) for reward in self.reward_funcs}
         return [
             {
@@ -170,20 +149,11 @@ class RewardSet:
                 "num_tokens": len(one.token_ids or ()),
                 "is_truncated": one.finish_reason == "length",
                 "solution": row.get("solution"),
-                "is_greedy": answer.is_greedy,
+                "is_greedy": index == _GREEDY,
                 **{name: values[place] for name, values in rewards.items()},
             }
-            for place, (row, one, answer) in enumerate(zip(rows, sampled, answers, strict=True))
+            for place, ((_, index), row, one) in enumerate(zip(names, rows, sampled, strict=True))
         ]
-
-    def summarize(self, rows: Sequence[dict[str, Any]], k: int, step: int) -> dict[str, float]:
-        """Return the metrics of the completions of all processes, which are kept."""
-        write_rollouts(self.output_dir, "eval", step, 0, rows)
-        return reward_metrics(rows, self._names, k, "eval")
-
-
-def _ignore(name: str, value: object) -> None:
-    pass
 
 
 def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: Sequence[dict[str, Any]]) -> None:
@@ -238,43 +208,38 @@ class PolicyEvaluation:
         draws = self._share(accelerator.process_index, accelerator.num_processes)
         is_vllm = isinstance(trainer, GRPOTrainer) and trainer.use_vllm
         sampled = self._by_vllm(trainer, draws) if is_vllm else self._by_transformers(trainer, draws)
-        answers: list[list[PolicyAnswer]] = [[] for _ in self.sets]
-        for (entry, draw), one in zip(draws, sampled, strict=True):
-            answers[entry].append(replace(draw, sampled=one))
-        judged = [
-            gather_object(entry.judge(own, trainer.state)) for entry, own in zip(self.sets, answers, strict=True)
-        ]
+        gathered = gather_object(list(zip(draws, sampled, strict=True)))
         clear_device_cache()
         metrics: list[dict[str, float]] = [{}]
         if accelerator.is_main_process:
-            for entry, found in zip(self.sets, judged, strict=True):
-                metrics[0] |= entry.summarize(found, self.num_samples, step)
+            for number, entry in enumerate(self.sets):
+                replies = {(row, index): reply for (owner, row, index), reply in gathered if owner == number}
+                metrics[0] |= entry.summarize(replies, self.num_samples, trainer.state, step)
         (shared,) = broadcast_object_list(metrics)
         return shared
 
-    def _share(self, rank: int, num_processes: int) -> list[tuple[int, PolicyAnswer]]:
-        """Return what a process draws; the answers to a problem follow each other, greedy ones come last."""
+    def _share(self, rank: int, num_processes: int) -> list[tuple[int, int, int]]:
+        """Return set, row and index of what a process draws; a problem's follow each other, greedy ones come last."""
         problems = [(number, row) for number, entry in enumerate(self.sets) for row in entry.prompts]
         share = -(-len(problems) // num_processes)
         own = [problems[(rank + turn * num_processes) % len(problems)] for turn in range(share)]
-        sampled = [(number, PolicyAnswer(row, index)) for number, row in own for index in range(self.num_samples)]
-        greedy = [(number, PolicyAnswer(row, is_greedy=True)) for number, row in own if self.sets[number].with_greedy]
-        return sampled + greedy
+        sampled = [(*problem, index) for problem in own for index in range(self.num_samples)]
+        return sampled + [(number, row, _GREEDY) for number, row in own if self.sets[number].with_greedy]
 
-    def _by_transformers(self, trainer: Any, draws: Sequence[tuple[int, PolicyAnswer]]) -> list[Reply]:
+    def _by_transformers(self, trainer: Any, draws: Sequence[tuple[int, int, int]]) -> list[Reply]:
         stop = tuple(trainer.args.stop_strings or ()) if isinstance(trainer, GRPOTrainer) else ()
         requests = []
-        for entry, draw in draws:
+        for number, row, index in draws:
             sampling = Sampling(
-                0.0 if draw.is_greedy else self.temperature,
+                0.0 if index == _GREEDY else self.temperature,
                 self.top_p,
                 max_tokens=self.max_tokens,
-                seed=self.seed + draw.row * self.seed_stride,
+                seed=self.seed + row * self.seed_stride,
                 stop=stop,
                 extra_body={"include_stop_str_in_output": bool(stop)},
             )
-            ids = self.sets[entry].prompts[draw.row]
-            requests.append(Request(str(draw.row), draw.index, prompt_ids=ids, sampling=sampling))
+            ids = self.sets[number].prompts[row]
+            requests.append(Request(str(row), max(index, 0), prompt_ids=ids, sampling=sampling))
         is_shown = trainer.accelerator.is_main_process and not trainer.args.disable_tqdm
         with (
             unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as policy,
@@ -283,7 +248,7 @@ class PolicyEvaluation:
             sampler = Sampler(policy, self.tokenizer, self.batch_size)
             return sampler.sample(requests, on_done=lambda place, answer: bar.update())
 
-    def _by_vllm(self, trainer: Any, draws: Sequence[tuple[int, PolicyAnswer]]) -> list[Reply]:
+    def _by_vllm(self, trainer: Any, draws: Sequence[tuple[int, int, int]]) -> list[Reply]:
         # A server has its own random state, which only a seed in the request reaches; answer i gets seed + i there.
         # In this process vLLM draws from torch's, which is seeded for the evaluation.
         seed = {"seed": self.seed} if trainer.args.vllm_mode == "server" else {}
@@ -292,7 +257,7 @@ class PolicyEvaluation:
         ends = trainer.eos_token_ids
         completions = sample_by_vllm(
             trainer,
-            [self.sets[entry].prompts[draw.row] for entry, draw in draws[:: self.num_samples]],
+            [self.sets[number].prompts[row] for number, row, _ in draws[:: self.num_samples]],
             self.num_samples,
             temperature=self.temperature,
             top_p=self.top_p,
@@ -311,7 +276,8 @@ def answer_of_tokens(ids: Sequence[int], ends: Collection[int], tokenizer: PreTr
     is_ended = bool(ids) and ids[-1] in ends
     text = tokenizer.decode(ids[:-1] if is_ended else ids, skip_special_tokens=True)
     assert isinstance(text, str)
-    return Reply(text, "stop" if is_ended else "length", token_ids=list(ids))
+    usage = {"completion_tokens": len(ids)}
+    return Reply(text, "stop" if is_ended else "length", usage, token_ids=list(ids))
 
 
 def evaluate_by_rewards(
@@ -362,55 +328,38 @@ def load_eval_benchmarks(
     system = args.system_prompt if args.eval_benchmarks_system_prompt is None else args.eval_benchmarks_system_prompt
     given: Any = None if isinstance(args, SFTConfig) else args.chat_template_kwargs  # TRL has made a dictionary of it
     folder = Path(args.output_dir) / BENCHMARK_ANSWERS_NAME if args.eval_benchmarks_log_answers else None
-    shape = {
-        name: getattr(args, f"eval_benchmarks_{name}")
-        for name in ("split", "prompt_column", "solution_column", "kind")
-    }
-    k, temperature, limit = (
-        args.eval_benchmarks_num_samples,
-        args.eval_benchmarks_temperature,
-        args.eval_benchmarks_limit,
-    )
-    temperature, top_p, seed = args.eval_benchmarks_temperature, args.eval_benchmarks_top_p, args.eval_benchmarks_seed
+    names = ("split", "prompt_column", "solution_column", "kind", "num_samples", "limit", "max_tokens", "temperature")
+    settings = {name: getattr(args, f"eval_benchmarks_{name}") for name in (*names, "top_p")}
     # Programs have the limits of `run_benchmarks.py`, whatever those of the rewards are.
-    code = copy(script_args)
-    code.code_test_timeout_s = EvaluationArguments.code_test_timeout_s
-    code.code_memory_mb = EvaluationArguments.code_memory_mb
+    settings |= {entry.name: getattr(script_args, entry.name) for entry in fields(CodeExecutionParameters)
+                 if entry.name not in ("code_test_timeout_s", "code_memory_mb")}  # fmt: skip
     sets = []
     try:
-        Sampling(
-            temperature,
-            args.eval_benchmarks_top_p,
-            None,
-            None,
-            args.eval_benchmarks_max_tokens,
-            args.eval_benchmarks_seed,
+        asked = EvaluationArguments(
+            model_id=["policy"],
+            benchmarks=args.eval_benchmarks,
+            seed=[args.eval_benchmarks_seed],
+            prompt_template=args.eval_benchmarks_template,
+            system_prompt=system,
+            **settings,
         )
-        if k < 1 or (limit is not None and limit < 1) or (temperature == 0 and k > 1):
-            raise ValueError(f"num_samples is {k} and limit {limit}: at least 1, and num_samples 1 at temperature 0.")
-        for benchmark in find_benchmarks(args.eval_benchmarks):
-            problems = load_problems(
-                local_benchmark(Path(benchmark.dataset), **shape) if benchmark.is_local else benchmark,
-                template=args.eval_benchmarks_template,
-                system_prompt=system or None,
-                limit=limit,
-                code=code,
-            )
+        for benchmark in asked.chosen():
+            problems = asked.load(benchmark)
             prompts = {
                 row: prompt_token_ids(tokenizer, list(problem.messages), given)
                 for row, problem in problems.by_row.items()
             }
-            logger.info("%s: %d problems, %d answers to each.", benchmark.name, len(prompts), k)
+            logger.info("%s: %d problems, %d answers to each.", benchmark.name, len(prompts), asked.num_samples)
             sets.append(BenchmarkSet(problems, prompts, folder))
     except ValueError as error:
         raise ValueError(f"`eval_benchmarks`: {error}") from error
     return PolicyEvaluation(
         sets=sets,
         tokenizer=tokenizer,
-        num_samples=k,
+        num_samples=args.eval_benchmarks_num_samples,
         max_tokens=args.eval_benchmarks_max_tokens,
         batch_size=args.per_device_eval_batch_size,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        seed=args.eval_benchmarks_seed,
     )

@@ -57,6 +57,7 @@ from open_r1.rewards.program_rewards import (
 )
 from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward, reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
+from open_r1.rewards.rubric import RubricReward
 from open_r1.rewards.user import load_user_function, load_user_reward, reads_tokens, required_columns
 from open_r1.rewards.verifier.extract import extract_gold
 from open_r1.rewards.verifier.normalize import strip_delimiters
@@ -217,6 +218,7 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "language_consistency": RewardSpec(_from_keys(LanguageConsistencyReward)),
     "readability": RewardSpec(_from_keys(ReadabilityReward)),
+    "rubric": RewardSpec(_from_keys(RubricReward, "rubric_", text="rubric", patience_s="sandbox_patience_s"), 0.0),
     "truncated": RewardSpec(_from_keys(TruncatedReward, "truncated_"), reads_tokens=True),
     "countdown": _puzzle_row(
         _from_keys(CountdownReward, "countdown_"),
