@@ -127,20 +127,6 @@ def test_estimates_come_from_the_answers_that_came_and_the_rest_is_asked_for_aga
     assert results_of(tmp_path)["metrics"]["avg@4"] == 0.75
 
 
-def test_an_answer_that_the_server_has_cut_off_is_a_failed_request(evaluate, tmp_path):
-    def behave(body, attempt):
-        cut = Reply("<think>", finish_reason="insufficient_system_resource")
-        return cut if number_of(body) == 0 else mostly_right(body, attempt)
-
-    with ChatServer(behave) as server:
-        assert evaluate(server.address, "--num_samples", 1, "--retries", 0) == INCOMPLETE
-        results = results_of(tmp_path)
-        assert (results["counts"]["failed"], results["metrics"]["avg@1"]) == (1, 1.0)
-    with ChatServer(mostly_right) as server:
-        assert evaluate(server.address, "--num_samples", 1) == 0
-        assert len(server.requests) == 1
-
-
 def test_no_answer_at_all_leaves_no_results(evaluate, tmp_path, capsys):
     with ChatServer(lambda body, attempt: Reply(status=400, error="no")) as server:
         assert evaluate(server.address) == 1
@@ -412,13 +398,6 @@ def test_where_nothing_identifies_the_weights_it_is_said_and_overwrite_asks_agai
     assert results_of(tmp_path, name="sums.1")["counts"]["returned"] == 4
 
 
-def test_a_job_that_comes_again_keeps_what_it_has_finished(evaluate):
-    with ChatServer(mostly_right) as server:
-        for name, asked in (("job-1", 4), ("job-1", 4), ("job-2", 8)):
-            assert evaluate(server.address, "--num_samples", 1, "--overwrite", "--run_id", name) == 0
-            assert len(server.requests) == asked
-
-
 def cache_commit(monkeypatch, folder, commit):
     """Have the hub's cache say which commit `main` is, as a download leaves it there."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
@@ -516,20 +495,6 @@ def test_a_finished_run_starts_no_server_again_and_other_arguments_of_it_do(eval
     assert "max_tokens was" in capsys.readouterr().err
 
 
-def test_problems_without_an_answer_are_named_beside_the_mean(evaluate, tmp_path, capsys):
-    def behave(body, attempt):
-        return Reply(status=400, error="context") if number_of(body) < 2 else mostly_right(body, attempt)
-
-    with ChatServer(behave) as server:
-        assert evaluate(server.address, "--num_samples", 1) == INCOMPLETE
-        assert "over 2 of 4 problems" in capsys.readouterr().out
-        results = results_of(tmp_path)
-        assert (results["counts"]["problems_lost"], results["is_complete"]) == (2, False)
-        assert any("over 2 of 4 problems" in note for note in results["notes"])
-        assert evaluate(server.address, "--num_samples", 1) == INCOMPLETE  # asked again
-        assert len(server.requests) == 4 + 2
-
-
 def test_a_folder_in_use_is_not_put_aside(evaluate, tmp_path, capsys):
     with ChatServer(mostly_right) as server:
         assert evaluate(server.address, "--num_samples", 1) == 0
@@ -537,34 +502,6 @@ def test_a_folder_in_use_is_not_put_aside(evaluate, tmp_path, capsys):
             assert evaluate(server.address, "--num_samples", 1, "--seed", 5, "--overwrite") == 1
     assert "in use" in capsys.readouterr().err
     assert not folder_of(tmp_path, name="sums.1").exists()
-
-
-@pytest.mark.parametrize("content", [{"settings": {}, "counts": {}}, {"settings": {}, "counts": {}, "metrics": None}])
-def test_results_that_are_damaged_are_made_again_from_the_answers(evaluate, tmp_path, content):
-    with ChatServer(mostly_right) as server:
-        assert evaluate(server.address, "--num_samples", 1) == 0
-        (folder_of(tmp_path) / "results.json").write_text(json.dumps(content))
-        assert evaluate(server.address, "--num_samples", 1) == 0
-        assert len(server.requests) == 4
-    assert results_of(tmp_path)["metrics"]["avg@1"] == 1.0
-
-
-def test_the_commits_of_all_runs_are_told(evaluate, tmp_path, monkeypatch):
-    def half(body, attempt):
-        return mostly_right(body, attempt) if body["seed"] == 0 else Reply(status=400)
-
-    commits = ["one"]
-    monkeypatch.setattr(run, "source_commit", lambda: commits[0])
-    with ChatServer(half) as server:
-        assert evaluate(server.address, "--num_samples", 2) == INCOMPLETE
-        assert results_of(tmp_path)["commit"] == "one"
-        server.behave, commits[0] = mostly_right, "two"
-        assert evaluate(server.address, "--num_samples", 2) == 0
-        assert (results_of(tmp_path)["commit"], results_of(tmp_path)["commits"]) == ("two", ["one", "two"])
-        monkeypatch.setattr(judges, "fingerprint_verifier", lambda: "another")
-        commits[0] = "three"
-        assert evaluate(server.address, "--num_samples", 2) == 0
-    assert (results_of(tmp_path)["commit"], results_of(tmp_path)["commits"]) == ("three", ["one", "two", "three"])
 
 
 def test_a_run_that_ends_while_it_counts_leaves_the_former_answers(evaluate, tmp_path, monkeypatch):

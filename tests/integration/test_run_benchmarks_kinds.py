@@ -183,23 +183,6 @@ def test_prompts_of_programs_hold_the_code_to_begin_with(judged):
     assert not any("30" in text for text in texts.values())  # of the private tests
 
 
-def test_verdicts_tell_test_by_test(judged):
-    folder, _, _ = judged
-    lines = (folder_of(folder, name="lcb") / VERDICTS_NAME).read_text().split("\n")
-    notes = [json.loads(line)["note"] for line in lines if line]
-    assert {"AC x3", "AC, WA, -", "TLE, - x2"} <= set(notes)
-
-
-def test_programs_are_judged_once(evaluate, tmp_path):
-    path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a"), lcb_row("b")])
-    with ChatServer(lambda body, attempt: Reply(fenced(STDIO) + f"seed {body['seed']}")) as server:
-        assert evaluate(server, path, "--num_samples", 4) == 0
-    folder = folder_of(tmp_path, name="lcb")
-    lines = (folder / VERDICTS_NAME).read_text().split("\n")
-    assert len([line for line in lines if line]) == 4  # rows of equal tests
-    assert results_of(tmp_path, "lcb")["metrics"]["pass@4"] == 1.0
-
-
 def test_other_limits_judge_again_and_ask_nothing(evaluate, tmp_path):
     path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")])
     with ChatServer(lambda body, attempt: Reply(fenced(STDIO))) as server:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import pickle
-import random
 import zlib
 from dataclasses import replace
 
@@ -48,34 +47,11 @@ def test_letters_of_right_choices_stay_what_they_are(row, letter):
     assert text.splitlines()[2:] == [f"({name}) {choice}" for name, choice in zip("ABCD", order, strict=True)]
 
 
-def test_all_choices_stand_below_the_question():
-    text, _ = lettered(gpqa_row(), GPQA)
-    question, blank, *lines = text.splitlines()
-    assert (question, blank) == ("Which gas do plants take up?", "")
-    assert [line[:4] for line in lines] == ["(A) ", "(B) ", "(C) ", "(D) "]
-    assert {line[4:] for line in lines} == {"carbon dioxide", "argon", "helium", "neon"}
-
-
-def test_the_order_depends_on_the_texts_alone():
-    row = gpqa_row()
-    swapped = gpqa_row(wrong=("neon", "argon", "helium"))
-    assert lettered(row, GPQA) == lettered(swapped, GPQA) == lettered(dict(reversed(row.items())), GPQA)
-
-
 def test_each_letter_is_right_as_often_as_the_others():
     counts = dict.fromkeys("ABCD", 0)
     for number in range(2000):
         counts[lettered(gpqa_row(f"Question {number}?"), GPQA)[1]] += 1
     assert all(425 < count < 575 for count in counts.values())  # 500, and four standard deviations
-
-
-def test_the_order_is_no_matter_of_the_random_state():
-    rows = [gpqa_row(f"Question {number}?") for number in range(20)]
-    first = [lettered(row, GPQA) for row in rows]
-    random.seed(1)
-    state = random.getstate()
-    assert first == [lettered(row, GPQA) for row in rows]
-    assert random.getstate() == state
 
 
 @pytest.mark.parametrize(
