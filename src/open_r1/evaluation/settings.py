@@ -164,6 +164,7 @@ class EvaluationArguments(CodeExecutionParameters):
                 not has_one_name
             ),
             "--temperature 0 gives the same answer each time: num_samples must be 1, and one seed": is_greedy_again,
+            f"--temperature is {self.temperature}: 0 to 2 is allowed": not 0 <= self.temperature <= 2,
             "--judge_url and --judge_model go together": (self.judge_url is None) != (self.judge_model is None),
         }
         if refused := [text for text, is_due in refusals.items() if is_due]:
@@ -171,7 +172,6 @@ class EvaluationArguments(CodeExecutionParameters):
         check_serve_args(self.serve_words, is_ours=not self.url)
         for model in self.model_id:
             label_of(model)
-        _ = self.sampling()
 
     @property
     def servers(self) -> list[str]:
