@@ -65,7 +65,7 @@ def test_no_pair_stands_in_two_sets():
 
 # In sums alone: whoever looks at a sealed pair tunes the verifier on it.
 @pytest.mark.parametrize(
-    ("name", "fewest_right", "most_false_positives"), [("labels", 1016, 0), ("open", 199, 0), ("sealed", 173, 1)]
+    ("name", "fewest_right", "most_false_positives"), [("labels", 1016, 0), ("open", 199, 0), ("sealed", 177, 1)]
 )
 def test_pairs_are_judged_no_worse_than_measured(name, fewest_right, most_false_positives):
     labels = {"right": "right", "wrong": "wrong", "no_answer": "wrong", "unverifiable": "abstain"}
