@@ -193,24 +193,6 @@ def test_job_that_has_lost_two_endpoints_is_given_up(build):
         one.stop()
 
 
-def test_no_place_is_lost_when_an_endpoint_is_killed_under_its_jobs(server, build):
-    sandbox = build(server, places_each=4)
-    with ThreadPoolExecutor(1) as threads:
-        for _ in range(5):
-            server.gate.clear()
-            server.troubles = ["hang"] * 4
-            jobs = threads.submit(run_all, [HELLO] * 4, sandbox, 4)
-            deadline = time.monotonic() + 60
-            while server.busy < 4 and time.monotonic() < deadline:
-                time.sleep(0.002)
-            assert server.busy == 4
-            server.stop()
-            server.start()
-            jobs.result(120)
-    assert [output(one) for one in run_all([HELLO] * 8, sandbox, 8)] == [GOOD] * 8
-    assert [one.num_jobs for one in sandbox.endpoints] == [0]
-
-
 @pytest.mark.parametrize("version", ["v3.1.1", "head"])
 def test_compiler_out_of_clock_is_run_once_more_and_then_an_error_of_the_endpoint(build, version):
     limits = Limits(cpu_s=5, wall_s=3, memory_mb=2048)
@@ -221,16 +203,6 @@ def test_compiler_out_of_clock_is_run_once_more_and_then_an_error_of_the_endpoin
         assert output(run_all([request], sandbox)[0]) == ""
         server.troubles = ["late"] * 2
         assert isinstance(run_all([request], sandbox)[0], SandboxError) and len(server.jobs) == 4
-
-
-def test_outage_is_waited_for_once_by_all_programs(server, build):
-    sandbox = build(server, patience_s=2.0)
-    assert output(run_all([HELLO], sandbox)[0]) == GOOD
-    server.stop()
-    started = time.monotonic()
-    results = run_all([HELLO] * 12, sandbox, 2)
-    assert all(isinstance(one, SandboxError) for one in results)
-    assert 1.5 < time.monotonic() - started < 6.0  # with a clock for each it's 12 s
 
 
 def test_waiting_request_is_served_when_an_endpoint_comes_back(server, build):

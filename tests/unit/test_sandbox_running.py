@@ -23,7 +23,7 @@ from open_r1.sandbox import (
     run_coroutine,
 )
 from open_r1.sandbox.base import all_ok
-from open_r1.sandbox.running import longest_s, private_loop
+from open_r1.sandbox.running import longest_s, private_loop, run_in_rounds
 
 
 class Echo(Sandbox):
@@ -161,3 +161,15 @@ def test_no_name_is_a_file_and_a_folder():
     with pytest.raises(ValueError, match="both a file and a folder"):
         RunRequest("python", {"main.py": "", "a/b": ""}, (ProgramInput(files={"a": ""}),))
     RunRequest("python", {"main.py": "", "a/b": ""}, (ProgramInput(files={"a/c": "", "ab": ""}),))
+
+
+def test_rounds_share_the_cpu_seconds_of_their_request():
+    given = []
+
+    async def run_round(part):
+        given.append(part.total_cpu_s)
+        return RunResult(None, tuple(ProgramRun(Outcome.OK, cpu_s=1.5) for _ in part.inputs))
+
+    request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 7, stop_after=1, total_cpu_s=4.0)
+    asyncio.run(run_in_rounds(request, run_round, all_ok))
+    assert given == [4.0, 2.5, 0.001]
