@@ -28,7 +28,7 @@ code = [(name, compile(text, name + ".py", "exec", optimize=2)) for name, text i
 folders = [sys.prefix, sys.base_prefix]
 print(json.dumps([sys.version.split()[0], sys.version_info >= (3, 9), folders, marshal.dumps(code).hex()]))
 """
-_PARTS = ("folders", "processes", "watching", "submission", "driver", "confine")  # in the order of their imports
+_PARTS = ("folders", "processes", "watching", "driver", "confine")  # in the order of their imports
 
 
 @dataclass(frozen=True)
