@@ -299,7 +299,6 @@ def test_setting_of_an_evaluation_that_does_not_happen_is_a_warning(weightless, 
 @pytest.mark.parametrize(
     ("kind", "settings", "named"),
     [
-        ("grpo", {"max_tool_calling_iterations": 3}, ["tools", "max_tool_calling_iterations"]),
         ("grpo", {"vllm_mode": "server", "vllm_server_port": 9}, ["use_vllm", "vllm_mode", "vllm_server_port"]),
         ("grpo", {"sapo_temperature_neg": 2.0}, ["loss_type: sapo", "sapo_temperature_neg"]),
         ("grpo", {"ref_model_sync_steps": 5}, ["sync_ref_model", "ref_model_sync_steps"]),
