@@ -7,7 +7,7 @@ import re
 from open_r1.data.sources import open_source
 from scripts import compute_pass_rate
 from tests.conftest import ROOT
-from tests.integration.fakes.chat_server import Reply
+from tests.integration.fakes.chat_server import MODEL, Reply
 from tests.integration.tiny import build_tiny
 
 SCRIPT = ROOT / "scripts" / "compute_pass_rate.py"
@@ -53,6 +53,7 @@ def words(folder, model, address, *flags, output="out", **settings):
         "seed": SEED,
         "output_dir": folder / output,
         "server": address,
+        "server_model": MODEL,
         **settings,
     }
     given = [

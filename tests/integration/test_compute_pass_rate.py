@@ -70,16 +70,17 @@ def test_the_card_says_who_was_asked_and_why_rows_went(folder, model, server):
     assert card.sampling["max_completion_length"] == 64
     assert card.sampling["num_generations"] == NUM_GENERATIONS
     assert card.settings["bounds"] == [0.1, 0.9]
-    assert [(step.rows_before, step.rows_after) for step in card.steps] == [(5, 5), (5, 5), (5, 3)]
-    assert card.steps[-1].detail["too easy"] == 1
+    assert [(step.rows_before, step.rows_after) for step in card.steps] == [(5, 3)]
+    assert card.steps[-1].detail == {"lowest": 0.1, "highest": 0.9, "too hard": 1, "kept": 3, "too easy": 1}
     assert card.counts == {"train": 5, "pass_rate/train": 3}
 
 
-def test_a_name_that_is_not_the_models_is_warned_of_and_kept(folder, model, answers, caplog):
+def test_servers_of_another_model_are_refused_unless_the_user_vouches_for_them(folder, model, answers, capsys):
     with ChatServer(answers, models=["another/model"]) as server:
-        assert run(folder, model, server.address) == 0
-    assert "another/model" in caplog.text
-    assert read_card(folder / "out").teacher["served_as"] == ["another/model"]
+        assert run(folder, model, server.address, server_model=None) == 2
+        assert "another/model" in capsys.readouterr().err
+        assert not server.requests
+        assert run(folder, model, server.address, server_model="another/model") == 0
 
 
 def test_the_trainers_read_both_configurations(folder, model, server):
@@ -156,7 +157,7 @@ def test_bounds_may_act_on_one_reward(folder, model, server):
 # --- rows that are not as they should be
 
 
-def test_rows_that_cannot_be_asked_or_judged_stay_with_their_reason(folder, model, server, caplog):
+def test_rows_that_cannot_be_asked_or_judged_stay(folder, model, server, caplog):
     rows = [
         {"problem": "Add 1 and 1.", "solution": "2"},
         {"problem": None, "solution": "2"},
@@ -167,11 +168,11 @@ def test_rows_that_cannot_be_asked_or_judged_stay_with_their_reason(folder, mode
     ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run(folder, model, server.address, "--max_prompt_length", "64") == 0
-    statuses = ["kept", "no prompt", "no prompt", "no gold", "too long", "kept"]
+    statuses = ["kept", *["not asked"] * 4, "kept"]
     assert column(folder / "out", "pass_rate_status") == statuses
     assert column(folder / "out", "pass_rate") == [0.25, None, None, None, None, 0.75]
     assert len(server.requests) == 2 * NUM_GENERATIONS
-    assert read_card(folder / "out").steps[0].detail == {"no prompt": 2, "no gold": 1, "too long": 1}
+    assert read_card(folder / "out").steps[0].detail["not asked"] == 4
     assert "Dropped 2 of 6 rows" in caplog.text
 
 
@@ -185,14 +186,9 @@ def test_rows_that_cannot_be_asked_or_judged_stay_with_their_reason(folder, mode
         (("--push_to_hub",), "--push_to_hub"),
         (("--push_to_hub", "true"), "--push_to_hub"),
         (("--public",), "--public"),
-        (("--serve", "true"), "`serve`"),
         (("--pass_rate_mim", "0.1"), "`pass_rate_min`"),
-        (("--max_model_len", "64"), "max_model_len"),
         (("--dataset_solution_column", "answer"), "['answer']"),
-        *(
-            (("--generation_kwargs", f'{{"{name}": 1}}'), f"['{name}']")
-            for name in ("n", "max_new_tokens", "logprobs")
-        ),
+        (("--generation_kwargs", '{"n": 2}'), "['n']"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(folder, model, server, capsys, flags, message):
@@ -205,31 +201,26 @@ def test_settings_that_cannot_work_are_refused(folder, model, server, capsys, fl
     assert not server.requests
 
 
-def test_rows_with_failed_requests_have_no_rate_and_are_asked_again(folder, model, answers, capsys):
+def test_rows_with_failed_requests_have_no_rate_and_are_asked_again(folder, model, answers):
     is_broken = True
 
     def behave(body, attempt):
-        return Reply(status=408) if is_broken and body["seed"] == SEED else answers(body, attempt)
+        is_failing = is_broken and body["seed"] == SEED and "Add 2" in tokenizer.decode(body["prompt"])
+        return Reply(status=400) if is_failing else answers(body, attempt)
 
+    tokenizer = AutoTokenizer.from_pretrained(model)
     with ChatServer(behave) as server:
-        run(folder, model, server.address, "--retries", "0")
+        assert run(folder, model, server.address) == 0
         row = rows_of(folder / "out")[2]
         assert (row["pass_rate_finish_reasons"][0], row["pass_rate_generations"][0]) == ("error", None)
-        assert row["pass_rate_rewards"] == [None, 1.0, 0.0, 0.0]
-        assert (row["pass_rate"], row["pass_rate_accuracy"]) == (None, None)
-        assert column(folder / "out", "pass_rate_status") == ["incomplete"] * 5
-        assert "'incomplete': 5" in str(read_card(folder / "out").steps[1].detail)
-        asked = len(server.requests)
-        created = (folder / "out" / "card.json").read_text()
-        assert run(folder, model, server.address, "--retries", "0") == 0
-        assert (len(server.requests), (folder / "out" / "card.json").read_text()) == (asked + 5, created)
+        assert (row["pass_rate"], row["pass_rate_accuracy"], row["pass_rate_rewards"]) == (None, None, None)
+        assert column(folder / "out", "pass_rate_status")[2] == "incomplete"
         is_broken = False
         asked = len(server.requests)
-        capsys.readouterr()
         assert run(folder, model, server.address) == 0
-        assert len(server.requests) == asked + 5
-        run(folder, model, server.address)
-        assert len(server.requests) == asked + 5
+        assert len(server.requests) == asked  # it is finished
+        assert run(folder, model, server.address, "--overwrite") == 0
+        assert len(server.requests) == asked + 1
     assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 

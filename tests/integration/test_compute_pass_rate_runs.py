@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of `scripts/compute_pass_rate.py` that are repeated, cut into shards, pushed, or killed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -22,7 +21,6 @@ from tests.integration.hub_server import Hub
 from tests.integration.pass_rates import (
     NUM_GENERATIONS,
     SCRIPT,
-    SEED,
     answering,
     build_model,
     column,
@@ -31,6 +29,7 @@ from tests.integration.pass_rates import (
     words,
     write_rows,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +95,6 @@ def test_shards_and_merge_may_have_one_command_line(folder, model, server, monke
         assert run(folder, model, server.address, *words, "--shard", shard) == 0
     assert run(folder, model, server.address, "--licence", "mit", "--merge") == 0
     assert read_card(folder / "out").licence == "mit"
-
-
-def test_one_shard_that_holds_all_rows_needs_no_merging(folder, model, server, capsys):
-    assert run(folder, model, server.address, "--start", "0", "--end", "200") == 0
-    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out"), "--licence", "mit"]) == 0
-    assert "nothing is left to do" in capsys.readouterr().out
-    assert read_card(folder / "out").licence == "mit"
-    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
 def test_parts_that_were_made_again_are_merged_again(folder, model, server):
@@ -201,22 +192,19 @@ def test_a_run_killed_while_judging_judges_what_is_missing_only(folder, model, s
     assert column(folder / "out", "pass_rate") == [(n + 1) / 100 for n in range(40)]
 
 
-def test_open_r1s_place_of_the_script_hands_on():
+def test_open_r1s_place_of_the_script_hands_on_without_loading_torch():
     old = ROOT / "scripts" / "pass_rate_filtering" / "compute_pass_rate.py"
-    found = subprocess.run(
-        [sys.executable, str(old), "--help"],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"},
-        text=True,
-        capture_output=True,
-        check=True,
-    )
+    program = f"import runpy, sys; sys.argv = ['x', '--help']\ntry: runpy.run_path({str(old)!r}, run_name='__main__')"
+    program += "\nfinally: print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
     assert "--pass_rate_min" in found.stdout
+    assert found.stdout.endswith("False\n")
 
 
 def test_an_outage_publishes_nothing(folder, model, answers, capsys):
     with ChatServer(lambda body, attempt: Reply(status=400)) as server:
-        assert run(folder, model, server.address) == 2
-        assert "Not one completion came" in capsys.readouterr().err
+        assert run(folder, model, server.address) == 1
+        assert "incomplete" in capsys.readouterr().err
         assert not (folder / "out" / "card.json").exists()
         server.behave = answers
         assert run(folder, model, server.address) == 0
@@ -227,7 +215,6 @@ def test_rows_of_an_earlier_run_get_new_rates(folder, model, server, caplog):
     caplog.clear()
     source = {"dataset_name": folder / "out", "dataset_config": "pass_rate", "output": "again"}
     assert run(folder, model, server.address, **source, num_generations=2) == 0
-    assert "pass_rate_status" in caplog.text
     assert column(folder / "again", "pass_rate") == [0.5, 1.0, 1.0]
     source |= {"dataset_name": folder / "again", "output": "other", "reward_funcs": ("length",)}
     assert run(folder, model, server.address, **source, num_generations=2) == 0
@@ -267,10 +254,10 @@ def test_recipes_of_filters_are_read():
 def test_a_server_of_its_own_is_started_asked_and_stopped(folder, model, monkeypatch):
     vllm = write_vllm(folder / "bin")
     monkeypatch.setenv("PATH", f"{vllm.parent}:{os.environ['PATH']}")
-    flags = ("--serve", "true", "--serve_args=--served-model-name short", "--max_model_len", "512")
-    assert run(folder, model, None, *flags, server=None) == 0
+    flags = ("--serve_args=--served-model-name short", "--max_model_len", "512")
+    assert run(folder, model, None, *flags, server=None, server_model=None) == 0
     assert column(folder / "out", "pass_rate_status") == ["too hard"] * 5  # the stub answers no sum
-    assert not any(psutil.pid_exists(pid) for pid in read_pids(vllm.parent))
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in read_pids(vllm.parent)))
 
 
 def test_nothing_is_pushed_but_by_name_and_then_privately(folder, model, server, monkeypatch):
@@ -296,40 +283,3 @@ def test_new_completions_get_new_rewards(folder, model, server):
     server.behave = lambda body, attempt: Reply("so\n</think>\n\\boxed{3}")  # right for row 2 alone
     assert run(folder, model, server.address, "--overwrite") == 0
     assert column(folder / "out", "pass_rate") == [0.0, 0.0, 1.0, 0.0, 0.0]
-
-
-def test_requests_that_were_refused_are_not_sent_again_but_by_overwriting(folder, model, answers, capsys):
-    is_refused = True
-
-    def behave(body, attempt):
-        return Reply(status=413) if is_refused and body["seed"] == SEED else answers(body, attempt)
-
-    with ChatServer(behave) as server:
-        assert run(folder, model, server.address) == 0
-        card = (folder / "out" / "card.json").read_text()
-        asked = len(server.requests)
-        capsys.readouterr()
-        assert run(folder, model, "localhost:9") == 0  # nobody is asked
-        assert "finished earlier" in capsys.readouterr().out
-        assert ((folder / "out" / "card.json").read_text(), len(server.requests)) == (card, asked)
-        is_refused = False
-        assert run(folder, model, server.address, "--overwrite") == 0
-        assert len(server.requests) == asked + 5
-    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
-
-
-def test_completions_that_came_before_a_kill_are_published(folder, model, answers):
-    def behave(body, attempt):
-        return Reply(status=400) if body["seed"] == SEED else answers(body, attempt)
-
-    with ChatServer(behave) as server:
-        run(folder, model, server.address)
-    # As a run leaves it that asked once more and was killed before it published.
-    path = folder / "out" / GENERATIONS
-    failed = [record for line in path.read_text().splitlines()[1:] if (record := json.loads(line))["text"] is None]
-    with path.open("a") as file:
-        for record in failed:
-            come = {"text": "\\boxed{3}", "finish_reason": "stop", "status": 200}
-            file.write(json.dumps({**record, **come}) + "\n")
-    assert run(folder, model, "localhost:9") == 0
-    assert column(folder / "out", "pass_rate") == [0.0, 0.0, 0.5, 0.5, 0.75]

@@ -7,7 +7,7 @@ import pytest
 
 from open_r1.data.card import read_card
 from scripts import compute_pass_rate, curate, generate_reasoning
-from tests.integration.fakes.chat_server import ChatServer, Reply
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.tiny import build_tiny
 from tests.rows.generations import rows_of, write_rows
 
@@ -57,6 +57,8 @@ def folder(tmp_path_factory):
             "64",
             "--server",
             server.address,
+            "--server_model",
+            MODEL,
             "--output_dir",
             str(folder / "easy"),
         ]

@@ -39,7 +39,7 @@ def parse_training(task: str, words: list[str]) -> None:
 
 
 def parse_pass_rate(words: list[str]) -> None:
-    _, settings = compute_pass_rate.build_parser().parse_known_args(words)
+    _, settings = compute_pass_rate.build_parser().parse_args_into_dataclasses(words, return_remaining_strings=True)
     RecipeParser((PassRateScriptArguments, PassRateConfig, ModelConfig)).parse(settings)
 
 

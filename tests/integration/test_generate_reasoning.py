@@ -206,7 +206,6 @@ def test_a_prompt_of_a_megabyte_is_sent_and_its_refusal_kept(folder):
         (["--max-tokens", "32768"], "max_tokens"),
         (["--model", "other"], "'other'"),
         (["--split", "test"], "test"),
-        (["--num-generations", "0"], "num_generations"),
         (["generations"], "'generations'"),
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""compute_pass_rate.py with a real vLLM: a server that is given token ids, and the engine in the process itself."""
+"""compute_pass_rate.py with a real vLLM: a server that is given token ids, and one that the command starts."""
 
 import json
 import os
@@ -56,13 +56,12 @@ def test_sampled_completions_of_a_row_differ(server, model_folder, tmp_path):
     assert all(0 < length <= 16 for row in rows for length in row["pass_rate_num_tokens"])
 
 
-def test_engine_in_the_process_goes_on_after_a_kill(model_folder, tmp_path):
+def test_server_of_the_command_goes_with_it_and_its_answers_stay(model_folder, tmp_path):
     num_generations = 16  # so many that the kill comes before the last one, however late it is
     command = words(
         model_folder,
         tmp_path,
-        "--enforce_eager",
-        "true",
+        "--serve_args=--enforce-eager",
         "--max_model_len",
         "512",
         "--max_concurrent",

@@ -12,7 +12,7 @@ import yaml
 from open_r1.data.card import read_card
 from open_r1.data.sources import open_source
 from tests.conftest import ROOT
-from tests.integration.fakes.chat_server import ChatServer, Reply
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.pass_rates import SEED, answering, build_model, write_rows
 from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows
 from tests.slurm.cluster_bed import eventually
@@ -79,6 +79,7 @@ def recipe(folder, server):
         "max_completion_length": 64,
         "seed": SEED,
         "server": [server.address],
+        "server_model": MODEL,
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")

@@ -70,7 +70,7 @@ def test_a_key_is_read_from_the_variable_that_is_named(monkeypatch):
     [
         ("curate", "open_r1.curation.curate.curate"),
         ("decontaminate", "open_r1.curation.decontaminate.decontaminate"),
-        ("compute_pass_rate", "scripts.compute_pass_rate._compute"),
+        ("compute_pass_rate", "scripts.compute_pass_rate.run"),
     ],
 )
 def test_ctrl_c_is_one_line(name, work, monkeypatch, tmp_path, capsys):

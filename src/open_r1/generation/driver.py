@@ -91,7 +91,7 @@ async def ask(
 
     Args:
         requests: What to ask for, each generation once; taken one by one.
-        ask_one: Answers a request: `Client.ask_one`, or that of a model in this process (`VllmHere`).
+        ask_one: Answers a request: `Client.ask_one`, or that of a model in this process (`TransformersHere.ask_one`).
         journal: Takes a record of each reply: `Reply.record`.
         max_concurrent: Requests in flight, at least 1, those that wait for their next attempt among them.
         total: Generations that the journal is to have in the end, for the display.

@@ -85,9 +85,6 @@ class ReasoningSettings:
     def __post_init__(self) -> None:
         if self.output_dir is None and not (self.output_file and Path(self.output_file).suffix):
             raise ValueError("Name where the output goes: --output-dir, or --output-file with a suffix (.jsonl).")
-        for name in ("num_generations", "max_concurrent", "limit"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         self.file = None if self.output_file is None else Path(self.output_file).expanduser()
         self.folder = Path(self.output_dir or Path(self.output_file or "").with_suffix("")).expanduser()
         self.servers = [one.strip() for text in self.api_addr or ["localhost:39876"] for one in text.split(",")]

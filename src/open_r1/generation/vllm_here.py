@@ -1,33 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vLLM in this process, without a server or HTTP: the same `ask_one` as that of the HTTP client.
-
-    here = VllmHere(VllmModel("Qwen/Qwen3-8B"))
-    reply = await here.ask_one(Request("row", 0, prompt_ids=[...], sampling=Sampling(seed=0)))
+"""vLLM in this process: of a model that is loaded here, or that GRPO trains with.
 
 1. Nothing is left of it after kill -9, on the GPU neither.
-2. The engine gets each request as it comes and is never drained in between, while `LLM.generate` gives nothing before
-   all is done.
-3. Of the vLLM that GRPO trains with: where it stops (`stopping_kwargs`), and other settings for the time of a block,
+2. Of the vLLM that GRPO trains with: where it stops (`stopping_kwargs`), and other settings for the time of a block,
    since TRL gives them to its `VLLMGeneration` once. The weights follow the policy as they do for rollouts.
 """
 
-import asyncio
 import importlib.util
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from open_r1.generation.messages import Reply, Request
-
 if TYPE_CHECKING:
     import trl
     from trl.generation.vllm_generation import VLLMGeneration
     from vllm import LLM
-
-VLLM_HERE = "vllm in this process"
 
 
 @dataclass(frozen=True)
@@ -54,15 +43,6 @@ class VllmModel:
     max_model_len: int | None = None
     enforce_eager: bool = False
 
-    def serve_args(self) -> list[str]:
-        """Return the settings as `vllm serve` takes them, behind the model's name."""
-        args: list[str] = []
-        for name, value in vars(self).items():
-            flag = f"--{name.replace('_', '-')}"
-            if name != "name" and value not in (None, False):
-                args += [flag] if value is True else [flag, str(value)]
-        return args
-
     def load(self) -> "LLM":
         """Load the model; takes minutes for a large one."""
         # vLLM would put its engine into a process that outlives ours after kill -9, with all of the GPU's memory. In
@@ -81,54 +61,6 @@ def require_vllm(ways_out: str) -> None:
             f"vLLM is not installed in this environment: {ways_out}, or run in an environment that has it (`make "
             "install_serving` makes .venv-serving; for jobs: its bin on the PATH of slurm/cluster.sh)."
         )
-
-
-class VllmHere:
-    """Answers requests with `prompt_ids` by a model that is loaded with this object; lives on one event loop."""
-
-    def __init__(self, model: VllmModel) -> None:
-        self._engine = model.load().llm_engine
-        self._asked: dict[str, tuple[float, asyncio.Future[Reply]]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def ask_one(self, request: Request) -> Reply:
-        """Return the reply to a request; one that the model has no room for is a reply with `error`."""
-        from vllm import SamplingParams
-
-        name, prompt = f"{request.key}/{request.index}", {"prompt_token_ids": list(request.prompt_ids)}
-        try:
-            self._engine.add_request(name, prompt, SamplingParams(**request.sampling.body(request.index)))
-        except ValueError as error:  # a prompt that is too long, or of tokens that the model doesn't have
-            return Reply.failed(str(error), status=400, server=VLLM_HERE)  # as a server says it
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._asked[name] = time.monotonic(), future
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._step_all())
-        return await future
-
-    async def _step_all(self) -> None:
-        try:
-            while self._asked:
-                # On the loop's own thread, to which CUDA's device and OpenMP's threads are bound.
-                for output in self._engine.step():
-                    if output.finished:
-                        started, future = self._asked.pop(output.request_id)
-                        if not future.done():
-                            future.set_result(_reply_of(output, time.monotonic() - started))
-                await asyncio.sleep(0)
-        except Exception as error:  # noqa: BLE001 - whoever asked raises it
-            for _, future in self._asked.values():
-                if not future.done():
-                    future.set_exception(error)
-
-
-def _reply_of(output: Any, seconds: float) -> Reply:
-    one = output.outputs[0]
-    if one.finish_reason not in ("stop", "length"):
-        return Reply.failed(f"vLLM ended it: {one.finish_reason}", server=VLLM_HERE)
-    usage = {"prompt_tokens": len(output.prompt_token_ids or ()), "completion_tokens": len(one.token_ids)}
-    known = {"token_ids": list(one.token_ids), "stop_reason": one.stop_reason}
-    return Reply(one.text, one.finish_reason, usage, latency_s=seconds, server=VLLM_HERE, **known)
 
 
 def stopping_kwargs(
