@@ -15,7 +15,7 @@ exact        scripts/decontaminate.py --normalization none; must keep exactly th
 normalised   scripts/decontaminate.py
 
 Memory is the largest sum of the proportional set sizes (PSS) of a command and all its processes, looked at every
-50 ms: pages that processes share count once, those of mapped Arrow files too, which the kernel may drop. The files are
+200 ms: pages that processes share count once, those of mapped Arrow files too, which the kernel may drop. The files are
 below TMPDIR: 3 GB for 2 million rows.
 """
 
@@ -142,7 +142,7 @@ def measure(command: list[str], folder: Path) -> tuple[float, float, float]:
                 everything = [watched, *watched.children(recursive=True)]
                 peak = max(peak, sum(one.memory_full_info().pss for one in everything))
             with suppress(subprocess.TimeoutExpired):
-                process.wait(0.05)
+                process.wait(0.2)
     if process.returncode:
         raise SystemExit(f"{command} failed with exit status {process.returncode}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -196,7 +196,7 @@ def main() -> None:
         f"{THOUSANDS_SHARE:.0%} a number like 1,000. Medians of {args.rounds} runs of decontaminate.py, one of the "
         "published algorithm, which keeps the same rows as exact mode.",
         "",
-        "| rows | | seconds | CPU seconds | times fewer | MiB | rows removed |",
+        "| rows | | seconds | CPU seconds | times fewer | MiB (PSS) | rows removed |",
         "|--:|---|--:|--:|--:|--:|--:|",
     ]
     for num_rows in args.sizes:
