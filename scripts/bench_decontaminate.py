@@ -15,8 +15,8 @@ exact        scripts/decontaminate.py --normalization none; must keep exactly th
 normalised   scripts/decontaminate.py
 
 Memory is the largest sum of the proportional set sizes (PSS) of a command and all its processes, looked at every
-200 ms: pages that processes share count once, those of mapped Arrow files too, which the kernel may drop. The files are
-below TMPDIR: 3 GB for 2 million rows.
+200 ms: pages that processes share count once, those of mapped Arrow files too, which the kernel may drop. The files
+are below TMPDIR: 3 GB for 2 million rows.
 """
 
 import argparse
