@@ -6,7 +6,7 @@
     | budget | bin | problems | best setting | accuracy (95 %) | tokens |
     | 32 | medium | 156 | budget_forcing budget=16 num_waits=0 | 0.859 (0.799-0.910) | 22 |
 
-It reads results.json and the journal beside it. Source: arXiv 2502.06703. Differences:
+It reads answers.parquet of the run. Source: arXiv 2502.06703. Differences:
 
 1. Difficulty is the share of plain samples (`cot`, or a pool with n=1) that are right, in half of their repeats; the
    other half is compared. This is oracle difficulty: a new problem needs its gold, and these samples are in no budget.
@@ -18,33 +18,30 @@ Left out are upper bounds (the scorer `oracle`), and problems on which some sett
 """
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from open_r1.evaluation.intervals import mean_interval
-from open_r1.test_time.results import Setting
+from open_r1.evaluation.run import ANSWERS_NAME
 
 BINS = {"hard": (0.0, 0.1), "medium": (0.1, 0.5), "easy": (0.5, 1.01)}  # pass@1 from, below
 _NUM_DIVISIONS = 20
-Attempts = dict[int, dict[int, dict[str, Any]]]  # records of the journal by row and repeat
+Attempts = dict[int, dict[int, tuple[float, float]]]  # score and tokens by row and repeat
 
 
 def read_attempts(folder: Path) -> dict[str, Attempts]:
-    """Return the attempts of a run by setting; of one that was judged again the later record counts."""
-    points = json.loads((folder / "results.json").read_text(encoding="utf-8"))["points"]
-    settings = [Setting(point["method"], point["values"]) for point in points]
-    found: dict[str, Attempts] = {one.label: {} for one in settings if not one.is_upper_bound}
-    with (folder / "journal.jsonl").open(encoding="utf-8") as file:
-        for record in map(json.loads, file):
-            label = Setting(record["method"], record["values"]).label if "method" in record else ""
-            if label in found:
-                found[label].setdefault(record["row"], {})[record["index"]] = record
+    """Return the attempts of a run by setting."""
+    columns = ["setting", "row", "repeat", "score", "total_tokens"]
+    found: dict[str, Attempts] = {}
+    for label, row, repeat, score, tokens in zip(
+        *(pq.read_table(folder / ANSWERS_NAME, columns=columns)[name].to_pylist() for name in columns), strict=True
+    ):
+        if not label.endswith("(upper bound)"):
+            found.setdefault(label, {}).setdefault(row, {})[repeat] = (score, tokens)
     return found
 
 
@@ -62,7 +59,7 @@ def best_settings(attempts: dict[str, Attempts]) -> list[str]:
     measuring = set(repeats[: len(repeats) // 2])
     rates = {row: _mean(by_repeat, measuring)[0] for row, by_repeat in attempts[plain].items()}
     cells = {  # what is solved once is greedy, and shares no sample with those that measure
-        label: {row: _mean(one, one.keys() - measuring or one.keys()) for row, one in by_row.items()}
+        label: {row: _mean(one, one.keys() - measuring or set(one)) for row, one in by_row.items()}
         for label, by_row in attempts.items()
     }
     rows = [row for row in rates if not any(math.isnan(by_row[row][0]) for by_row in cells.values())]
@@ -85,11 +82,10 @@ def best_settings(attempts: dict[str, Attempts]) -> list[str]:
     return lines
 
 
-def _mean(by_repeat: dict[int, dict[str, Any]], repeats: Collection[int]) -> list[float]:
+def _mean(by_repeat: dict[int, tuple[float, float]], repeats: set[int]) -> list[float]:
     """Return mean score and tokens of some repeats, NaN where none of them was judged."""
-    records = [record for repeat, record in by_repeat.items() if repeat in repeats and record["score"] is not None]
-    names = ("score", "total_tokens")
-    return [sum(record[name] for record in records) / len(records) if records else math.nan for name in names]
+    judged = [pair for repeat, pair in by_repeat.items() if repeat in repeats and not math.isnan(pair[0])]
+    return np.mean(judged, axis=0).tolist() if judged else [math.nan, math.nan]
 
 
 def _choose(values_SPV: np.ndarray, places: list[int], budget: int) -> tuple[int, np.ndarray] | None:
@@ -120,7 +116,7 @@ def _figures(values_PV: np.ndarray) -> str:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder with results.json and journal.jsonl")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder with answers.parquet")
     return parser
 
 

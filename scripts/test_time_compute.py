@@ -9,125 +9,71 @@
 
 Methods: greedy, cot (one sampled answer), budget_forcing (s1: the end of thinking is forced at a budget, or replaced
 by "Wait"), majority, best_of_n, weighted, beam_search, dvts. Each runs at all settings that its flags make. Results
-are in <output_dir>/<model>/<revision>/<benchmark>-test-time/: results.json, curve.png, and the journal from which a
-command that was killed goes on.
+are in <output_dir>/<model>/<revision>/<benchmark>-test-time/: results.json, answers.parquet, curve.png, and the
+journal from which a command that was killed resumes.
 """
 
 import argparse
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from open_r1.data.cli import STOPPED, FlagParser, log_to_stderr, respelled
-from open_r1.test_time.flags import (
-    add_candidate_flags,
-    add_method_flags,
-    add_model_flags,
-    add_problem_flags,
-    add_sandbox_flags,
-    run_settings,
-)
+from jinja2 import TemplateError
+
+from open_r1.data.cli import STOPPED, log_to_stderr
+from open_r1.evaluation.settings import build_parser as parser_of
+from open_r1.evaluation.settings import parse
+from open_r1.test_time.methods import Setting, TestTimeArguments
 
 if TYPE_CHECKING:
-    from open_r1.test_time.command import Report
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal that ends the run; as Ctrl-C, nothing catches it on its way."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+    from open_r1.test_time.run import Report
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = FlagParser(description=__doc__)
-    add_model_flags(parser)
-    add_problem_flags(parser)
-    add_method_flags(parser)
-    add_candidate_flags(parser)
-    add_sandbox_flags(parser)
-    return parser
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Have SIGINT and SIGTERM raise `Stopped`, wherever it is; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return parser_of(__doc__, TestTimeArguments)
 
 
 def print_report(report: "Report") -> None:
     """Print a line for each point, and where the rest is."""
-    for point in report.points:
-        accuracy, thinking = point.accuracy, point.thinking_tokens
+    for point in report.results["points"]:
+        low, high, label = (
+            point["accuracy_low"],
+            point["accuracy_high"],
+            Setting(point["method"], point["values"]).label,
+        )
         print(
-            f"{point.setting.label}: accuracy {accuracy.mean:.4f} ({accuracy.low:.4f}-{accuracy.high:.4f}), "
-            f"{thinking.mean:.1f} thinking tokens, {point.total_tokens:.1f} in all"
+            f"{label}: accuracy {point['accuracy']:.4f} ({low:.4f}-{high:.4f}), "
+            f"{point['thinking_tokens']:.1f} thinking tokens, {point['total_tokens']:.1f} in all"
         )
     for curve in report.results["forcing"]:
         print(_line_of(curve))
     for note in report.results["notes"]:
         print(f"NOTE: {note}.")
-    print(
-        f"{report.results['counts']['attempts']} attempts at {report.results['counts']['problems']} problems; "
-        f"{report.folder}"
-    )
+    counts = report.results["counts"]
+    print(f"{counts['attempts']} attempts at {counts['problems']} problems; {report.folder}")
 
 
 def _line_of(curve: Mapping[str, Any]) -> str:
-    values = {
-        "control": curve["control"],
-        "scaling per 1000 tokens": curve["scaling_per_1000_tokens"],
-        "performance": curve["performance"],
-    }
-    known = ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
-    return f"{curve['curve']}: {known}"
+    names = {"control": "control", "scaling_per_1000_tokens": "scaling per 1000 tokens", "performance": "performance"}
+    known = [f"{text} {curve[name]:.4f}" for name, text in names.items() if curve[name] is not None]
+    return f"{curve['curve']}: {', '.join(known)}"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; refusals and failures are one message and exit code 1."""
-    args = build_parser().parse_args(respelled(sys.argv[1:] if argv is None else argv, "_"))
     log_to_stderr()
     try:
-        settings = run_settings(args)
-        from open_r1.test_time.command import run  # takes seconds, which --help and refusals needn't
+        args = parse(sys.argv[1:] if argv is None else argv, __doc__, TestTimeArguments)
+        from open_r1.test_time.run import run  # takes seconds, which --help and refusals needn't
 
-        with _stoppable():
-            report = run(settings)
-    except Stopped as stopped:
-        again = "without --overwrite " if args.overwrite else ""  # with it, what has been paid for may be left aside
-        print(
-            f"Stopped by {stopped}; what was done is kept below {args.output_dir}. Repeat the command {again}to go "
-            "on.",
-            file=sys.stderr,
-        )
-        return 128 + stopped.number
-    except KeyboardInterrupt:
-        print("Stopped before anything was asked.", file=sys.stderr)
-        return STOPPED
-    except (ValueError, RuntimeError, OSError) as error:
+        print_report(run(args))
+    except KeyboardInterrupt as stopped:
+        print("Stopped; what was done is kept. Repeat the command, without --overwrite, to resume.", file=sys.stderr)
+        return 128 + stopped.args[0] if stopped.args else STOPPED
+    except (ValueError, RuntimeError, OSError, TemplateError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    print_report(report)
     return 0
 
 

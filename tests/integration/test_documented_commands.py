@@ -17,8 +17,8 @@ from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScrip
 from open_r1.curation.pass_rate_recipe import PassRateConfig, PassRateScriptArguments
 from open_r1.data.cli import respelled
 from open_r1.evaluation.settings import parse
-from open_r1.test_time.flags import run_settings
-from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, merge_lora, test_time_compute
+from open_r1.test_time.methods import TestTimeArguments
+from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, merge_lora
 from tests.conftest import ROOT
 
 STARTS = re.compile(r"(?:[A-Z_]+=\S+ )*(?:accelerate launch|python) ")
@@ -56,9 +56,7 @@ PARSERS = {
     "scripts/generate_reasoning.py": lambda words: generate_reasoning.build_parser().parse_args(respelled(words, "-")),
     "scripts/merge_lora.py": lambda words: merge_lora.build_parser().parse_args(words),
     "scripts/run_benchmarks.py": parse_evaluation,
-    "scripts/test_time_compute.py": lambda words: run_settings(
-        test_time_compute.build_parser().parse_args(respelled(words, "_"))
-    ),
+    "scripts/test_time_compute.py": lambda words: parse(words, kind=TestTimeArguments).chosen(),
 }
 
 

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Process reward models with random weights: scores are those of a direct computation; what can't score is refused."""
 
-import gc
 import json
 import logging
-import weakref
 from pathlib import Path
 
 import pytest
@@ -20,11 +18,9 @@ from transformers import (
     Qwen2PreTrainedModel,
 )
 
-from open_r1.test_time.aggregation import log_score
-from open_r1.test_time.methods import MethodOptions, Problem, get_method
-from open_r1.test_time.process_models import ProcessModel, load_model_scorer
-from open_r1.test_time.scorers import ScorerError, build_scorer, checked_scores
-from open_r1.test_time.step_layouts import QWEN_SYSTEM
+from open_r1.test_time.methods import Candidate, Task
+from open_r1.test_time.process_models import QWEN_SYSTEM, load_model_scorer
+from open_r1.test_time.scorers import ScorerError, score_all
 from scripts.stand_ins import byte_tokenizer
 from scripts.test_time_compute import main
 from tests.integration.tiny import CHATML, addition_rows, build_tiny, write_rows
@@ -33,8 +29,7 @@ CONTEXT_TOKENS = 400
 # The policy is asked for more than the problem, which alone is what process reward models read.
 POLICY = ({"role": "system", "content": "Be terse."}, {"role": "user", "content": "Solve the problem: what is it?"})
 PROBLEMS = [
-    Problem(row, POLICY, (1,), text)
-    for row, text in enumerate(("What is 2+2?", "And 3+1, then? ки <extra_0> + -", "1"))
+    Task(row, POLICY, (1,), text) for row, text in enumerate(("What is 2+2?", "And 3+1, then? ки <extra_0> + -", "1"))
 ]
 STEPS = [
     ["First, 2 + 2.", "That is 4.", "So \\boxed{4}."],
@@ -98,7 +93,9 @@ def write_model(folder, kind=Qwen2ForTokenClassification, *, tags=True, chat_tem
 
 def score(scorer, problems, step_texts):
     """Score candidates that are their steps, with blank lines in between."""
-    return scorer.score(problems, step_texts, ["\n\n".join(steps) for steps in step_texts])
+    texts = ["\n\n".join(steps) for steps in step_texts]
+    candidates = [Candidate(problem, text) for problem, text in zip(problems, texts, strict=True)]
+    return score_all(scorer, candidates, "\n\n")
 
 
 def chat(turns):
@@ -169,7 +166,7 @@ def test_scores_are_those_of_a_direct_computation(prm):
     kind, model, folder = prm
     tokenizer = AutoTokenizer.from_pretrained(folder)
     scorer = load_model_scorer(str(folder))
-    found = checked_scores(scorer, PROBLEMS, ["\n\n".join(steps) for steps in STEPS], "\n\n")
+    found = score(scorer, PROBLEMS, STEPS)
     spread = []
     for problem, steps, result in zip(PROBLEMS, STEPS, found, strict=True):
         expected = [float(score) for score in scores_by_hand(kind, model, tokenizer, problem, steps)]
@@ -182,15 +179,8 @@ def test_scores_are_those_of_a_direct_computation(prm):
 
 def test_kinds_are_found_and_can_be_named(prm):
     kind, _, folder = prm
-    found, named = load_model_scorer(str(folder)), build_scorer(str(folder), kind)
-    assert isinstance(found, ProcessModel)
-    assert isinstance(named, ProcessModel)
+    found, named = load_model_scorer(str(folder)), load_model_scorer(str(folder), kind)
     assert found.kind == kind == named.kind
-    settings = [
-        get_method("weighted", MethodOptions(scorer=str(folder), scorer_kind=one)).groups() for one in ("auto", kind)
-    ]
-    assert settings[0] == settings[1]
-    assert {setting.values["scorer_kind"] for setting in settings[0][0]} == {kind}
     assert score(found, PROBLEMS, STEPS) == score(named, PROBLEMS, STEPS)
 
 
@@ -215,20 +205,19 @@ def test_steps_beyond_the_context_score_nothing(prm, caplog):
     num_read = sum(score > 0 for score in result.scores)
     assert 2 < num_read < 12
     assert result.scores[num_read:] == (0.0,) * (12 - num_read)
-    assert log_score(result.scores, "last") == log_score(result.scores, "product") == -float("inf")
-    assert f"{12 - num_read} of 12 steps are beyond them" in caplog.text
+    assert f"{12 - num_read} steps beyond" in caplog.text
     assert result.num_tokens == CONTEXT_TOKENS
 
 
 def test_a_question_longer_than_the_context_leaves_no_score(prm):
-    problem = Problem(0, POLICY, (1,), "why? " * 200)
+    problem = Task(0, POLICY, (1,), "why? " * 200)
     (result,) = score(load_model_scorer(str(prm[2])), [problem], [["Because.", "So."]])
     assert result.scores == (0.0, 0.0)
 
 
 def test_how_the_policy_is_asked_does_not_change_scores(prm):
     scorer = load_model_scorer(str(prm[2]))
-    plain = Problem(0, ({"role": "user", "content": PROBLEMS[0].text},), (1,), PROBLEMS[0].text)
+    plain = Task(0, ({"role": "user", "content": PROBLEMS[0].text},), (1,), PROBLEMS[0].text)
     assert score(scorer, [plain], STEPS[:1]) == score(scorer, PROBLEMS[:1], STEPS[:1])
 
 
@@ -247,7 +236,7 @@ def test_an_outcome_model_scores_the_whole(tmp_path, caplog):
     assert first.scores == (pytest.approx(float(expected), abs=1e-5),)
     assert second.scores == (0.0,)
     assert (first.num_tokens, second.num_tokens) == (len(ids), 0)  # the conversation, and what it never read
-    assert "1 of 2 candidates are too long" in caplog.text
+    assert "1 of 2 candidates" in caplog.text
 
 
 def without_head(folder: Path) -> None:
@@ -258,7 +247,7 @@ def without_head(folder: Path) -> None:
 
 
 REFUSED = {
-    "no folder": (lambda folder: None, "auto", "there is no folder"),
+    "no folder": (lambda folder: None, "auto", "no model that can be loaded"),
     "three labels": (lambda folder: write_model(folder, num_labels=3), "auto", "Say so by --scorer_kind"),
     "no separator": (lambda folder: write_model(folder, tags=False), "auto", "<extra_0> is not in its vocabulary"),
     "no separator, named": (lambda folder: write_model(folder, tags=False), "qwen", "no single token for '<extra_0>'"),
@@ -269,10 +258,10 @@ REFUSED = {
         "no single token for 'ки'",
     ),
     "no value head": (lambda folder: write_model(folder, Qwen2ForCausalLM), "skywork", "no weights v_head.summary"),
-    "no weights of a head": (without_head, "auto", "lacks weights, which would be random"),
+    "no weights of a head": (without_head, "auto", "lacks weights"),
     "no head": (lambda folder: write_model(folder, Qwen2Model), "qwen", "has no weights score"),
-    "no outcome": (lambda folder: write_model(folder, Qwen2ForCausalLM), "outcome", "as a reward model:.*random"),
-    "three labels, named": (lambda folder: write_model(folder, num_labels=3), "qwen", "3 numbers a step, not 2"),
+    "no outcome": (lambda folder: write_model(folder, Qwen2ForCausalLM), "outcome", "random"),
+    "three labels, named": (lambda folder: write_model(folder, num_labels=3), "qwen", "3 numbers a step"),
     "damaged": (lambda folder: write_rows(folder / "config.json", [{}]), "auto", "no model that can be loaded"),
 }
 
@@ -282,7 +271,7 @@ def test_models_that_cannot_score_are_refused(name, tmp_path):
     write, kind, message = REFUSED[name]
     write(tmp_path / "model")
     with pytest.raises(ValueError, match=message):
-        score(build_scorer(str(tmp_path / "model"), kind), PROBLEMS[:1], STEPS[:1])
+        score(load_model_scorer(str(tmp_path / "model"), kind), PROBLEMS[:1], STEPS[:1])
 
 
 def test_a_head_may_be_more_exact_than_the_rest(tmp_path):
@@ -295,28 +284,11 @@ def test_a_head_may_be_more_exact_than_the_rest(tmp_path):
     assert all(0 < one < 1 for one in score(scorer, PROBLEMS[:1], STEPS[:1])[0].scores)
 
 
-def test_methods_of_a_run_share_one_model(tmp_path):
-    write_model(tmp_path)
-    one = build_scorer(str(tmp_path))
-    assert one is build_scorer(str(tmp_path), for_method="dvts")
-
-
-def test_a_model_goes_with_its_methods_and_replaced_weights_are_seen(tmp_path):
-    write_model(tmp_path)
-    scorer = build_scorer(str(tmp_path))
-    before, held = score(scorer, PROBLEMS[:1], STEPS[:1]), weakref.ref(scorer)
-    del scorer
-    gc.collect()
-    assert held() is None
-    write_model(tmp_path, initializer_range=0.5)
-    assert score(build_scorer(str(tmp_path)), PROBLEMS[:1], STEPS[:1]) != before
-
-
 def test_a_template_that_changes_earlier_turns_is_refused(tmp_path):
     template = CHATML.replace("{{ m.content }}", "{{ m.content }}{{ loop.length }}")
     write_model(tmp_path, Qwen2ForCausalLM, chat_template=template)
     with pytest.raises(ScorerError, match="changes earlier turns"):
-        score(build_scorer(str(tmp_path), "rlhflow"), PROBLEMS[:1], STEPS[:1])
+        score(load_model_scorer(str(tmp_path), "rlhflow"), PROBLEMS[:1], STEPS[:1])
 
 
 def test_all_methods_run_with_a_process_reward_model(tmp_path):
@@ -335,19 +307,7 @@ def test_all_methods_run_with_a_process_reward_model(tmp_path):
         (one["method"], one["values"].get("aggregation"), one["values"].get("choice"), one["values"]["n"])
         for one in points
     }
-    pairs = [(n, how) for n in (1, 2, 4) for how in ("min", "product")]
-    assert found == {
-        *(("majority", None, None, n) for n in (1, 2, 4)),
-        *((name, how, None, n) for name in ("best_of_n", "weighted") for n, how in pairs),
-        *(
-            (name, how, choice, n)
-            for name in ("beam_search", "dvts")
-            for n, how in pairs
-            if n > 1  # multiples of the width
-            for choice in ("max", "vote")
-        ),
-    }
     kinds = {one["method"]: one["values"].get("scorer_kind") for one in points}
     assert kinds == {"majority": None, **dict.fromkeys(("best_of_n", "weighted", "beam_search", "dvts"), "qwen")}
-    assert all(one["total_tokens"] > 0 for one in points)
     assert all((one["scorer_tokens"] > 0) == (one["method"] != "majority") for one in points)
+    assert len(found) == len(points) == 3 + 2 * 6 + 2 * 8

@@ -3,6 +3,7 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from scripts.test_time_compute import main
@@ -43,21 +44,24 @@ def words(tmp_path, *more):
     ]
 
 
+def attempts_of(folder):
+    rows = pq.read_table(folder / "answers.parquet").to_pylist()
+    return [{**row, "details": json.loads(row["details"])} for row in rows]
+
+
 def check_run(folder):
     """Each setting has a point, and no thinking is longer than its budget, with as many parts as it says."""
     results = json.loads((folder / "results.json").read_text())
     assert len(results["points"]) == 1 + 2 * len(BUDGETS)
     assert [entry["control"] for entry in results["forcing"]] == [None, 1.0, 1.0]
-    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()[1:]]
-    forced = [record for record in records if record["method"] == "budget_forcing"]
+    forced = [row for row in attempts_of(folder) if row["setting"].startswith("budget_forcing")]
     assert len(forced) == 4 * 2 * len(BUDGETS)
-    for record in forced:
-        details = record["details"]
-        assert record["thinking_tokens"] == sum(details["segment_tokens"]) <= record["values"]["budget"]
-        assert details["waits"] <= record["values"]["num_waits"]
-        assert ("Final Answer:" in record["text"]) >= (details["ended_by"] == "budget")
-    assert any(record["details"]["waits"] for record in forced)
-    assert {record["details"]["ended_by"] for record in forced} >= {"budget"}
+    for row in forced:
+        details = row["details"]
+        assert row["thinking_tokens"] == sum(details["part_tokens"]) <= details["budget_tokens"]
+        assert ("Final Answer:" in row["answer"]) >= (details["ended_by"] == "budget")
+    assert any(row["details"]["waits"] for row in forced)
+    assert {row["details"]["ended_by"] for row in forced} >= {"budget"}
     return results
 
 
@@ -66,7 +70,7 @@ def test_a_server_forces_budgets(server, model_folder, tmp_path):
     assert main(flags) == 0
     (folder,) = tmp_path.glob("out/*/main/capitals-test-time")
     results = check_run(folder)
-    assert results["settings"]["backend"] == "openai"
+    assert results["settings"]["served_engine"] == "vllm"
     journal = (folder / "journal.jsonl").read_bytes()
     assert main(flags) == 0
     assert (folder / "journal.jsonl").read_bytes() == journal
@@ -88,11 +92,10 @@ def test_a_server_ends_thinking_at_a_text_that_no_token_spells(server, model_fol
                  "--max_tokens", 24, "--methods", "budget_forcing", "--budgets", 12, "--num_waits", num_waits,
                  "--thinking_start", "<think>\n", f"--thinking_end={end}"]  # fmt: skip
         assert main(list(map(str, flags))) == 0
-        (journal,) = folder.glob("*/main/capitals-test-time/journal.jsonl")
-        record = json.loads(journal.read_text().splitlines()[1])
+        (record,) = attempts_of(next(folder.glob("*/main/capitals-test-time")))
         assert record["details"]["waits"] == num_waits
-        assert record["thinking_tokens"] == sum(record["details"]["segment_tokens"]) <= 12
-        begin, _, rest = record["text"].partition("<think>\n")
+        assert record["thinking_tokens"] == sum(record["details"]["part_tokens"]) <= 12
+        begin, _, rest = record["answer"].partition("<think>\n")
         assert begin == ""
         return rest.partition("\n</think>")[0]
 
@@ -115,29 +118,30 @@ def test_a_server_searches_and_chooses(server, model_folder, tmp_path):
     assert main(words) == 0
     (folder,) = tmp_path.glob("out/*/main/capitals-test-time")
     journal = (folder / "journal.jsonl").read_bytes()
-    records = [json.loads(line) for line in journal.splitlines()[1:]]
-    by_method = {name: [record for record in records if record["method"] == name] for name in ("best_of_n", "dvts")}
+    rows = attempts_of(folder)
+    by_method = {name: [row for row in rows if row["setting"].startswith(name)] for name in ("best_of_n", "dvts")}
     assert [len(found) for found in by_method.values()] == [2 * 2] * 2
-    for record in by_method["best_of_n"]:
-        assert len(record["details"]["scores"]) == 4
-        assert 0 < record["thinking_tokens"] <= record["total_tokens"] <= 24 * record["values"]["n"]
-    for record in by_method["dvts"]:
-        assert len(record["details"]["scores"]) == record["values"]["n"]
-        assert all(0 < score <= 1 for score in record["details"]["scores"])
-        assert record["total_tokens"] > 0
-    assert any(" i" in record["text"].rstrip()[:-2] for record in by_method["dvts"])  # it went on behind a step's end
+    for row in rows:
+        assert all(0 < score <= 1 for score in row["details"]["scores"])
+        assert row["total_tokens"] > 0
+    assert any(" i" in row["answer"].rstrip()[:-2] for row in by_method["dvts"])  # it went on behind a step's end
     assert json.loads((folder / "results.json").read_text())["settings"]["served_engine"] == "vllm"
     assert main(words) == 0
     assert (folder / "journal.jsonl").read_bytes() == journal
 
 
-def test_the_engine_in_the_process_forces_budgets(model_folder, tmp_path):
+def test_a_server_that_it_starts_forces_budgets(model_folder, tmp_path):
     flags = words(
-        tmp_path, "--model_id", str(model_folder), "--backend", "vllm", "--enforce_eager", "--max_model_len", "512"
+        tmp_path,
+        "--model_id",
+        str(model_folder),
+        "--backend",
+        "vllm",
+        "--serve_args",
+        "--enforce-eager --max-model-len 512",
     )
     with started("scripts/test_time_compute.py", *flags) as process:
         assert process.wait() == 0, process.said()
     (folder,) = tmp_path.glob("out/*/main/capitals-test-time")
-    results = check_run(folder)
-    assert results["settings"]["backend"] == "vllm"
-    assert any(name.startswith("vllm") for name in results["settings"]["engine_versions"][0])
+    settings = check_run(folder)["settings"]
+    assert (settings["served_engine"], settings["max_model_len"]) == ("vllm", 512)

@@ -10,11 +10,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
-from open_r1.test_time.backends import Completion
-from open_r1.test_time.budget_forcing import BudgetForcing, Trace, without_end
-from open_r1.test_time.methods import MethodOptions, Problem, get_method
+from open_r1.generation.messages import Reply
+from open_r1.test_time import budget_forcing
 from open_r1.test_time.thinking import find_thinking
-from tests.unit.scripted_model import ScriptedModel, build_tokenizer, rambling, telling
+from tests.unit.scripted_model import ScriptedModel, arguments, build_tokenizer, rambling, task_of, telling
 
 TAGS = build_tokenizer("<think>", "</think>")
 S1 = build_tokenizer(
@@ -28,24 +27,24 @@ def ids_of(tokenizer, text):
     return tuple(tokenizer.encode(text, add_special_tokens=False))
 
 
-def problem_of(tokenizer, text=PROMPT, row=0):
-    return Problem(row, ({"role": "user", "content": "1+1"},), ids_of(tokenizer, text), "1+1")
-
-
 def force(model, budget="auto", num_waits=0, prompt=PROMPT, **options):
     """Return the attempt, and the texts that the model was given."""
-    method = BudgetForcing(MethodOptions(budgets=(budget,), num_waits=(num_waits,), **options))
-    method.check(model)
-    ((setting,),) = method.groups()
-    (attempt,) = method.solve([problem_of(model.tokenizer, prompt)], model, [setting], seed=0)
-    return attempt, [model.tokenizer.decode(list(prompt)) for prompt, *_ in model.asked]
+    given = {"budgets": [str(budget)], "num_waits": [num_waits], **options}
+    (attempt,) = model.solve([task_of(model.tokenizer, prompt=prompt)], method="budget_forcing", **given)
+    return attempt, [model.tokenizer.decode(list(prompt)) for prompt, _ in model.asked]
+
+
+def text_of(attempt):
+    ((text, chance),) = attempt.chances
+    assert chance == 1.0
+    return text
 
 
 def test_thinking_that_ends_by_itself_is_followed_by_the_answer():
     model = ScriptedModel(TAGS, telling(TAGS, "so 2\n</think>", "\n\nIt is 2.<|im_end|>"))
     attempt, asked = force(model)
     assert asked == [f"{PROMPT}<think>\n", f"{PROMPT}<think>\nso 2\n</think>"]
-    assert attempt.text == "<think>\nso 2\n\n</think>\n\n\nIt is 2."
+    assert text_of(attempt) == "<think>\nso 2\n\n</think>\n\n\nIt is 2."
     assert (attempt.thinking_tokens, attempt.total_tokens) == (6, 6 + 11)
     assert attempt.details["ended_by"] == "delimiter"
 
@@ -54,16 +53,10 @@ def test_at_the_budget_the_end_and_final_answer_are_appended_in_a_new_line():
     model = ScriptedModel(TAGS, telling(TAGS, "so it must be 2\n</think>", " 2<|im_end|>"))
     attempt, asked = force(model, budget=5)
     assert asked == [f"{PROMPT}<think>\n", f"{PROMPT}<think>\nso it\n</think>\nFinal Answer:"]
-    assert model.asked[0][1] == 5
-    assert attempt.text == "<think>\nso it\n</think>\n\nFinal Answer: 2"
+    assert model.asked[0][1]["max_tokens"] == 5
+    assert text_of(attempt) == "<think>\nso it\n</think>\n\nFinal Answer: 2"
     assert (attempt.thinking_tokens, attempt.total_tokens) == (5, 5 + 3)
     assert attempt.details["ended_by"] == "budget"
-
-
-def test_at_the_budget_a_line_that_has_just_ended_is_not_ended_again():
-    model = ScriptedModel(TAGS, telling(TAGS, "so 2\nyes</think>", " 2<|im_end|>"))
-    _, asked = force(model, budget=5)
-    assert asked[1] == f"{PROMPT}<think>\nso 2\n</think>\nFinal Answer:"
 
 
 def test_ends_are_replaced_by_wait_and_it_goes_on_with_what_is_left_of_the_budget():
@@ -75,24 +68,14 @@ def test_ends_are_replaced_by_wait_and_it_goes_on_with_what_is_left_of_the_budge
         f"{PROMPT}<think>\n2Wait, 3Wait",
         f"{PROMPT}<think>\n2Wait, 3Wait, no</think>",
     ]
-    assert [(most, least) for _, most, _, least in model.asked[:3]] == [(40, 0), (38, 1), (34, 1)]
+    assert [(body["max_tokens"], body.get("min_tokens", 0)) for _, body in model.asked[:3]] == [
+        (40, 0),
+        (38, 1),
+        (34, 1),
+    ]
     assert attempt.thinking_tokens == 2 + 4 + 5
-    assert attempt.details["segment_tokens"] == [2, 4, 5]
+    assert attempt.details["part_tokens"] == [2, 4, 5]
     assert attempt.details["waits"] == 2
-
-
-def test_a_budget_that_a_wait_reaches_is_the_end():
-    model = ScriptedModel(TAGS, telling(TAGS, "2</think>", ", it is 3</think>", " 2<|im_end|>"))
-    attempt, asked = force(model, budget=6, num_waits=5)
-    assert asked[1:] == [f"{PROMPT}<think>\n2Wait", f"{PROMPT}<think>\n2Wait, it\n</think>\nFinal Answer:"]
-    assert attempt.thinking_tokens == 6
-
-
-def test_thinking_that_ends_with_its_budget_used_up_does_not_wait():
-    model = ScriptedModel(TAGS, telling(TAGS, "2</think>", "2<|im_end|>"))
-    attempt, asked = force(model, budget=2, num_waits=3)
-    assert asked == [f"{PROMPT}<think>\n", f"{PROMPT}<think>\n2</think>"]
-    assert (attempt.details["ended_by"], attempt.details["waits"]) == ("delimiter", 0)
 
 
 def test_with_a_budget_of_nothing_the_answer_comes_at_once():
@@ -100,19 +83,6 @@ def test_with_a_budget_of_nothing_the_answer_comes_at_once():
     attempt, asked = force(model, budget=0, num_waits=2)
     assert asked == [f"{PROMPT}<think>\n</think>\nFinal Answer:"]
     assert (attempt.thinking_tokens, attempt.total_tokens) == (0, 3)
-
-
-def test_thinking_that_ends_at_once_goes_on_behind_wait():
-    model = ScriptedModel(TAGS, telling(TAGS, "</think>", "</think></think>!</think>", "2<|im_end|>"))
-    _, asked = force(model, num_waits=1)
-    assert asked[1:] == [f"{PROMPT}<think>\nWait", f"{PROMPT}<think>\nWait!</think>"]
-
-
-def test_an_eos_within_the_thinking_ends_it():
-    model = ScriptedModel(TAGS, telling(TAGS, "2<|im_end|>", "?<|im_end|>", "2<|im_end|>"))
-    attempt, asked = force(model, num_waits=1)
-    assert asked[1:] == [f"{PROMPT}<think>\n2Wait", f"{PROMPT}<think>\n2Wait?</think>"]
-    assert attempt.details["ended_by"] == "eos"
 
 
 def test_thinking_that_the_template_has_begun_is_not_begun_again():
@@ -130,13 +100,7 @@ def test_s1_ends_at_the_first_token_of_its_delimiter_whatever_follows():
         f"{PROMPT}<|im_start|>think\n2\nWait",
         f"{PROMPT}<|im_start|>think\n2\nWait\nok\n<|im_start|>answer",
     ]
-    assert attempt.details["segment_tokens"] == [4, 5]
-
-
-def test_s1_at_its_budget():
-    model = ScriptedModel(S1, telling(S1, "\n22222", " 2<|im_end|>"))
-    _, asked = force(model, budget=3)
-    assert asked[1] == f"{PROMPT}<|im_start|>think\n22\n<|im_start|>answer\nFinal Answer:"
+    assert attempt.details["part_tokens"] == [4, 5]
 
 
 def test_an_end_of_several_tokens_is_cut_off_without_the_text_before_it():
@@ -152,32 +116,32 @@ def test_ids_before_an_end_are_kept_as_they_were_sampled():
     spelled = [token for letter in "ab" for token in ids_of(tokenizer, letter)]  # encoding gives the one token "ab"
     end = ids_of(tokenizer, "</think>")
     thinking = find_thinking(tokenizer, "<think>", "</think>")
-    completion = Completion((*spelled, *end), "ab", "stop", "</think>")
-    assert without_end(completion, thinking, tokenizer) == tuple(spelled)
+    reply = Reply("ab", "stop", token_ids=[*spelled, *end], stop_reason="</think>")
+    assert budget_forcing.without_end(reply, thinking) == tuple(spelled)
 
 
 def test_ids_that_the_tokenizer_does_not_know_are_not_fed_back():
     beyond = max(TAGS.get_vocab().values()) + 7
     first = [*ids_of(TAGS, "a"), beyond, *ids_of(TAGS, "b</think>")]
     said = iter([first, ids_of(TAGS, "!</think>"), ids_of(TAGS, "2<|im_end|>")])
-    model = ScriptedModel(TAGS, lambda prompt: next(said))
+    model = ScriptedModel(TAGS, lambda prompt, seed: next(said))
     attempt, asked = force(model, num_waits=1)
     assert asked[1] == f"{PROMPT}<think>\nabWait"
-    assert (attempt.details["dropped_ids"], attempt.details["segment_tokens"]) == (1, [4, 2])
+    assert attempt.details["part_tokens"] == [4, 2]
 
 
 def test_auto_leaves_room_for_delimiters_and_the_answer():
-    model = ScriptedModel(TAGS, lambda prompt: ids_of(TAGS, "a" * 500), max_model_len=300)
+    model = ScriptedModel(TAGS, lambda prompt, seed: ids_of(TAGS, "a" * 500), max_model_len=300)
     attempt, _ = force(model, num_waits=2, answer_reserve_tokens=20)
     num_opened = len(model.asked[0][0])
     delimiters = len(ids_of(TAGS, "\n</think>\nFinal Answer:")) + 2 * len(ids_of(TAGS, "Wait"))
-    assert model.asked[0][1] == 300 - num_opened - delimiters - 20
-    assert len(model.asked[1][0]) + model.asked[1][1] == 300
+    assert model.asked[0][1]["max_tokens"] == 300 - num_opened - delimiters - 20
+    assert len(model.asked[1][0]) + model.asked[1][1]["max_tokens"] == 300
     assert attempt.finish_reason == "length"
 
 
 def test_a_budget_beyond_the_context_is_what_it_leaves(caplog):
-    model = ScriptedModel(TAGS, lambda prompt: ids_of(TAGS, "a" * 500), max_model_len=300)
+    model = ScriptedModel(TAGS, lambda prompt, seed: ids_of(TAGS, "a" * 500), max_model_len=300)
     attempt, _ = force(model, budget=1000)
     assert attempt.thinking_tokens == attempt.details["budget_tokens"] < 300
     assert "of a budget of 1000 tokens the context leaves" in caplog.text
@@ -186,25 +150,22 @@ def test_a_budget_beyond_the_context_is_what_it_leaves(caplog):
 @pytest.mark.parametrize("tokenizer", [TAGS, BARE, S1])
 @pytest.mark.parametrize("num_waits", [0, 3])
 def test_a_prompt_that_leaves_the_room_which_it_asks_for_is_solved(tokenizer, num_waits):
-    prompt = ids_of(tokenizer, PROMPT)
-    options = MethodOptions(
-        num_waits=(0, num_waits), thinking_start="<think>\n", thinking_end="</think>", answer_reserve_tokens=9
-    )
-    method = BudgetForcing(options)
-    room_tokens = method.room_tokens(ScriptedModel(tokenizer, telling(tokenizer)))
-    model = ScriptedModel(tokenizer, lambda _: ids_of(tokenizer, "x" * 400), len(prompt) + room_tokens + 9)
-    for group in method.groups():
-        assert [one.thinking_tokens for one in method.solve([problem_of(tokenizer)], model, group, 0)] == [
-            (num_waits - int(group[0].values["num_waits"])) * len(ids_of(tokenizer, "Wait"))
-        ]
+    thinking = find_thinking(tokenizer, "<think>\n", "</think>")
+    room = len(ids_of(tokenizer, PROMPT)) + budget_forcing.room_tokens(thinking, num_waits)
+    model = ScriptedModel(tokenizer, lambda prompt, seed: ids_of(tokenizer, "x" * 400), room + 9)
+    delimiters = {"thinking_start": "<think>\n", "thinking_end": "</think>"}
+    attempt, _ = force(model, num_waits=num_waits, answer_reserve_tokens=9, **delimiters)
+    assert attempt.thinking_tokens == 0
 
 
 def test_another_token_that_ends_an_answer_is_no_delimiter():
-    thinking = find_thinking(TAGS)
-    trace = Trace(problem_of(TAGS), (), 9)
     (other,) = ids_of(TAGS, "<|im_start|>")
-    trace.add(Completion((*ids_of(TAGS, "ab"), other), "ab", "stop", other), thinking, TAGS)
-    assert trace.ended_by == "eos"
+    model = ScriptedModel(TAGS, telling(TAGS, "2<|im_end|>"))
+    said = iter([Reply("ab", "stop", token_ids=[*ids_of(TAGS, "ab"), other], stop_reason=other)])
+    answer = model.reply
+    model.reply = lambda request: next(said, None) or answer(request)
+    attempt, _ = force(model)
+    assert attempt.details["ended_by"] == "eos"
 
 
 def merging_tokenizer():
@@ -230,61 +191,35 @@ def merging_tokenizer():
 def test_thinking_is_counted_up_to_its_end_in_the_text(text, expected):
     tokenizer = merging_tokenizer()
     thinking = find_thinking(tokenizer, "<a>", "</think>")
-    assert thinking.end_ids == (0, 1, 2)
-    assert thinking.count(ids_of(tokenizer, text), tokenizer) == expected
-
-
-def test_a_prompt_without_room_for_an_answer_is_refused():
-    model = ScriptedModel(TAGS, telling(TAGS), max_model_len=130)
-    with pytest.raises(ValueError, match=r"Row 0: its prompt has \d+ tokens, and \d+ are kept"):
-        force(model, prompt=PROMPT * 2)
-
-
-def test_a_context_without_room_for_an_answer_is_refused():
-    with pytest.raises(ValueError, match="lower --answer_reserve_tokens"):
-        force(ScriptedModel(TAGS, telling(TAGS), max_model_len=110))
+    assert thinking.ids(thinking.end) == (0, 1, 2)
+    assert thinking.count(ids_of(tokenizer, text)) == expected
 
 
 def test_a_model_without_thinking_delimiters_is_refused_with_advice():
     with pytest.raises(ValueError, match="--thinking_start"):
-        force(ScriptedModel(BARE, telling(BARE)))
+        budget_forcing.room_tokens(find_thinking(BARE), 0)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"budgets": (-1,)}, "A budget is -1"),
-        ({"budgets": ("most",)}, "A budget is 'most'"),
-        ({"num_waits": (0, -2)}, r"num_waits is \[0, -2\]"),
-        ({"answer_reserve_tokens": 0}, "answer_reserve_tokens is 0"),
-    ],
-)
-def test_options_that_cannot_work_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        get_method("budget_forcing", MethodOptions(**options))
+REFUSED = [
+    ({"budgets": ["-1"]}, "--budgets"),
+    ({"budgets": ["4", "4"]}, "--budgets"),
+    ({"num_waits": [0, -2]}, "--num_waits"),
+    ({"answer_reserve_tokens": 0}, "--answer_reserve_tokens"),
+    ({"thinking_start": "<think>"}, "--thinking_start"),
+    ({"thinking_start": "<think>", "thinking_end": "<think>"}, "--thinking_start"),
+]
 
 
-@pytest.mark.parametrize(("start", "end"), [("<think>", None), (None, "</think>"), ("<think>", "<think>"), ("", "x")])
-def test_delimiters_that_are_none_are_refused(start, end):
-    with pytest.raises(ValueError, match=r"thinking_start"):
-        find_thinking(TAGS, start, end)
-
-
-def test_problems_of_a_batch_do_not_disturb_each_other():
-    say = rambling(TAGS, [TAGS.encode("</think>")[0], TAGS.eos_token_id], 0.1, seed=3)
-    problems = [problem_of(TAGS, f"{PROMPT}{row}", row) for row in range(8)]
-    method = BudgetForcing(MethodOptions(budgets=(12,), num_waits=(2,), max_tokens=9))
-    ((setting,),) = method.groups()
-    together = list(method.solve(problems, ScriptedModel(TAGS, say), [setting], seed=0))
-    alone = [next(method.solve([problem], ScriptedModel(TAGS, say), [setting], seed=0)) for problem in problems]
-    assert together == alone
-    assert len({tuple(attempt.details["segment_tokens"]) for attempt in together}) > 1
+@pytest.mark.parametrize(("given", "name"), REFUSED)
+def test_arguments_that_cannot_work_are_refused(given, name):
+    with pytest.raises(ValueError, match=name):
+        arguments("budget_forcing", **given)
 
 
 def test_where_it_samples_each_part_has_a_seed_of_its_own():
     model = ScriptedModel(TAGS, telling(TAGS, "2</think>", "3</think>", "2<|im_end|>"))
     force(model, num_waits=1, temperature=0.6)
-    assert len({seed for *_, seed, _ in model.asked}) == 3
+    assert len({body["seed"] for _, body in model.asked}) == 3
 
 
 def s1_reference(model, prompt, start, end, budget, num_waits, max_answer):
@@ -338,9 +273,8 @@ def test_it_is_s1s_procedure_on_models_that_ramble(layout):
         attempt, _ = force(model, budget, num_waits, max_tokens=9)
         thinking, context, answer = s1_reference(model, prompt, start, end, budget, num_waits, 9)
         assert model.asked[-1][0] == context
-        assert attempt.text.endswith(tokenizer.decode(answer, skip_special_tokens=True))
+        assert text_of(attempt).endswith(tokenizer.decode(answer, skip_special_tokens=True))
         assert attempt.thinking_tokens <= budget
-        assert attempt.details["dropped_ids"] == 0
         seen.add((attempt.details["ended_by"], attempt.details["waits"]))
         assert len(thinking) >= 4 * attempt.details["waits"]
     assert {("budget", 0), ("delimiter", 0), ("eos", 0), ("delimiter", 1), ("budget", 1), ("budget", 3)} <= seen

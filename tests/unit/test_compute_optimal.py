@@ -1,32 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/compute_optimal.py` on made-up runs of which the best settings are known."""
 
-import json
-
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from open_r1.test_time.results import Attempt, Setting, to_record
+from open_r1.test_time.methods import Setting
 from scripts.compute_optimal import main
 
 PLAIN, SEARCH, BEST = Setting("cot"), Setting("beam_search", {"n": 4}), Setting("best_of_n", {"n": 4})
 ORACLE = Setting("best_of_n", {"n": 4, "scorer": "oracle"})
 # Share of right attempts: search helps hard problems, best of n the easy ones.
-RATES = {PLAIN.key: (0.0, 0.8), SEARCH.key: (0.6, 0.5), BEST.key: (0.1, 0.95), ORACLE.key: (1.0, 1.0)}
+RATES = {PLAIN.label: (0.0, 0.8), SEARCH.label: (0.6, 0.5), BEST.label: (0.1, 0.95), ORACLE.label: (1.0, 1.0)}
 
 
 def write_run(folder, settings, repeats=20, rates=RATES):
     generator = np.random.default_rng(0)
-    records = [
-        to_record(Attempt(row, "x", 1, 400 if setting.values else 100, score=float(score), setting=setting), repeat)
+    rows = [
+        {"setting": setting.label, "row": row, "repeat": repeat, "score": float(score),
+         "total_tokens": 400 if setting.values else 100}
         for row in range(40)
         for setting in settings
-        for repeat, score in enumerate(generator.random(repeats) < rates[setting.key][row % 2])
-    ]
-    lines = [{"journal": 1, "settings": {}}, *records]
-    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    points = [{"method": setting.method, "values": setting.values} for setting in settings]
-    (folder / "results.json").write_text(json.dumps({"points": points}))
+        for repeat, score in enumerate(generator.random(repeats) < rates[setting.label][row % 2])
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), folder / "answers.parquet")
 
 
 def table_of(folder, capsys):
@@ -48,7 +46,7 @@ def test_the_best_setting_of_each_bin_and_budget_is_found(tmp_path, capsys):
 
 def test_the_best_of_many_alike_is_no_better_than_they_are(tmp_path, capsys):
     settings = [PLAIN, *(Setting("best_of_n", {"n": 2, "k": k}) for k in range(40))]
-    write_run(tmp_path, settings, repeats=2, rates={setting.key: (0.5, 0.5) for setting in settings})
+    write_run(tmp_path, settings, repeats=2, rates={setting.label: (0.5, 0.5) for setting in settings})
     assert float(table_of(tmp_path, capsys)[512, "all", False][4].split()[0]) == pytest.approx(0.5, abs=0.08)
 
 

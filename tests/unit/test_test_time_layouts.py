@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from open_r1.test_time.step_layouts import LAYOUTS
+from open_r1.test_time.process_models import LAYOUTS
 from tests.unit.scripted_model import CHATML
 
 # Of Qwen 2: what follows a sign of punctuation takes the newlines behind it along.

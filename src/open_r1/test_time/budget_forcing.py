@@ -16,234 +16,101 @@ All is done in token ids; no text is tokenised again.
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
 
-from open_r1.generation.messages import THINK_END, THINK_START
-from open_r1.test_time.backends import Backend, Completion
-from open_r1.test_time.methods import AUTO, Method, MethodOptions, Problem
-from open_r1.test_time.rendering import decode
-from open_r1.test_time.results import Attempt, Setting
-from open_r1.test_time.thinking import ADVICE, FINAL_ANSWER, Thinking, find_thinking
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from open_r1.generation.messages import THINK_END, THINK_START, Reply
+from open_r1.test_time.methods import AUTO, Attempt, Policy, Setting, Steps, Task, TestTimeArguments, Value
+from open_r1.test_time.thinking import Thinking
 
 logger = logging.getLogger(__name__)
 
-_SEEDS_APART = 1_000_003
+WAIT, FINAL_ANSWER = "Wait", "\nFinal Answer:"
 DELIMITER, EOS, BUDGET = "delimiter", "eos", "budget"  # what has ended the thinking
+_SEEDS_APART = 1_000_003
 
 
-@dataclass
-class Trace:
-    """The thinking on one problem, as it grows.
+def groups(name: str, args: TestTimeArguments, scorer: Mapping[str, Value]) -> list[list[Setting]]:
+    """Return each budget with each number of waits, on its own."""
+    budgets = [budget if budget == AUTO else int(budget) for budget in args.budgets]
+    pairs = itertools.product(budgets, args.num_waits)
+    return [[Setting(name, {"budget": budget, "num_waits": waits})] for budget, waits in pairs]
 
-    Attributes:
-        problem: The problem.
-        prompt_ids: With the start of thinking.
-        budget: Most tokens that may be generated.
-        thinking_ids: What is thought so far, "Wait" included, without ends that were taken away.
-        segments: Tokens of each part, with what ended it.
-        parts: Their ids, without what ended them.
-        dropped: Ids that the tokenizer doesn't know.
-        waits: How often "Wait" was appended.
-        ended_by: `DELIMITER`, `EOS` or `BUDGET`; "" while it goes on.
+
+def room_tokens(thinking: Thinking | None, num_waits: int) -> int:
+    """Return how many tokens delimiters add to a prompt at most, and so many "Wait".
+
+    Raises:
+        ValueError: The model doesn't think between delimiters.
     """
-
-    problem: Problem
-    prompt_ids: tuple[int, ...]
-    budget: int
-    thinking_ids: list[int] = field(default_factory=list)
-    segments: list[int] = field(default_factory=list)
-    parts: list[tuple[int, ...]] = field(default_factory=list)
-    dropped: int = 0
-    waits: int = 0
-    ended_by: str = ""
-
-    @property
-    def left(self) -> int:
-        """What is left of the budget: ends that were taken away are paid for, "Wait" isn't."""
-        return self.budget - sum(self.segments)
-
-    def add(self, completion: Completion, thinking: Thinking, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Take the next part of the thinking."""
-        kept = without_end(completion, thinking, tokenizer)
-        known = tuple(token for token in kept if token <= thinking.max_id)
-        self.dropped += len(kept) - len(known)
-        self.segments.append(len(completion.token_ids))
-        self.parts.append(known)
-        self.thinking_ids += known
-        if completion.finish_reason == "length":
-            self.ended_by = BUDGET
-        else:
-            # A model may have more tokens than one that end an answer; their ids are told, as those of delimiters are.
-            is_delimiter = isinstance(completion.stop_reason, str) or completion.stop_reason in thinking.stop_token_ids
-            self.ended_by = DELIMITER if is_delimiter else EOS
-
-    def wait(self, wait_ids: Sequence[int]) -> None:
-        """Have it go on."""
-        self.thinking_ids += wait_ids
-        self.waits += 1
-        self.ended_by = ""
-
-    def answer_prompt(self, thinking: Thinking, tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
-        """Return the prompt of the answer."""
-        context = (*self.prompt_ids, *self.thinking_ids)
-        if self.ended_by != BUDGET:
-            return (*context, *thinking.end_ids)
-        is_new_line = tokenizer.decode([context[-1]], skip_special_tokens=False).endswith("\n")
-        return (*context, *(() if is_new_line else thinking.newline_ids), *thinking.final_ids)
-
-    def details(self) -> dict[str, Any]:
-        """Return what a record keeps of it."""
-        is_looping = len(self.parts) > 1 and self.parts[-1] == self.parts[-2] != ()
-        return {
-            "budget_tokens": self.budget,
-            "waits": self.waits,
-            "ended_by": self.ended_by,
-            "segment_tokens": self.segments,
-            "dropped_ids": self.dropped,
-            "is_looping": is_looping,
-        }
+    if thinking is None:
+        raise ValueError(
+            "budget_forcing: the tokenizer and its template tell of no thinking delimiters; name them by "
+            "--thinking_start and --thinking_end: '<think>' and '</think>' for models like R1, '<|im_start|>think' "
+            "and '<|im_start|>answer' for s1's. A model that wasn't trained to think between such has nothing to "
+            "force; greedy, majority and best_of_n don't need them."
+        )
+    added = thinking.ids(thinking.start) + thinking.ids("\n") + thinking.ids(thinking.end + FINAL_ANSWER)
+    return len(added) + num_waits * len(thinking.ids(WAIT))
 
 
-def without_end(completion: Completion, thinking: Thinking, tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
-    """Return the tokens of a completion before what has ended it."""
-    ids = completion.token_ids
-    if completion.finish_reason != "stop" or not ids:
+def solve(task: Task, settings: Sequence[Setting], policy: Policy, seed: int) -> Steps:
+    """Return the steps to the attempt at one setting; see `methods.Method`."""
+    (setting,), thinking, args = settings, policy.thinking, policy.args
+    assert thinking is not None  # see `room_tokens`
+    temperature, num_waits = args.temperature_of("budget_forcing"), int(setting.values["num_waits"] or 0)
+    prompt_ids = thinking.open_prompt(task.prompt_ids)
+    newline, final = thinking.ids("\n"), thinking.ids(thinking.end + FINAL_ANSWER)
+    beside = len(newline) + len(final) + args.answer_reserve_tokens + num_waits * len(thinking.ids(WAIT))
+    room, wanted = policy.context_tokens - len(prompt_ids) - beside, setting.values["budget"]
+    budget = room if wanted == AUTO else min(room, int(wanted or 0))
+    if wanted not in (AUTO, budget):
+        logger.warning("Row %d: of a budget of %s tokens the context leaves %d.", task.row, wanted, budget)
+    stops = {"stop": thinking.stop, "stop_token_ids": thinking.stop_token_ids}
+    thought: list[int] = []
+    parts: list[int] = []  # tokens of each, with what ended it: ends that were taken away are paid for, "Wait" isn't
+    ended_by = "" if budget else BUDGET
+    while not ended_by:
+        # "Wait" is followed by one token at least before the thinking may end again.
+        more = {**stops, "max_tokens": budget - sum(parts), "min_tokens": min(len(parts), 1)}
+        seed_of_part = seed + len(parts) * _SEEDS_APART
+        (reply,) = yield [policy.request((*prompt_ids, *thought), seed=seed_of_part, temperature=temperature, **more)]
+        thought += [token for token in without_end(reply, thinking) if token <= thinking.max_id]
+        parts.append(len(reply.token_ids))
+        ended_by = _ended_by(reply, thinking)
+        if ended_by != BUDGET and len(parts) <= num_waits and sum(parts) < budget:
+            thought += thinking.ids(WAIT)
+            ended_by = ""
+    context = (*prompt_ids, *thought)
+    if ended_by == BUDGET:
+        context += (() if thinking.decode(context[-1:]).endswith("\n") else newline) + final
+    else:
+        context += thinking.ids(thinking.end)
+    answer_seed = seed + (num_waits + 1) * _SEEDS_APART
+    (answer,) = yield [policy.request(context, seed=answer_seed, temperature=temperature)]
+    said = policy.tokenizer.decode(thought, skip_special_tokens=True)
+    text = f"{THINK_START}\n{said}\n{THINK_END}\n{FINAL_ANSWER if ended_by == BUDGET else ''}{answer.text}"
+    details = {"budget_tokens": budget, "waits": max(0, len(parts) - 1), "ended_by": ended_by, "part_tokens": parts}
+    spent = sum(parts)
+    total = spent + len(answer.token_ids)
+    return [Attempt(task.row, setting, [(text, 1.0)], spent, total, 0, answer.finish_reason, details)]
+
+
+def _ended_by(reply: Reply, thinking: Thinking) -> str:
+    if reply.finish_reason == "length":
+        return BUDGET
+    # A model may have more tokens than one that end an answer; their ids are told, as those of delimiters are.
+    is_delimiter = isinstance(reply.stop_reason, str) or reply.stop_reason in thinking.stop_token_ids
+    return DELIMITER if is_delimiter else EOS
+
+
+def without_end(reply: Reply, thinking: Thinking) -> Sequence[int]:
+    """Return the tokens of a reply before what has ended it."""
+    ids = tuple(reply.token_ids or ())
+    if reply.finish_reason == "length" or not ids:
         return ids
-    if not isinstance(completion.stop_reason, str):
+    if not isinstance(reply.stop_reason, str):
         return ids[:-1]
     # Several tokens spell the end, and the first of them may begin with text of the thinking.
-    before = decode(tokenizer, ids).rpartition(thinking.end)[0]
-    length = next(length for length in range(len(ids), -1, -1) if before.startswith(decode(tokenizer, ids[:length])))
-    rest = before[len(decode(tokenizer, ids[:length])) :]
-    return (*ids[:length], *tokenizer.encode(rest, add_special_tokens=False))
-
-
-class BudgetForcing:
-    """Thinking of a length that is asked for; see `methods.Method`."""
-
-    def __init__(self, options: MethodOptions) -> None:
-        self.name, self._options = "budget_forcing", options
-        for budget in options.budgets:
-            if budget != AUTO and not (isinstance(budget, int) and budget >= 0):
-                raise ValueError(f"A budget is {budget!r}; budgets are numbers of tokens, at least 0, or {AUTO!r}.")
-        if any(count < 0 for count in options.num_waits):
-            raise ValueError(f"num_waits is {list(options.num_waits)}; each must be at least 0.")
-        if options.answer_reserve_tokens < 1:
-            raise ValueError(f"answer_reserve_tokens is {options.answer_reserve_tokens}; it must be at least 1.")
-
-    def groups(self) -> list[list[Setting]]:
-        """Return each budget with each number of waits, on its own."""
-        pairs = itertools.product(self._options.budgets, self._options.num_waits)
-        return [[Setting(self.name, {"budget": budget, "num_waits": waits})] for budget, waits in pairs]
-
-    def check(self, backend: Backend) -> None:
-        """Refuse a model that doesn't think between delimiters, and one whose context has no room for them."""
-        thinking = self._thinking_of(backend)
-        room = backend.max_model_len - thinking.num_delimiter_tokens - self._options.answer_reserve_tokens
-        if room < 1:
-            raise ValueError(
-                f"The context of {backend.max_model_len} tokens leaves nothing beside "
-                f"{self._options.answer_reserve_tokens} tokens for an answer: lower --answer_reserve_tokens."
-            )
-
-    def room_tokens(self, backend: Backend) -> int:
-        """Return how many tokens the delimiters take, and "Wait" as often as it is asked for."""
-        thinking = self._thinking_of(backend)
-        return thinking.num_delimiter_tokens + max(self._options.num_waits) * len(thinking.wait_ids)
-
-    def solve(
-        self, problems: Sequence[Problem], backend: Backend, settings: Sequence[Setting], seed: int
-    ) -> Iterator[Attempt]:
-        """Yield one attempt for each problem and setting.
-
-        Raises:
-            ValueError: The prompt of a problem leaves no room for an answer.
-        """
-        thinking = self._thinking_of(backend)
-        for setting in settings:
-            traces = [self._begin(problem, setting, backend, thinking) for problem in problems]
-            num_waits = int(setting.values["num_waits"] or 0)
-            self._think(traces, num_waits, backend, thinking, seed)
-            yield from self._answer(traces, setting, backend, thinking, seed + (num_waits + 1) * _SEEDS_APART)
-
-    def _thinking_of(self, backend: Backend) -> Thinking:
-        options = self._options
-        thinking = find_thinking(backend.tokenizer, options.thinking_start, options.thinking_end)
-        if thinking is None:
-            raise ValueError(
-                f"budget_forcing: the tokenizer and its template tell of no thinking delimiters; {ADVICE}"
-            )
-        return thinking
-
-    def _begin(self, problem: Problem, setting: Setting, backend: Backend, thinking: Thinking) -> Trace:
-        prompt_ids = thinking.open_prompt(problem.prompt_ids, backend.tokenizer)
-        beside = len(thinking.newline_ids) + len(thinking.final_ids) + self._options.answer_reserve_tokens
-        beside += int(setting.values["num_waits"] or 0) * len(thinking.wait_ids)
-        room = backend.max_model_len - len(prompt_ids) - beside
-        if room < 0:
-            raise ValueError(
-                f"Row {problem.row}: its prompt has {len(prompt_ids)} tokens, and {beside} are kept for delimiters "
-                f"and answer: more than the context of {backend.max_model_len}. Serve a longer one, or lower "
-                "--answer_reserve_tokens."
-            )
-        wanted = setting.values["budget"]
-        budget = room if wanted == AUTO else min(room, int(wanted or 0))
-        if wanted != AUTO and budget < int(wanted or 0):
-            logger.warning("Row %d: of a budget of %s tokens the context leaves %d.", problem.row, wanted, budget)
-        return Trace(problem, prompt_ids, budget, ended_by="" if budget else BUDGET)
-
-    def _think(self, traces: Sequence[Trace], num_waits: int, backend: Backend, thinking: Thinking, seed: int) -> None:
-        for part in range(num_waits + 1):
-            open_ = [trace for trace in traces if not trace.ended_by]
-            if not open_:
-                return
-            completions = backend.complete(
-                [(*trace.prompt_ids, *trace.thinking_ids) for trace in open_],
-                max_tokens=[trace.left for trace in open_],
-                temperature=self._options.temperature or 0.0,
-                top_p=self._options.top_p,
-                seeds=[seed + part * _SEEDS_APART] * len(open_),
-                stop=thinking.stop,
-                stop_token_ids=thinking.stop_token_ids,
-                min_tokens=min(part, 1),
-            )
-            for trace, completion in zip(open_, completions, strict=True):
-                trace.add(completion, thinking, backend.tokenizer)
-                if trace.ended_by != BUDGET and part < num_waits and trace.left > 0:
-                    trace.wait(thinking.wait_ids)
-
-    def _answer(
-        self, traces: Sequence[Trace], setting: Setting, backend: Backend, thinking: Thinking, seed: int
-    ) -> Iterator[Attempt]:
-        tokenizer = backend.tokenizer
-        prompts = [trace.answer_prompt(thinking, tokenizer) for trace in traces]
-        rooms = [backend.max_model_len - len(prompt) for prompt in prompts]
-        completions = backend.complete(
-            prompts,
-            max_tokens=[min(room, self._options.max_tokens or room) for room in rooms],
-            temperature=self._options.temperature or 0.0,
-            top_p=self._options.top_p,
-            seeds=[seed] * len(prompts),
-        )
-        for trace, completion in zip(traces, completions, strict=True):
-            thought = tokenizer.decode(trace.thinking_ids, skip_special_tokens=True)
-            forced = FINAL_ANSWER if trace.ended_by == BUDGET else ""
-            yield Attempt(
-                problem_row=trace.problem.row,
-                text=f"{THINK_START}\n{thought}\n{THINK_END}\n{forced}{completion.text}",
-                thinking_tokens=sum(trace.segments),
-                total_tokens=sum(trace.segments) + len(completion.token_ids),
-                setting=setting,
-                finish_reason=completion.finish_reason,
-                details={**trace.details(), "answer_tokens": len(completion.token_ids)},
-            )
-
-
-def build_method(name: str, options: MethodOptions) -> Method:
-    """Return budget forcing."""
-    return BudgetForcing(options)
+    before = thinking.decode(ids).rpartition(thinking.end)[0]
+    length = next(length for length in range(len(ids), -1, -1) if before.startswith(thinking.decode(ids[:length])))
+    return (*ids[:length], *thinking.ids(before[len(thinking.decode(ids[:length])) :]))

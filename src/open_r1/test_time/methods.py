@@ -1,46 +1,240 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of methods that spend tokens at test time, and what each of them is given.
+"""Arguments of `scripts/test_time_compute.py`, and the table of methods that spend tokens at test time.
 
-method = get_method("majority", options)
-method.check(backend)
-for settings in method.groups():                # settings of a group share candidates: n = 1, 2, 4 of the same 4
-    for attempt in method.solve(problems, backend, settings, seed=0): ...
+A method is a module with two functions. `groups` gives its settings, those together that share samples. `solve` is a
+generator for one problem: it yields what it wants (requests to the model, candidates to score), is sent the replies
+in the same order, and returns attempts.
+
+    steps = solve(problem, settings, policy, seed=0)
+    replies = [ask(request) for request in next(steps)]
+    steps.send(replies)                                      # the next requests; StopIteration.value has the attempts
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
-from open_r1.generation.messages import Message
-from open_r1.test_time.aggregation import DEFAULT_AGGREGATION
-from open_r1.test_time.thinking import find_thinking
+from open_r1.configs.fields import setting
+from open_r1.evaluation.settings import EvaluationArguments
+from open_r1.generation.messages import NEUTRAL, Message, Request, Sampling, row_key
+from open_r1.test_time.thinking import Thinking
 
 if TYPE_CHECKING:
-    # The command line has its defaults from here, and these take most of a second.
-    from open_r1.evaluation.judges import Judge
-    from open_r1.test_time.backends import Backend
-    from open_r1.test_time.results import Attempt, Setting
+    from transformers import PreTrainedTokenizerBase
 
-# Name -> module with `build_method(name: str, options: MethodOptions) -> Method`, imported when it is asked for.
 METHODS = {
-    "greedy": "open_r1.test_time.chain_of_thought",
-    "cot": "open_r1.test_time.chain_of_thought",
-    "budget_forcing": "open_r1.test_time.budget_forcing",
-    "majority": "open_r1.test_time.best_of_n",
-    "best_of_n": "open_r1.test_time.best_of_n",
-    "weighted": "open_r1.test_time.best_of_n",
-    "beam_search": "open_r1.test_time.beam_search",
-    "dvts": "open_r1.test_time.dvts",
+    "greedy": "sampling",
+    "cot": "sampling",
+    "budget_forcing": "budget_forcing",
+    "majority": "sampling",
+    "best_of_n": "sampling",
+    "weighted": "sampling",
+    "beam_search": "tree_search",
+    "dvts": "tree_search",
 }
+SCORED = {"best_of_n", "weighted", "beam_search", "dvts"}
+SEARCHES = {"beam_search", "dvts"}
 AUTO = "auto"  # a budget: all that the context leaves
+CHOICES = ("max", "vote")
+ORACLE = "oracle"  # the scorer that looks at the gold
 DEFAULT_TEMPERATURE = 0.8  # of methods that sample, as in search-and-learn
-DEFAULT_N = (1, 2, 4, 8)  # of candidates; searches take the multiples of their beam width
+SEEDS_APART = 100_000  # of repeats; a method's candidates have those in between
+
+Value = int | float | str | bool | None
+
+
+def _log(score: float) -> float:
+    return math.log(score) if score > 0 else -math.inf
+
+
+# One score from those of the steps. Logarithms: the product over a long trace is smaller than any float (0.5 ** 2000).
+AGGREGATIONS: dict[str, Callable[[Sequence[float]], float]] = {
+    "min": lambda scores: _log(min(scores)),
+    "last": lambda scores: _log(scores[-1]),
+    "avg": lambda scores: _log(math.fsum(scores) / len(scores)),
+    "product": lambda scores: math.fsum(map(_log, scores)) if min(scores) > 0 else -math.inf,
+}
+
+
+@dataclass(kw_only=True)
+class TestTimeArguments(EvaluationArguments):
+    """How methods solve the problems of a benchmark.
+
+    Raises:
+        ValueError: A value is out of its range, or two contradict each other.
+    """
+
+    __test__ = False  # for pytest: no class of tests
+
+    benchmark: str | None = setting(
+        None, "A name of `run_benchmarks.py --list_benchmarks`, a data set of the hub as owner/name, or a local file."
+    )
+    output_dir: str = setting("test_time_results", "Folder of the results.")
+    max_model_len: int | None = setting(
+        None, "Most tokens of prompt and completion together; by default what the model has, or the servers say."
+    )
+    methods: list[str] = setting(
+        ["greedy", "budget_forcing"], "Methods to compare.", aliases=["--method"], choices=list(METHODS)
+    )
+    temperature: float | None = setting(  # pyrefly: ignore[bad-override-mutable-attribute]
+        None, f"By default 0 of budget_forcing, {DEFAULT_TEMPERATURE} of methods that sample; greedy has 0."
+    )
+    top_p: float = setting(1.0, "Above 0, at most 1.")
+    max_tokens: int | None = setting(
+        None, "Of a candidate, or of an answer behind its thinking; by default what the context leaves."
+    )
+    num_repeats: int = setting(1, "How often each problem is solved, with other seeds, where a method samples.")
+    budgets: list[str] = setting([AUTO], "Of budget_forcing: most thinking tokens; auto: what the context leaves.")
+    num_waits: list[int] = setting([0], 'Of budget_forcing: how often the end of thinking is replaced by "Wait".')
+    thinking_start: str | None = setting(None, "Opens the thinking; by default found in the tokenizer's template.")
+    thinking_end: str | None = setting(None, "Ends it; by default found likewise.")
+    answer_reserve_tokens: int = setting(100, "What budgets leave of the context for the answer.")
+    n: list[int] = setting(
+        [1, 2, 4, 8], "Numbers of candidates, of one pool; searches take the multiples of --beam_width."
+    )
+    scorer: str | None = setting(
+        None,
+        "Who scores candidates: a process reward model or reward model (folder, or id on the hub), "
+        "path/to/file.py:function, or oracle, the upper bound. Models share the first GPU with vLLM: leave room by "
+        "--serve_args '--gpu-memory-utilization 0.6'.",
+    )
+    scorer_kind: Literal["auto", "qwen", "math_shepherd", "rlhflow", "skywork", "outcome"] = setting(
+        "auto", "How that model scores; auto: by its configuration and name."
+    )
+    aggregations: list[str] = setting(
+        ["last"], "How scores of steps become one, in turn each of these.", choices=list(AGGREGATIONS)
+    )
+    choices: list[str] = setting(
+        list(CHOICES), "How a search chooses a candidate by score, in turn each of these.", choices=list(CHOICES)
+    )
+    beam_width: int = setting(4, "Continuations of a beam.")
+    max_steps: int = setting(40, "Most steps of a search.")
+    max_step_tokens: int = setting(2048, "Of a step of a search.")
+    lookahead: int = setting(0, "Steps that a search goes on greedily before it scores a step.")
+    step_separator: str = setting(r"\n\n", "Ends a step.")
+    # Of run_benchmarks.py alone.
+    benchmarks: list[str] = field(default_factory=list, init=False)
+    list_benchmarks: bool = field(default=False, init=False)
+    num_samples: int | None = field(default=None, init=False)
+    judge_again: bool = field(default=False, init=False)
+    run_id: str | None = field(default=None, init=False)
+    slurm: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.benchmarks = [] if self.benchmark is None else [self.benchmark]
+        self.step_separator = self.step_separator.replace("\\n", "\n")
+        methods, width, most = set(self.methods), self.beam_width, max(self.n, default=0)
+        names = ("methods", "budgets", "num_waits", "n", "aggregations", "choices")
+        twice = [name for name in names if len(set(getattr(self, name))) != max(1, len(getattr(self, name)))]
+        least = {"num_repeats": 1, "beam_width": 1, "max_steps": 1, "max_step_tokens": 1, "lookahead": 0, "n": 1,
+                 "answer_reserve_tokens": 1, "max_tokens": 1, "temperature": 0, "seed": 0, "num_waits": 0}  # fmt: skip
+        low = [name for name, value in least.items() if _least(getattr(self, name)) < value]
+        delimiters = {(text or "").strip() for text in (self.thinking_start, self.thinking_end)}
+        refusals = {
+            "Name a --benchmark, or data by --data: one of the two": (self.benchmark is None) == (self.data is None),
+            f"--{', --'.join(twice)}: at least one value, and each once": twice,
+            f"--{', --'.join(low)}: too low": low,
+            "One --model_id, and one --seed; --num_repeats draws others": len(self.model_id) > 1 or len(self.seed) > 1,
+            f"--budgets are {self.budgets}: numbers of tokens, at least 0, or auto": not all(
+                re.fullmatch(rf"\d+|{AUTO}", budget) for budget in self.budgets
+            ),
+            f"--n is {self.n}: searches need a multiple of --beam_width, which is {width}": methods & SEARCHES
+            and not low
+            and all(n % width for n in self.n),
+            "--step_separator is empty: name the text that ends a step": not self.step_separator,
+            f"--temperature 0 makes all {most} candidates the same: set it above 0": methods & {"majority", *SCORED}
+            and self.temperature == 0
+            and most > 1,
+            f"{', '.join(sorted(methods & SCORED))} choose by scores: name a --scorer, which is the folder of a "
+            "process reward model or a reward model, or path/to/file.py:function; majority needs none": methods
+            & SCORED
+            and self.scorer is None,
+            "--thinking_start and --thinking_end go together: two texts that differ": delimiters != {""}
+            and ("" in delimiters or len(delimiters) < 2),
+        }
+        if refused := [text for text, is_due in refusals.items() if is_due]:
+            raise ValueError(f"{refused[0]}.")
+
+    def temperature_of(self, method: str) -> float:
+        """Return the temperature that a method samples at; 0: it is greedy."""
+        if method == "greedy":
+            return 0.0
+        own = 0.0 if method == "budget_forcing" else DEFAULT_TEMPERATURE
+        return own if self.temperature is None else self.temperature
+
+    def repeats_of(self, method: str) -> int:
+        """Return how often a method solves each problem: once, where it would do the same again."""
+        return 1 if self.temperature_of(method) == 0 else self.num_repeats
+
+
+def _least(value: float | list[int] | None) -> float:
+    return math.inf if value is None else min(value, default=math.inf) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One problem.
+class Policy:
+    """The model as methods see it.
+
+    Attributes:
+        args: Of the command.
+        tokenizer: The model's.
+        context_tokens: Most tokens of prompt and completion together.
+        thinking: Delimiters of its thinking; None: it has none.
+        has_votes: Whether answers can be equal; False: they are programs.
+    """
+
+    args: TestTimeArguments
+    tokenizer: "PreTrainedTokenizerBase"
+    context_tokens: int
+    thinking: Thinking | None = None
+    has_votes: bool = True
+
+    def room(self, prompt_ids: Sequence[int]) -> int:
+        """Return how many tokens a completion may have."""
+        room = self.context_tokens - len(prompt_ids)
+        return min(room, self.args.max_tokens or room)
+
+    def request(
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        seed: int,
+        temperature: float,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        **body: Any,
+    ) -> Request:
+        """Return a request for a completion, token ids among it; the same request has the same key in every run.
+
+        Args:
+            prompt_ids: What is continued.
+            seed: Of the completion.
+            temperature: 0: greedy.
+            max_tokens: At least 1; None: all that there is room for.
+            stop: Texts that end a completion.
+            **body: More fields of the request's body; those that are empty are left out.
+        """
+        args = self.args
+        limits = {"top_k": args.top_k, "min_p": args.min_p}
+        more = {**NEUTRAL, **{name: value for name, value in limits.items() if value is not None}}
+        more |= {"return_token_ids": True, **{name: value for name, value in body.items() if value}}
+        most = self.room(prompt_ids) if max_tokens is None else max_tokens
+        sampling = Sampling(temperature, args.top_p, max_tokens=most, seed=0, stop=tuple(stop), extra_body=more)
+        key = row_key([list(prompt_ids), sampling.body()])
+        return Request(key, seed, prompt_ids=tuple(prompt_ids), sampling=sampling)
+
+    def num_thinking(self, ids: Sequence[int]) -> int:
+        """Return how many tokens of a completion are thinking; all where the model has no delimiters."""
+        return len(ids) if self.thinking is None else self.thinking.count(ids)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A problem that is asked.
 
     Attributes:
         row: Number of its row in the data.
@@ -51,122 +245,106 @@ class Problem:
     """
 
     row: int
-    messages: tuple[Message, ...]
-    prompt_ids: tuple[int, ...]
+    messages: Sequence[Message]
+    prompt_ids: Sequence[int]
     text: str
 
 
 @dataclass(frozen=True)
-class MethodOptions:
-    """The flags of the command that methods are made of; each takes those that it has a use for.
+class Candidate:
+    """A text to score: whole, or as far as a search has come."""
+
+    task: Task
+    text: str
+
+
+@dataclass(frozen=True)
+class StepScores:
+    """What a scorer says of a candidate.
 
     Attributes:
-        budgets: Most thinking tokens, at least 0 each, or `AUTO`.
-        num_waits: How often the end of the thinking is replaced by "Wait".
-        n: Numbers of candidates, at least 1 each.
-        beam_width: Continuations of one beam; a search takes those n that are multiples of it.
-        max_steps: Most steps of a search.
-        step_separator: Text that ends a step.
-        max_step_tokens: Most tokens of one step of a search.
-        lookahead: Steps that candidates of a search are gone on with, greedily, before they are scored.
-        scorer: Who scores candidates, as `--scorer` has it; None: nobody.
-        scorer_kind: How a model scores steps (`scorers.KINDS`); auto: found in its configuration, or by its name.
-        scorer_fingerprint: Of the scorer's code or weights, so that another under its name is another setting.
-        has_answers: Whether texts hold final answers; False: they are programs.
-        judge: Whom the oracle asks; None: there is no oracle.
-        aggregations: How scores of steps become one: min, last, avg, product.
-        choices: How a candidate is chosen by score: max, vote.
-        temperature: None: the method's own (0 for budget forcing, else 0.8); greedy has 0 in any case.
-        top_p: Above 0, at most 1.
-        max_tokens: Most tokens of one candidate, or of an answer after its thinking; None: what the context leaves.
-        thinking_start: Opens the thinking; None: found in the tokenizer's template.
-        thinking_end: Ends it; None: found likewise.
-        answer_reserve_tokens: What every budget leaves for the answer; prompts that can't are left out.
+        scores: One in [0, 1] for each step; one alone for the whole; none for no steps.
+        num_tokens: Tokens that it has read.
     """
 
-    budgets: tuple[int | str, ...] = (AUTO,)
-    num_waits: tuple[int, ...] = (0,)
-    n: tuple[int, ...] = DEFAULT_N
-    beam_width: int = 4
-    max_steps: int = 40
-    step_separator: str = "\n\n"
-    max_step_tokens: int = 2048
-    lookahead: int = 0
-    scorer: str | None = None
-    scorer_kind: str = "auto"
-    scorer_fingerprint: str | None = None
-    has_answers: bool = True
-    judge: "Judge | None" = None
-    aggregations: tuple[str, ...] = (DEFAULT_AGGREGATION,)
-    choices: tuple[str, ...] = ("max", "vote")
-    temperature: float | None = None
-    top_p: float = 1.0
-    max_tokens: int | None = None
-    thinking_start: str | None = None
-    thinking_end: str | None = None
-    answer_reserve_tokens: int = 100
+    scores: Sequence[float] = ()
+    num_tokens: int = 0
 
+    def log_score(self, aggregation: str) -> float:
+        """Return the logarithm of the candidate's score, in [-inf, 0]; -inf where it has no step.
 
-class Method(Protocol):
-    """Spends tokens on problems in one way, at several settings."""
-
-    name: str
-
-    def groups(self) -> "Sequence[Sequence[Setting]]":
-        """Return all settings that the options ask for; those of a group are solved together, from one work.
-
-        Raises:
-            ValueError: Options that can't work.
+        >>> [round(math.exp(StepScores([0.5, 0.9, 0.8]).log_score(how)), 6) for how in AGGREGATIONS]
+        [0.5, 0.8, 0.733333, 0.36]
         """
-        ...
-
-    def check(self, backend: "Backend") -> None:
-        """Refuse what this model can't do, before the first token.
-
-        Raises:
-            ValueError: See the message.
-        """
-        ...
-
-    def room_tokens(self, backend: "Backend") -> int:
-        """Return how many tokens a prompt must leave beside the answer: for what the method adds, or a first one."""
-        ...
-
-    def solve(
-        self, problems: Sequence[Problem], backend: "Backend", settings: "Sequence[Setting]", seed: int
-    ) -> "Iterator[Attempt]":
-        """Yield one attempt for each problem and setting, in any order; `score` is left to the caller.
-
-        Args:
-            problems: Problems of one batch.
-            backend: The model.
-            settings: A group, or a part of one.
-            seed: Of candidate 0; candidate i has `seed + i`.
-        """
-        ...
+        return AGGREGATIONS[aggregation](self.scores) if self.scores else -math.inf
 
 
-class UnforcedMethod:
-    """What methods share that take any model, and add nothing to a prompt."""
+@dataclass(frozen=True)
+class Setting:
+    """One point of a curve.
 
-    _options: MethodOptions
-
-    def check(self, backend: "Backend") -> None:
-        """Take any model; refuse delimiters that are none."""
-        find_thinking(backend.tokenizer, self._options.thinking_start, self._options.thinking_end)
-
-    def room_tokens(self, backend: "Backend") -> int:
-        """Return 1: it adds nothing to a prompt."""
-        return 1
-
-
-def get_method(name: str, options: MethodOptions) -> Method:
-    """Return a method by its name.
-
-    Raises:
-        ValueError: There is none of that name, or its options can't work.
+    Attributes:
+        method: Name of the method.
+        values: All that decides its attempts, beside what the whole run shares (model, data, sampling).
     """
-    if name not in METHODS:
-        raise ValueError(f"There is no method {name!r}; there are {', '.join(METHODS)}.")
-    build: Callable[[str, MethodOptions], Method] = import_module(METHODS[name]).build_method
-    return build(name, options)
+
+    method: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def is_upper_bound(self) -> bool:
+        """Whether an oracle chooses, which looks at the gold: nobody could have such a setting."""
+        return self.values.get("scorer") == ORACLE
+
+    @property
+    def label(self) -> str:
+        """How people read it; no two settings have the same.
+
+        >>> print(Setting("dvts", {"n": 4, "step_separator": "\\n\\n", "scorer": "oracle"}).label)
+        dvts n=4 step_separator=\\n\\n scorer=oracle (upper bound)
+        """
+        shown = [f"{name}={value}".replace("\n", "\\n") for name, value in self.values.items()]
+        return " ".join([self.method, *shown, *(["(upper bound)"] if self.is_upper_bound else [])])
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a method has made of one problem at one setting.
+
+    Attributes:
+        row: Number of the problem's row.
+        setting: At which setting.
+        chances: Texts that may be chosen, each with its chance; one with 1.0 where one was chosen.
+        thinking_tokens: Generated while thinking, of all candidates; without thinking delimiters, all tokens.
+        total_tokens: Generated and paid for, of all candidates, discarded ones too.
+        scorer_tokens: Tokens that a scorer read for it.
+        finish_reason: "length" where the likeliest choice was cut off.
+        details: What else the method tells, as JSON can hold it.
+        repeat: Which of the attempts at its problem and setting.
+        score: From 0 to 1, the mean over `chances`; NaN: nobody has said, or can.
+    """
+
+    row: int
+    setting: Setting
+    chances: Sequence[tuple[str, float]]
+    thinking_tokens: int
+    total_tokens: int
+    scorer_tokens: int = 0
+    finish_reason: str = "stop"
+    details: Mapping[str, Any] = field(default_factory=dict)
+    repeat: int = 0
+    score: float = math.nan
+
+
+Wanted = Sequence[Request | Candidate]
+Steps = Generator[Wanted, Sequence[Any], list[Attempt]]
+
+
+def get_method(name: str) -> Any:
+    """Return the module of a method: `groups` and `solve`.
+
+    `groups(name, args, scorer) -> list[list[Setting]]` has all settings that the arguments ask for; `scorer` is what
+    settings say of it. `solve(task, settings, policy, seed) -> Steps` gives an attempt at each setting of a group;
+    candidate i has `seed + i`.
+    """
+    return import_module(f"open_r1.test_time.{METHODS[name]}")

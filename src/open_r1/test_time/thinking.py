@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Where a model's thinking begins and ends, as token ids: of s1's layout, or of think tags as R1 and its like have.
+r"""Delimiters of a model's thinking, as token ids: of s1's layout, or think tags as R1 and its like have them.
 
 <|im_start|>assistant\n<|im_start|>think\n ... <|im_start|>answer\n ...<|im_end|>      s1
 <|im_start|>assistant\n<think>\n ... \n</think>\n\n ...<|im_end|>                      think tags
 """
 
 import bisect
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from open_r1.generation.messages import THINK_END, THINK_START
@@ -17,14 +17,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Start and end, in the order in which templates are looked through.
-LAYOUTS = {"s1": ("<|im_start|>think", "<|im_start|>answer"), "think tags": (f"{THINK_START}\n", THINK_END)}
-WAIT = "Wait"
-FINAL_ANSWER = "\nFinal Answer:"
-ADVICE = (
-    "name them by --thinking_start and --thinking_end: '<think>' and '</think>' for models like R1, "
-    "'<|im_start|>think' and '<|im_start|>answer' for s1's. A model that wasn't trained to think between such has "
-    "nothing to force; --methods greedy, majority or best_of_n don't need them."
-)
+_TAGS = (f"{THINK_START}\n", THINK_END)
+LAYOUTS = (("<|im_start|>think", "<|im_start|>answer"), _TAGS)
 
 
 @dataclass(frozen=True)
@@ -32,57 +26,62 @@ class Thinking:
     """The delimiters of a tokenizer.
 
     Attributes:
+        tokenizer: Encodes them.
         start: Opens the thinking.
         end: Ends it.
-        start_ids: Tokens of `start`.
-        end_ids: Tokens of `end`.
-        final_ids: Tokens of `end` and "Final Answer:" behind it.
-        wait_ids: Tokens of "Wait".
-        newline_ids: Tokens of a line's end.
-        stop_token_ids: A token at which the thinking ends, beside EOS; empty: there is no single one.
-        stop: The text at which it ends where no single token does.
-        max_id: The largest id that the tokenizer knows.
     """
 
+    tokenizer: "PreTrainedTokenizerBase"
     start: str
     end: str
-    start_ids: tuple[int, ...]
-    end_ids: tuple[int, ...]
-    final_ids: tuple[int, ...]
-    wait_ids: tuple[int, ...]
-    newline_ids: tuple[int, ...]
-    stop_token_ids: tuple[int, ...]
-    stop: tuple[str, ...]
-    max_id: int
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens, special ones among them."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    @cached_property
+    def stop_token_ids(self) -> list[int]:
+        """The token that ends the thinking, beside EOS: the only one, or one with which no text begins; or none."""
+        first, *others = self.ids(self.end)
+        return [first] if not others or first in self.tokenizer.added_tokens_decoder else []
 
     @property
-    def num_delimiter_tokens(self) -> int:
-        """Most tokens that delimiters add to a prompt, without those of "Wait"."""
-        return len(self.start_ids) + len(self.newline_ids) + len(self.final_ids)
+    def stop(self) -> list[str]:
+        """The text that ends it, where no single token does."""
+        return [] if self.stop_token_ids else [self.end]
 
-    def open_prompt(self, prompt_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+    @cached_property
+    def _whole_end(self) -> int | None:
+        """The token that is the end and no part of another text's tokens."""
+        ids = self.ids(self.end)
+        return ids[0] if len(ids) == 1 and ids[0] in self.tokenizer.added_tokens_decoder else None
+
+    @cached_property
+    def max_id(self) -> int:
+        """The largest id that the tokenizer knows."""
+        return max(self.tokenizer.get_vocab().values())
+
+    def open_prompt(self, prompt_ids: Sequence[int]) -> tuple[int, ...]:
         """Return a prompt within which the thinking has begun; chat templates of some models begin it."""
-        end = tokenizer.decode(list(prompt_ids)[-len(self.start_ids) - 8 :], skip_special_tokens=False)
-        if end.rstrip().endswith(self.start.rstrip()):
-            return tuple(prompt_ids)
-        return (*prompt_ids, *self.start_ids)
+        start = self.ids(self.start)
+        is_open = self.decode(prompt_ids[-len(start) - 8 :]).rstrip().endswith(self.start.rstrip())
+        return (*prompt_ids, *(() if is_open else start))
 
-    def count(self, token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> int:
+    def count(self, ids: Sequence[int]) -> int:
         """Return how many tokens of a completion are thinking, with its end; all where it doesn't end.
 
         The end is looked for in the text: within one, its first and last tokens may be others than those of `end`
-        alone (">" and the line's end behind it are one token for Qwen). A token of its own is no other's part.
+        alone (">" and the line's end behind it are one token for Qwen).
         """
-        if len(self.end_ids) == 1 and self.end_ids[0] in tokenizer.added_tokens_decoder:
-            # Decoding prefixes takes half a second for 40,000 tokens.
-            return token_ids.index(self.end_ids[0]) + 1 if self.end_ids[0] in token_ids else len(token_ids)
-
-        def has_end(length: int) -> bool:
-            return self.end in tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False)
-
-        if not has_end(len(token_ids)):
-            return len(token_ids)
-        return bisect.bisect_left(range(len(token_ids)), x=True, key=has_end)
+        if self._whole_end is not None:  # decoding prefixes takes half a second for 40,000 tokens
+            return ids.index(self._whole_end) + 1 if self._whole_end in ids else len(ids)
+        if self.end not in self.decode(ids):
+            return len(ids)
+        return bisect.bisect_left(range(len(ids)), x=True, key=lambda length: self.end in self.decode(ids[:length]))
 
 
 def find_thinking(
@@ -94,52 +93,12 @@ def find_thinking(
         tokenizer: With a chat template or without.
         start: In place of what is found; with `end`.
         end: Likewise.
-
-    Raises:
-        ValueError: One of the two is given, or both are the same, or empty.
     """
-    if (start is None) != (end is None):
-        raise ValueError("--thinking_start and --thinking_end go together: give both, or neither.")
-    if start is None or end is None:
-        found = _layout_of(tokenizer)
-        if found is None:
-            return None
-        start, end = LAYOUTS[found]
-    if not start.strip() or not end.strip() or start.strip() == end.strip():
-        raise ValueError(f"thinking_start is {start!r} and thinking_end {end!r}: two texts that differ are needed.")
-    encode = functools.partial(_encode, tokenizer)
-    end_ids = encode(end)
-    single = _single_stop(tokenizer, end_ids)
-    return Thinking(
-        start=start,
-        end=end,
-        start_ids=encode(start),
-        end_ids=end_ids,
-        final_ids=encode(end + FINAL_ANSWER),
-        wait_ids=encode(WAIT),
-        newline_ids=encode("\n"),
-        stop_token_ids=() if single is None else (single,),
-        stop=(end,) if single is None else (),
-        max_id=max(tokenizer.get_vocab().values()),
-    )
-
-
-def _layout_of(tokenizer: "PreTrainedTokenizerBase") -> str | None:
-    template = tokenizer.chat_template
-    texts = [template] if isinstance(template, str) else list((template or {}).values())
-    for name, (start, end) in LAYOUTS.items():
-        if any(start.strip() in text and end in text for text in texts):
-            return name
-    vocabulary = tokenizer.get_vocab()
+    if start is not None and end is not None:
+        return Thinking(tokenizer, start, end)
+    template, vocabulary = str(tokenizer.chat_template), tokenizer.get_vocab()  # of some, several by name
+    for layout in LAYOUTS:
+        if layout[0].strip() in template and layout[1] in template:
+            return Thinking(tokenizer, *layout)
     is_known = THINK_START in vocabulary and THINK_END in vocabulary
-    return "think tags" if is_known else None
-
-
-def _encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
-
-
-def _single_stop(tokenizer: "PreTrainedTokenizerBase", end_ids: Sequence[int]) -> int | None:
-    """The token that ends the thinking whatever follows it: the only one, or one with which no text begins."""
-    is_single = len(end_ids) == 1 or end_ids[0] in tokenizer.added_tokens_decoder
-    return end_ids[0] if is_single else None
+    return Thinking(tokenizer, *_TAGS) if is_known else None

@@ -1,30 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What beam search and DVTS share: paths grow by steps, scorers say which of them go on.
+"""Beam search and DVTS: paths grow by steps, and their scores say which of them go on.
 
+| setting      | here       | search-and-learn | compute-optimal paper (arXiv 2502.06703) |
+|--------------|------------|------------------|------------------------------------------|
+| N, M         | 4 and 8, 4 | 4, 4             | 4 to 256, 4                              |
+| step         | ends at a blank line in all three                                       |
+| steps        | 40         | 40               | 40                                       |
+| step tokens  | 2048       | 2048             | 2048                                     |
+| temperature  | 0.8        | 0.8              | 0.7                                      |
+| lookahead    | 0          | 0                | 0                                        |
+| aggregation  | last       | last             | min, last, avg compared                  |
+
+beam_search: of N candidates the N / M best go on, each in M ways. Finished ones are kept as results; the search is
+over with N of them, with no other left, or after the last step, which runs to the end of the answer.
+dvts: N / M subtrees that know nothing of each other, each going on from the best of M candidates, until that one is
+finished. The candidates of the last steps are the results, as in search-and-learn (`diverse`).
 A step ends at `step_separator`, after `max_step_tokens`, or with the answer. Paths are token ids, and what was sampled
-is appended as it is: no text is tokenised again. All problems of a batch grow together.
-Different from search-and-learn:
+is appended as it is. Different from search-and-learn:
 1. A step that reaches its limit in tokens goes on as another step; there it ends the beam.
 2. The tokens of all that is sampled count, those of discarded candidates and of lookaheads too.
+3. Candidates of the same text go on once (there an option, off), and the others get their continuations.
+4. A beam search ends with N results, of which the N best count; there it goes on while any beam is open.
 """
 
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from open_r1.evaluation.metrics import group_answers
 from open_r1.rewards.verifier.extract import extract_answer
-from open_r1.test_time.aggregation import AGGREGATIONS, NO_STEPS, log_score
-from open_r1.test_time.backends import Backend
-from open_r1.test_time.methods import DEFAULT_TEMPERATURE, MethodOptions, Problem, UnforcedMethod
-from open_r1.test_time.rendering import decode
-from open_r1.test_time.results import FINGERPRINT, Attempt, Setting, Value
-from open_r1.test_time.scorers import Scorer, build_scorer, checked_scores
-from open_r1.test_time.thinking import Thinking, find_thinking
-from open_r1.test_time.votes import CHOICES, choose
+from open_r1.test_time.methods import (
+    Attempt,
+    Candidate,
+    Policy,
+    Setting,
+    Steps,
+    Task,
+    TestTimeArguments,
+    Value,
+    Wanted,
+)
+from open_r1.test_time.sampling import choose
 
 logger = logging.getLogger(__name__)
 
@@ -34,231 +54,135 @@ class Path:
     """A candidate, whole or not.
 
     Attributes:
-        token_ids: What was sampled.
+        ids: What was sampled.
         text: The same, decoded.
         finish_reason: "stop" or "length"; "": it goes on.
-        log_score: Of its steps, or of those that it was looked ahead to; see `aggregation.log_score`.
+        log_score: Of its steps, or of those that it was looked ahead to.
+        tree: Its subtree, of DVTS.
     """
 
-    token_ids: tuple[int, ...] = ()
+    ids: tuple[int, ...] = ()
     text: str = ""
     finish_reason: str = ""
-    log_score: float = NO_STEPS
+    log_score: float = -math.inf
+    tree: int = 0
 
 
-@dataclass
-class Work:
-    """What a search has cost: tokens sampled, of these while thinking, and tokens that the scorer has read."""
-
-    total_tokens: int = 0
-    thinking_tokens: int = 0
-    scorer_tokens: int = 0
+# A rule: from the results so far and the candidates of a step to the results now, and the paths that grow next.
+Rule = Callable[[Sequence[Path], Sequence[Path], int, int], tuple[list[Path], list[Path]]]
 
 
-class Tree(Protocol):
-    """The search on one problem."""
-
-    @property
-    def results(self) -> list[Path]:
-        """The candidates to choose from, at the end."""
-        ...
-
-    def beams(self) -> list[Path]:
-        """Return the paths that grow by a step next, each as often as it is to; none: the search is over."""
-        ...
-
-    def take(self, candidates: Sequence[Path]) -> None:
-        """Take what they have become, in their order, and decide how to go on."""
-        ...
+def grow_beams(results: Sequence[Path], grown: Sequence[Path], n: int, width: int) -> tuple[list[Path], list[Path]]:
+    """Keep finished candidates as results; the n / width best of the others grow, each about as often."""
+    found = _best([*results, *(path for path in grown if path.finish_reason)], n)
+    different = {path.text: path for path in reversed(grown) if not path.finish_reason}
+    kept = _best([path for path in grown if different.get(path.text) is path], n // width)
+    is_over = len(found) == n or not kept
+    return found, [] if is_over else [kept[place * len(kept) // n] for place in range(n)]
 
 
-@dataclass
-class Search:
-    """A tree, with its problem and what it has cost."""
-
-    problem: Problem
-    tree: Tree
-    work: Work = field(default_factory=Work)
-
-
-class TreeSearch(UnforcedMethod):
-    """Beam search and DVTS but for how trees grow; see `methods.Method`."""
-
-    def __init__(self, name: str, options: MethodOptions) -> None:
-        self.name, self._options = name, options
-        self._check_options()
-        self._ns = self._multiples()
-        self._scorer: Scorer = build_scorer(options.scorer, options.scorer_kind, options.judge, for_method=name)
-        self._temperature = DEFAULT_TEMPERATURE if options.temperature is None else options.temperature
-
-    def new_tree(self, n: int, width: int) -> Tree:
-        """Return the search before its first step."""
-        raise NotImplementedError
-
-    def _check_options(self) -> None:
-        options = self._options
-        if options.beam_width < 1:
-            raise ValueError(f"{self.name}: beam_width is {options.beam_width}; it must be at least 1.")
-        if options.max_steps < 1 or options.max_step_tokens < 1 or options.lookahead < 0:
-            raise ValueError(
-                f"{self.name}: max_steps is {options.max_steps}, max_step_tokens {options.max_step_tokens} and "
-                f"lookahead {options.lookahead}; at least 1, 1 and 0 are allowed."
-            )
-        if not options.step_separator:
-            raise ValueError(f"{self.name}: step_separator is empty; name the text that ends a step.")
-        if options.temperature == 0 and max(options.n, default=0) > 1:
-            raise ValueError(f"{self.name}: at temperature 0 all candidates are the same; set it above 0.")
-        check_names(options)
-
-    def _multiples(self) -> list[int]:
-        """Return the n that are multiples of the width: other methods of the run may take the others too."""
-        width, given = self._options.beam_width, self._options.n
-        multiples = [n for n in given if n % width == 0]
-        if not multiples or min(given) < 1:
-            raise ValueError(
-                f"{self.name}: n must be a multiple of beam_width ({width}), at least 1; got {list(given)}. "
-                f"Set --n to multiples such as {width} {2 * width}, or --beam_width."
-            )
-        others = ", ".join(str(n) for n in given if n % width)
-        if others:
-            logger.warning(
-                "%s: n = %s is left out: a search needs multiples of --beam_width, which is %d.",
-                self.name,
-                others,
-                width,
-            )
-        return multiples
-
-    def groups(self) -> list[list[Setting]]:
-        """Return a group for each n and aggregation, which decide the search; choices share it."""
-        options = self._options
-        shared = {
-            "beam_width": options.beam_width,
-            "max_steps": options.max_steps,
-            "lookahead": options.lookahead,
-            "max_step_tokens": options.max_step_tokens,
-            "step_separator": options.step_separator,
-            **scorer_values(options, self._scorer),
-        }
-        return [
-            [
-                Setting(self.name, {"n": n, "aggregation": how, "choice": choice, **shared})
-                for choice in options.choices
-            ]
-            for n in self._ns
-            for how in options.aggregations
-        ]
-
-    def solve(
-        self, problems: Sequence[Problem], backend: Backend, settings: Sequence[Setting], seed: int
-    ) -> Iterator[Attempt]:
-        """Yield one attempt for each problem and setting.
-
-        Raises:
-            ScorerError: The scorer failed.
-        """
-        options = self._options
-        n, how = int(settings[0].values["n"] or 0), str(settings[0].values["aggregation"])
-        thinking = find_thinking(backend.tokenizer, options.thinking_start, options.thinking_end)
-        grower = Grower(options, backend, self._scorer, how, self._temperature, thinking)
-        searches = [Search(problem, self.new_tree(n, options.beam_width)) for problem in problems]
-        for depth in range(options.max_steps):
-            pairs = [(search, beam) for search in searches for beam in search.tree.beams()]
-            if not pairs:
-                break
-            grown = iter(grower.grow(pairs, depth, seed))
-            for search in searches:
-                search.tree.take([next(grown) for _ in search.tree.beams()])
-        for search in searches:
-            yield from _attempts_of(search, settings, options)
+def grow_subtrees(results: Sequence[Path], grown: Sequence[Path], n: int, width: int) -> tuple[list[Path], list[Path]]:
+    """Keep the candidates of each subtree's last step as results; the best of each grows until it is finished."""
+    trees = {path.tree: [one for one in grown if one.tree == path.tree] for path in grown}
+    before = [path for path in results if path.tree not in trees]
+    tips = [_best(candidates, 1)[0] for candidates in trees.values()]
+    growing = [tip for tip in tips if not tip.finish_reason for _ in range(width)]
+    return sorted([*before, *grown], key=lambda path: path.tree), growing
 
 
-@dataclass(frozen=True)
-class Grower:
-    """Grows paths by a step and has them scored."""
+def _best(paths: Sequence[Path], count: int) -> list[Path]:
+    return sorted(paths, key=lambda path: -path.log_score)[:count]  # of equal scores the first
 
-    options: MethodOptions
-    backend: Backend
-    scorer: Scorer
-    aggregation: str
-    temperature: float
-    thinking: Thinking | None
 
-    def grow(self, pairs: Sequence[tuple[Search, Path]], depth: int, seed: int) -> list[Path]:
-        """Return each path with one more step, and its score; after the last step a path is finished.
+RULES: dict[str, Rule] = {"beam_search": grow_beams, "dvts": grow_subtrees}
 
-        Args:
-            pairs: Paths that aren't finished, with their searches.
-            depth: Number of the step, from 0.
-            seed: Of the first candidate of a problem at step 0, the next have `seed + 1`, ...
-        """
-        is_last = depth == self.options.max_steps - 1
-        places: dict[int, int] = {}
-        seeds = []
-        for search, _ in pairs:
-            place = places[id(search)] = places.get(id(search), -1) + 1
-            seeds.append(step_seed(seed, depth, place))
-        grown = self._extend(pairs, seeds, self.temperature, is_last=is_last)
-        ahead = self._look_ahead([(search, path) for (search, _), path in zip(pairs, grown, strict=True)])
-        scored = checked_scores(
-            self.scorer,
-            [search.problem for search, _ in pairs],
-            [path.text for path in ahead],
-            self.options.step_separator,
-        )
-        for (search, _), result in zip(pairs, scored, strict=True):
-            search.work.scorer_tokens += result.num_tokens
-        return [
-            replace(path, log_score=log_score(result.scores, self.aggregation))
-            for path, result in zip(grown, scored, strict=True)
-        ]
 
-    def _look_ahead(self, pairs: Sequence[tuple[Search, Path]]) -> list[Path]:
-        """Return the paths, gone on greedily by `lookahead` steps: what they are scored by."""
-        paths = [path for _, path in pairs]
-        for _ in range(self.options.lookahead):
-            open_ = [place for place, path in enumerate(paths) if not path.finish_reason]
-            further = self._extend([(pairs[place][0], paths[place]) for place in open_], [0] * len(open_), 0.0)
-            for place, path in zip(open_, further, strict=True):
-                paths[place] = path
-        return paths
+def groups(name: str, args: TestTimeArguments, scorer: Mapping[str, Value]) -> list[list[Setting]]:
+    """Return a group for each n and aggregation, which decide the search; choices share it."""
+    others = [n for n in args.n if n % args.beam_width]
+    if others:
+        logger.warning("%s: n = %s left out: a search takes multiples of --beam_width.", name, others)
+    names = ("beam_width", "max_steps", "lookahead", "max_step_tokens", "step_separator")
+    shared = {**{one: getattr(args, one) for one in names}, **scorer}
+    return [
+        [Setting(name, {"n": n, "aggregation": how, "choice": choice, **shared}) for choice in args.choices]
+        for n in args.n
+        if n not in others
+        for how in args.aggregations
+    ]
 
-    def _extend(
-        self, pairs: Sequence[tuple[Search, Path]], seeds: Sequence[int], temperature: float, *, is_last: bool = False
-    ) -> list[Path]:
-        if not pairs:
-            return []
-        rooms = [self._room(search.problem, path) for search, path in pairs]
-        step_tokens = max(rooms) if is_last else self.options.max_step_tokens
-        completions = self.backend.complete(
-            [(*search.problem.prompt_ids, *path.token_ids) for search, path in pairs],
-            max_tokens=[min(room, step_tokens) for room in rooms],
+
+def solve(task: Task, settings: Sequence[Setting], policy: Policy, seed: int) -> Steps:
+    """Return the steps to an attempt at each setting of a group; see `methods.Method`."""
+    args, method = policy.args, settings[0].method
+    n, how = int(settings[0].values["n"] or 0), str(settings[0].values["aggregation"])
+    paths, results = [Path(tree=place // args.beam_width) for place in range(n)], list[Path]()
+    work: Counter[str] = Counter()
+    temperature = args.temperature_of(method)
+    for depth in range(args.max_steps):
+        if not paths:
+            break
+        is_last = depth == args.max_steps - 1
+        seeds = [step_seed(seed, depth, place) for place in range(len(paths))]
+        grown = yield from _extend(task, paths, seeds, policy, work, temperature, is_last=is_last)
+        ahead = [*grown]
+        for _ in range(args.lookahead):  # greedily: what a step leads to is what it is scored by
+            places = [place for place, path in enumerate(ahead) if not path.finish_reason]
+            open_ = [ahead[place] for place in places]
+            further = yield from _extend(task, open_, [0] * len(open_), policy, work, 0.0)
+            for place, path in zip(places, further, strict=True):
+                ahead[place] = path
+        scored = yield [Candidate(task, path.text) for path in ahead]
+        work["scorer"] += sum(one.num_tokens for one in scored)
+        grown = [replace(path, log_score=one.log_score(how)) for path, one in zip(grown, scored, strict=True)]
+        results, paths = RULES[method](results, grown, n, args.beam_width)
+    answers = [extract_answer(path.text) if policy.has_votes else None for path in results]
+    details = {"answers": answers, "scores": [math.exp(path.log_score) for path in results]}
+    classes, log_scores, found = group_answers(answers), [path.log_score for path in results], []
+    for setting in settings:
+        place = choose(log_scores, classes, str(setting.values["choice"]))
+        reason = results[place].finish_reason or "length"
+        spent = (work["thinking"], work["total"], work["scorer"])
+        chosen = [(results[place].text, 1.0)]
+        found.append(Attempt(task.row, setting, chosen, *spent, reason, {**details, "chosen": place}))
+    return found
+
+
+def _extend(
+    task: Task,
+    paths: Sequence[Path],
+    seeds: Sequence[int],
+    policy: Policy,
+    work: Counter[str],
+    temperature: float,
+    *,
+    is_last: bool = False,
+) -> Generator[Wanted, Sequence[Any], list[Path]]:
+    """Return paths with one more step, a last one to the end of the answer; their tokens are added to `work`."""
+    args, stop = policy.args, () if is_last else (policy.args.step_separator,)
+    rooms = [policy.room(task.prompt_ids) - len(path.ids) for path in paths]
+    limits = [room if is_last else min(room, args.max_step_tokens) for room in rooms]
+    replies = yield [
+        policy.request(
+            (*task.prompt_ids, *path.ids),
+            seed=seed,
             temperature=temperature,
-            top_p=self.options.top_p,
-            seeds=seeds,
-            stop=() if is_last else (self.options.step_separator,),
-            include_stop=True,
+            max_tokens=most,
+            stop=stop,
+            include_stop_str_in_output=True,
         )
-        grown = []
-        for (search, path), completion, room in zip(pairs, completions, rooms, strict=True):
-            ids = (*path.token_ids, *completion.token_ids)
-            self._count(search.work, path.token_ids, ids)
-            is_step = completion.finish_reason == "length" or isinstance(completion.stop_reason, str)
-            reason = "stop" if not is_step else "length" if is_last or len(completion.token_ids) >= room else ""
-            grown.append(Path(ids, decode(self.backend.tokenizer, ids, skip_special_tokens=True), reason))
-        return grown
-
-    def _room(self, problem: Problem, path: Path) -> int:
-        whole = self.backend.max_model_len - len(problem.prompt_ids)
-        return min(whole, self.options.max_tokens or whole) - len(path.token_ids)
-
-    def _count(self, work: Work, before: Sequence[int], after: Sequence[int]) -> None:
-        work.total_tokens += len(after) - len(before)
-        if self.thinking is None:
-            work.thinking_tokens += len(after) - len(before)
-        else:
-            tokenizer = self.backend.tokenizer
-            work.thinking_tokens += self.thinking.count(after, tokenizer) - self.thinking.count(before, tokenizer)
+        for path, seed, most in zip(paths, seeds, limits, strict=True)
+    ]
+    grown = []
+    for path, reply, room in zip(paths, replies, rooms, strict=True):
+        ids = (*path.ids, *reply.token_ids)
+        work["total"] += len(reply.token_ids)
+        work["thinking"] += policy.num_thinking(ids) - policy.num_thinking(path.ids)
+        is_step = reply.finish_reason == "length" or isinstance(reply.stop_reason, str)
+        reason = "stop" if not is_step else "length" if is_last or len(reply.token_ids) >= room else ""
+        text = str(policy.tokenizer.decode(list(ids), skip_special_tokens=True))
+        grown.append(replace(path, ids=ids, text=text, finish_reason=reason))
+    return grown
 
 
 def step_seed(seed: int, depth: int, place: int) -> int:
@@ -266,50 +190,3 @@ def step_seed(seed: int, depth: int, place: int) -> int:
     if depth == 0:
         return seed + place
     return int.from_bytes(hashlib.sha256(f"{seed}/{depth}/{place}".encode()).digest()[:4]) >> 1
-
-
-def scorer_values(options: MethodOptions, scorer: Scorer) -> dict[str, Value]:
-    """Return what of a scorer decides attempts, as a setting holds it; the kind of a model, named or found, too."""
-    kind = {} if scorer.kind is None else {"scorer_kind": scorer.kind}
-    known = {} if options.scorer_fingerprint is None else {FINGERPRINT: options.scorer_fingerprint}
-    return {"scorer": options.scorer, **kind, **known}
-
-
-def check_names(options: MethodOptions) -> None:
-    """Refuse aggregations and choices that there aren't.
-
-    Raises:
-        ValueError: Names them.
-    """
-    for name, given, known in (
-        ("aggregations", options.aggregations, tuple(AGGREGATIONS)),
-        ("choices", options.choices, CHOICES),
-    ):
-        unknown = [value for value in given if value not in known]
-        if unknown or not given:
-            raise ValueError(f"--{name}: there is no {', '.join(unknown) or 'name'}; there are {', '.join(known)}.")
-
-
-def _attempts_of(search: Search, settings: Sequence[Setting], options: MethodOptions) -> Iterator[Attempt]:
-    results, work = search.tree.results, search.work
-    answers = [extract_answer(path.text) if options.has_answers else None for path in results]
-    classes = group_answers(answers)
-    for setting in settings:
-        place = choose([path.log_score for path in results], classes, str(setting.values["choice"]))
-        chosen = results[place]
-        yield Attempt(
-            problem_row=search.problem.row,
-            text=chosen.text,
-            thinking_tokens=work.thinking_tokens,
-            total_tokens=work.total_tokens,
-            answer=answers[place],
-            setting=setting,
-            scorer_tokens=work.scorer_tokens,
-            finish_reason=chosen.finish_reason or "length",
-            details={
-                "candidates": len(results),
-                "answers": answers,
-                "chosen": place,
-                "scores": [math.exp(path.log_score) for path in results],
-            },
-        )
