@@ -115,7 +115,7 @@ class _Run:
         of_prompts = {"template": args.prompt_template, "system_prompt": args.system_prompt or None}
         self.problems = load_problems(benchmark, limit=args.limit, judge=args.judge, code=args, **of_prompts)
         _refuse_votes(args, self.problems)
-        self._judged_by = judge_of(self.problems).check()
+        self._judged_by = judge_of(self.problems, second=args.second_judge).check()
         named = next(iter(args.model_id), None)
         self._identity = identify(named, args.model_revision, is_loaded=not args.url)
         if args.model_commit is not None:
@@ -131,7 +131,7 @@ class _Run:
             archive(self._folder)
         source = named or next(iter(served.roots), served.name)
         self._policy = self._load_policy(str(Path(source).expanduser()) if Path(source).exists() else source)
-        self._judge = judge_of(self.problems, self._folder)
+        self._judge = judge_of(self.problems, self._folder, second=args.second_judge)
         self._scorer, self._scored_by = None, list[Any]([args.scorer])
         if SCORED & set(args.methods) and args.scorer is not None:
             self._scorer = build_scorer(args.scorer, args.scorer_kind, self._judge)
