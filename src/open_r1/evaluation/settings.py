@@ -164,7 +164,7 @@ class EvaluationArguments(CodeExecutionParameters):
                 not has_one_name
             ),
             "--temperature 0 gives the same answer each time: num_samples must be 1, and one seed": is_greedy_again,
-            f"--temperature is {self.temperature}: 0 to 2 is allowed": not 0 <= self.temperature <= 2,
+            f"--temperature is {self.temperature}: 0 to 2 is allowed": not 0 <= (self.temperature or 0) <= 2,
             "--judge_url and --judge_model go together": (self.judge_url is None) != (self.judge_model is None),
         }
         if refused := [text for text, is_due in refusals.items() if is_due]:
