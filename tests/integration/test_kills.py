@@ -22,8 +22,9 @@ from tests.integration.tiny import build_tiny
 
 NUM_KILLS, IN_FLIGHT = 20, 2
 REWARD = """
+import zlib
 def digest_reward(completions, **columns):
-    return [int(completion[0]["content"][:2], 16) / 255 for completion in completions]
+    return [zlib.crc32(completion[0]["content"].encode()) % 101 / 101 for completion in completions]
 """
 
 
