@@ -15,12 +15,11 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
-from trl import get_peft_config
 
 from open_r1.configs import DistillConfig, DistillScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
 from open_r1.evaluation.training import load_eval_benchmarks
-from open_r1.models import fit_embeddings, get_model, get_teacher, get_tokenizer, template_kwargs_of
+from open_r1.models import get_model, get_teacher, get_tokenizer, new_adapter, template_kwargs_of
 from open_r1.preflight import (
     check_distill_settings,
     check_eval_benchmarks,
@@ -75,10 +74,9 @@ def main(
     lengths = measure_prompts(rows, tokenizer, template_kwargs_of(training_args))
     plan = plan_run(script_args, training_args, model_args, lengths)
     if training_args.check_only:
-        return report(plan, script_args, training_args, None)
+        return report(plan, training_args, [])
 
-    model = get_model(model_args, training_args)
-    fit_embeddings(model, tokenizer)
+    model = get_model(model_args, training_args, tokenizer)
     trainer = DistillationTrainer(
         model=model,
         teacher_model=get_teacher(training_args, model_args, model),
@@ -86,7 +84,7 @@ def main(
         train_dataset=rows,
         eval_dataset=eval_rows,
         processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
+        peft_config=new_adapter(model_args),
         callbacks=callbacks,
         benchmarks=benchmarks,
     )

@@ -19,7 +19,6 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the mac
 
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
-from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.stages import build_stages
@@ -28,10 +27,10 @@ from open_r1.evaluation.training import load_eval_benchmarks
 from open_r1.models import (
     completion_prefix,
     end_token_ids,
-    fit_embeddings,
     get_generation_config,
     get_model,
     get_tokenizer,
+    new_adapter,
     template_kwargs_of,
 )
 from open_r1.preflight import (
@@ -48,6 +47,7 @@ from open_r1.preflight import (
     report,
     warn_of_contaminated,
 )
+from open_r1.preflight.rewards import Trial
 from open_r1.report.page import report_run
 from open_r1.reward_models import RewardModels
 from open_r1.rewards import RewardContext, get_reward_funcs
@@ -95,10 +95,9 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     lengths = measure_prompts(longest.rows, tokenizer, template_kwargs)
     plan = plan_run(longest.script_args, longest.args, model_args, lengths)
     if training_args.check_only:
-        return report(plan, longest.script_args, training_args, longest.rows)
+        return report(plan, training_args, [trial for stage in stages for trial in stage.trials])
 
-    model = get_model(model_args, training_args)
-    fit_embeddings(model, tokenizer)
+    model = get_model(model_args, training_args, tokenizer)
     if script_args.ignore_bias_buffers:
         ignore_bias_buffers(model)
     reward_models.load()
@@ -109,7 +108,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         train_dataset=stages[0].rows,
         eval_dataset=eval_rows,
         processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
+        peft_config=new_adapter(model_args),
         callbacks=callbacks,
         benchmarks=benchmarks,
         curriculum=None if training_args.stages is None else Curriculum(stages),
@@ -162,9 +161,13 @@ def prepare_stages(
         rewards = get_reward_funcs(own, context, load_reward_model=reward_models)
         if not stages:
             choose_dynamic_sampling_metric(own, training_args, rewards)
+        trials: list[Trial] = []
         if not stages or rows is not stages[-1].rows or own != stages[-1].script_args:
-            check_ideal_completion(rewards, own, rows, tokenizer, context, template_kwargs=template_kwargs)
-        stages.append(PreparedStage(stage, own, args, rows, rewards))
+            num_rows = 1000 if args.check_only else 64
+            trials = check_ideal_completion(
+                rewards, own, rows, tokenizer, context, template_kwargs=template_kwargs, num_rows=num_rows
+            )
+        stages.append(PreparedStage(stage, own, args, rows, rewards, trials))
     return stages
 
 

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokenizer and model of a run: chat template, end-of-turn token and padding, end tokens, context, dtype."""
+"""Tokenizer and model of a run: chat template, end-of-turn token and padding, end tokens, context, dtype, adapter.
+
+`model_name_or_path` may be a folder with a LoRA adapter: its base is loaded, and the run continues the adapter.
+"""
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from peft import LoraConfig, PeftConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -17,8 +22,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.training_args import OptimizerNames
-from trl import ModelConfig, get_quantization_config
+from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from open_r1.configs.training import DistillConfig, GRPOConfig, SFTConfig, TrainingConfig
 from open_r1.manifest import MANIFEST_NAME, RUN_MANIFEST_NAME, STAGING_NAME, missing_from
@@ -48,15 +54,14 @@ def get_tokenizer(model_args: ModelConfig, training_args: TrainingConfig) -> Pre
         ValueError: The folder is an unfinished save or has no tokenizer, the template cannot be rendered or ends a
             turn with plain text, or no padding token other than EOS exists.
     """
-    name = find_model(model_args.model_name_or_path)
-    folder = Path(name)
-    if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
+    if adapter_config(model_args) is not None and not _has_tokenizer(name):
+        name, revision = base_model(model_args)
+    if Path(name).is_dir() and not _has_tokenizer(name):
         # transformers would make up an empty tokenizer from the config.
         raise ValueError(f"The folder {name} holds no tokenizer: copy the tokenizer files of the model there.")
     tokenizer = AutoTokenizer.from_pretrained(
-        name,
-        revision=model_args.model_revision,
-        trust_remote_code=training_args.trust_remote_code,
+        name, revision=revision, trust_remote_code=training_args.trust_remote_code
     )
     if training_args.chat_template is not None:
         tokenizer.chat_template = read_template(training_args.chat_template)
@@ -81,29 +86,93 @@ def get_tokenizer(model_args: ModelConfig, training_args: TrainingConfig) -> Pre
     return tokenizer
 
 
+def _has_tokenizer(folder: str) -> bool:
+    return any(any(Path(folder).glob(pattern)) for pattern in _TOKENIZER_FILES)
+
+
 def refuse_frozen_tokens(model_args: ModelConfig, found: str) -> None:
     """Refuse LoRA where tokens that the model has never seen would keep the rows of weights that they happen to have.
 
     Raises:
         ValueError: `lora_modules_to_save` lacks the embedding or the head.
     """
-    if model_args.use_peft and not {"embed_tokens", "lm_head"} <= set(model_args.lora_modules_to_save or []):
+    lora = lora_config(model_args)
+    if lora is not None and not {"embed_tokens", "lm_head"} <= set(lora.modules_to_save or []):
         raise ValueError(
             f"{found}: LoRA would leave them untrained. Set `lora_modules_to_save: [embed_tokens, lm_head]`, or take "
             "a chat template whose tokens the model knows (recipes/templates/question_answer.jinja needs none)."
         )
 
 
-def get_model(model_args: ModelConfig, training_args: TrainingConfig) -> PreTrainedModel:
-    """Load the policy with the dtype, attention and quantisation that the arguments ask for.
+def adapter_config(model_args: ModelConfig) -> LoraConfig | None:
+    """Return the settings of the adapter in the folder `model_name_or_path`; None for a whole model.
+
+    Raises:
+        ValueError: It isn't LoRA, or `use_peft` or other settings of the run contradict it.
+    """
+    folder = find_model(model_args.model_name_or_path)
+    if not (Path(folder) / "adapter_config.json").is_file():
+        return None
+    found = PeftConfig.from_pretrained(folder)
+    if not isinstance(found, LoraConfig):
+        raise ValueError(f"The adapter in {folder} is of type {found.peft_type}: only LoRA can be continued.")
+    if not model_args.use_peft:
+        raise ValueError(
+            f"`model_name_or_path` {folder} is a LoRA adapter: continue it by `use_peft: true`, or make a model of it "
+            f"first, `python scripts/merge_lora.py --adapter {folder} --output_dir <new folder>`."
+        )
+    fresh = LoraConfig()
+    given = {
+        "r": (model_args.lora_r, ModelConfig.lora_r),
+        "lora_alpha": (model_args.lora_alpha, ModelConfig.lora_alpha),
+        "use_rslora": (model_args.use_rslora, fresh.use_rslora),
+        "use_dora": (model_args.use_dora, fresh.use_dora),
+    }
+    differing = [
+        f"{name} {value} (the adapter's is {getattr(found, name)})"
+        for name, (value, default) in given.items()
+        if value not in (default, getattr(found, name))
+    ]
+    if differing:
+        raise ValueError(f"The run continues the adapter in {folder}, which has other settings: {differing}.")
+    found.lora_dropout = model_args.lora_dropout
+    return found
+
+
+def lora_config(model_args: ModelConfig) -> LoraConfig | None:
+    """Return the settings of the adapter that a run trains, a new or a continued one; None without `use_peft`."""
+    found = adapter_config(model_args) or get_peft_config(model_args)
+    if found is not None:
+        found.inference_mode = False  # as it is saved
+        found.revision = found.revision or model_args.model_revision  # else merging would take the base at `main`
+    return found
+
+
+def new_adapter(model_args: ModelConfig) -> LoraConfig | None:
+    """Return the settings of the adapter that the trainer is to add to the model; None where it has one."""
+    return None if adapter_config(model_args) is not None else lora_config(model_args)
+
+
+def base_model(model_args: ModelConfig) -> tuple[str, str]:
+    """Return name and revision of the model whose weights are loaded: of an adapter its base."""
+    adapter = adapter_config(model_args)
+    if adapter is None:
+        return find_model(model_args.model_name_or_path), model_args.model_revision
+    return find_model(adapter.base_model_name_or_path), adapter.revision or "main"
+
+
+def get_model(
+    model_args: ModelConfig, training_args: TrainingConfig, tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedModel | PeftModel:
+    """Load the policy with the dtype, attention and quantisation that the arguments ask for, and the adapter it has.
 
     Raises:
         ValueError: The weights are damaged, or of a dtype in which they would hardly learn (`refuse_lost_steps`).
     """
-    name = find_model(model_args.model_name_or_path)
+    name, revision = base_model(model_args)
     dtype = dtype_asked_for(training_args, model_args)
     options: dict[str, Any] = {
-        "revision": model_args.model_revision,
+        "revision": revision,
         "trust_remote_code": training_args.trust_remote_code,
         "attn_implementation": model_args.attn_implementation,
         "use_cache": not training_args.gradient_checkpointing,
@@ -112,7 +181,7 @@ def get_model(model_args: ModelConfig, training_args: TrainingConfig) -> PreTrai
     options |= {**given, "dtype": dtype or "auto"}
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
-        options |= {"quantization_config": quantization_config, "device_map": {"": training_args.local_process_index}}
+        options |= {"quantization_config": quantization_config, "device_map": {"": str(training_args.device)}}
     training_args.model_init_kwargs = None  # TRL would say it ignores them
     if isinstance(training_args, GRPOConfig) and training_args.beta != 0 and not model_args.use_peft:
         # The reference of the KL term is loaded by TRL, which knows no revision but the one given here.
@@ -123,7 +192,13 @@ def get_model(model_args: ModelConfig, training_args: TrainingConfig) -> PreTrai
         raise ValueError(f"The weights in {name} are damaged or cut short ({error}): get them again.") from error
     if dtype is None:  # else the preflight has looked; of a config that doesn't say it, the weights say it
         refuse_lost_steps(model.dtype, training_args, model_args)
-    return model
+    fit_embeddings(model, tokenizer)
+    if adapter_config(model_args) is None:
+        return model
+    # As in TRL: ZeRO-3 can't gather weights of several dtypes.
+    options = {"autocast_adapter_dtype": quantization_config is not None or not is_deepspeed_zero3_enabled()}
+    folder, lora = find_model(model_args.model_name_or_path), lora_config(model_args)
+    return PeftModel.from_pretrained(model, folder, is_trainable=True, config=lora, **options)
 
 
 def get_teacher(training_args: DistillConfig, model_args: ModelConfig, student: PreTrainedModel) -> PreTrainedModel:
@@ -286,11 +361,13 @@ def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 def get_generation_config(model_args: ModelConfig) -> GenerationConfig | None:
     """Return the generation config of a model without loading it; None where it has none."""
-    name = find_model(model_args.model_name_or_path)
-    try:
-        return GenerationConfig.from_pretrained(name, revision=model_args.model_revision)
-    except OSError:  # a model needs to have none
-        return None
+    for name, revision in (
+        (find_model(model_args.model_name_or_path), model_args.model_revision),
+        base_model(model_args),
+    ):
+        with suppress(OSError):  # a model needs to have none, nor a checkpoint of an adapter
+            return GenerationConfig.from_pretrained(name, revision=revision)
+    return None
 
 
 def end_token_ids(
@@ -387,15 +464,10 @@ def load_config(training_args: TrainingConfig, model_args: ModelConfig) -> Pretr
     """Return the config of the model.
 
     Raises:
-        ValueError: The name is a LoRA adapter, a folder without a whole model, or nothing that can be loaded.
+        ValueError: The name is a folder without a whole model, or nothing that can be loaded.
     """
-    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
+    name, revision = base_model(model_args)
     is_folder = Path(name).is_dir()
-    if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
-        raise ValueError(
-            f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
-            f"--adapter {name} --output_dir <new folder>`."
-        )
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=training_args.trust_remote_code)
     except (OSError, ValueError) as error:  # transformers' words for what is missing, damaged, unknown or private

@@ -15,13 +15,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the mac
 
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
-from trl import get_peft_config
 
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.data.sources import require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split
 from open_r1.evaluation.training import PolicyEvaluation, evaluate_by_rewards, load_eval_benchmarks
-from open_r1.models import completion_prefix, fit_embeddings, get_model, get_tokenizer
+from open_r1.models import completion_prefix, get_model, get_tokenizer, new_adapter
 from open_r1.preflight import (
     check_eval_benchmarks,
     check_ideal_completion,
@@ -35,6 +34,7 @@ from open_r1.preflight import (
     tokenize_rows,
     warn_of_contaminated,
 )
+from open_r1.preflight.rewards import Trial
 from open_r1.preflight.trained_rows import RowFigures
 from open_r1.report.page import report_run
 from open_r1.reward_models import RewardModels
@@ -68,7 +68,8 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
 
     train_dataset, figures = prepare(script_args.dataset_train_split, "training")
     run.description["rows"] = asdict(figures)
-    eval_dataset, judged, split_samples = None, None, None
+    eval_dataset, split_samples = None, None
+    trials: list[Trial] = []
     if evaluates_split(dataset, script_args, training_args, benchmarks):
         split = script_args.dataset_test_split
         eval_dataset, _ = prepare(split, "evaluation")
@@ -77,14 +78,13 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
             judged = prepare_prompts(
                 dataset, split, "evaluation", tokenizer, script_args, system_prompt, max_prompt_tokens
             )
-            split_samples = sample_split(judged, tokenizer, script_args, training_args)
+            split_samples, trials = sample_split(judged, tokenizer, script_args, training_args)
 
     plan = plan_run(script_args, training_args, model_args, figures)
     if training_args.check_only:
-        return report(plan, script_args, training_args, judged)
+        return report(plan, training_args, trials)
 
-    model = get_model(model_args, training_args)
-    fit_embeddings(model, tokenizer)
+    model = get_model(model_args, training_args, tokenizer)
     if script_args.ignore_bias_buffers:
         ignore_bias_buffers(model)
     trainer = SFTTrainer(
@@ -93,7 +93,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
+        peft_config=new_adapter(model_args),
         callbacks=callbacks,
         split_samples=split_samples,
         benchmarks=benchmarks,
@@ -123,8 +123,8 @@ def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args:
 
 def sample_split(
     rows: Dataset, tokenizer: PreTrainedTokenizerBase, script_args: SFTScriptArguments, training_args: SFTConfig
-) -> PolicyEvaluation:
-    """Return the evaluation of a test split by sampling, with the rewards of `eval_reward_funcs`."""
+) -> tuple[PolicyEvaluation, list[Trial]]:
+    """Return the evaluation of a test split by sampling, with the rewards of `eval_reward_funcs`, and their trials."""
     context = RewardContext(
         num_generations=script_args.eval_num_generations,
         completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"]),
@@ -133,10 +133,10 @@ def sample_split(
     )
     reward_models = RewardModels(training_args)
     rewards = get_reward_funcs(script_args, context, load_reward_model=reward_models)
-    check_ideal_completion(rewards, script_args, rows, tokenizer, context)
+    trials = check_ideal_completion(rewards, script_args, rows, tokenizer, context)
     if not training_args.check_only:
         reward_models.load()
-    return evaluate_by_rewards(rows, rewards, tokenizer, script_args, training_args)
+    return evaluate_by_rewards(rows, rewards, tokenizer, script_args, training_args), trials
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from open_r1.configs import SFTScriptArguments
-from open_r1.data.card import FATE, REMOVED, DataCard, read_card
-from open_r1.data.folder import DatasetFolder
-from open_r1.data.sources import open_source
+from open_r1.data.card import FATE, REMOVED, read_card
 from open_r1.data.training_rows import get_dataset
 from open_r1.preflight import warn_of_contaminated
 from scripts.curate import main as curate
@@ -107,11 +105,3 @@ def test_training_is_warned_of_marked_rows(flagged, cleaned, caplog):
     found = warnings_of(flagged, caplog)
     assert len(found) == 1 and "share text with a benchmark" in found[0]
     assert warnings_of(cleaned, caplog) == []
-
-
-def test_training_is_warned_by_the_card_where_the_columns_are_gone(flagged, tmp_path, caplog):
-    source = open_source(flagged)
-    with DatasetFolder(tmp_path / "texts", DataCard("texts", {}, [source.parent()])) as folder:
-        folder.write([{"text": row["problem"]} for row in source.rows(["problem"])])
-    found = warnings_of(str(tmp_path / "texts"), caplog)
-    assert len(found) == 1 and "2 rows" in found[0] and "card" in found[0]

@@ -238,7 +238,7 @@ def build_trainer(tiny: Tiny, output: Path, **settings: Any) -> GRPOTrainer:
     tokenizer = get_tokenizer(model_args, training_args)
     rows = prepare_prompts(get_dataset(script_args), "train", "a test", tokenizer, script_args, None, None)
     return GRPOTrainer(
-        model=get_model(model_args, training_args),
+        model=get_model(model_args, training_args, tokenizer),
         reward_funcs=[every_other_group],
         args=training_args,
         train_dataset=rows,
@@ -316,7 +316,6 @@ def test_packed_rows_teach_the_same(train, loss_type):
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"dynamic_sampling_rounds": -1}, "dynamic_sampling_rounds"),
         ({"scale_rewards": "batch"}, "scale_rewards"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "multi_objective_aggregation"),
         ({"loss_type": "bnpo"}, "loss_type"),

@@ -25,25 +25,22 @@ REFUSED = {
     "limit of none": ({"eval_benchmarks_limit": 0}, r"limit is 0"),
     "no room in the context": (
         {"eval_benchmarks_max_tokens": CONTEXT_TOKENS},
-        r"`eval_benchmarks_max_tokens` is 256, and the longest prompt of sums \(row 0\) has \d+ tok.*At most 2\d\d"),
+        r"`eval_benchmarks_max_tokens` is 256, and the longest prompt of sums has \d+ tokens: .* context of 256"),
     "no problems": ({"eval_benchmarks_split": "train[:0]"}, r"no rows|[Ee]mpty|train\[:0\]"),
-    "steps of none": ({"eval_benchmarks_steps": 0}, r"`eval_benchmarks_steps` is 0: it must be at least 1"),
-    "steps and epochs": (
-        {"eval_benchmarks_steps": 2, "eval_strategy": "epoch"}, r"with `eval_strategy: epoch`: leave it out"),
     "metric of another k": (
         {**BEST, "eval_benchmarks_num_samples": 2, "eval_benchmarks_steps": 2}, r"eval_sums/avg@4.*eval_sums/avg@2, "),
     "benchmark misspelt": (
         {**BEST, "metric_for_best_model": "eval_sum/avg@4", "eval_benchmarks_steps": 2}, r"eval_sum/avg@4"),
     "loss without a test split": (
-        {**ALONE, "dataset_name": "ALONE"}, r"`metric_for_best_model: loss`.*eval_sums/avg@4"),
+        {**ALONE, "dataset_name": "ALONE"}, r"`metric_for_best_model: eval_loss`.*eval_sums/avg@4"),
     "loss, and the test split at the end alone": (
         {**BEST, "metric_for_best_model": "loss", "eval_benchmarks_steps": 2, "do_eval": True},
-        r"`metric_for_best_model: loss`"),
-    "metric of the end alone": (BEST, r"is measured at the end alone: set `eval_benchmarks_steps`"),
+        r"`metric_for_best_model: eval_loss`"),
+    "metric of the end alone": (BEST, r"save_strategy: best"),
     "steps that aren't saved": (
-        {**BEST, "eval_benchmarks_steps": 3}, r"measured every 3 steps, and checkpoints are saved every 2 steps"),
+        {**BEST, "eval_benchmarks_steps": 3}, r"save_strategy: best"),
     "nothing is saved": (
-        {**BEST, "eval_benchmarks_steps": 2, "save_strategy": "no"}, r"saved by `save_strategy: no`: the best"),
+        {**BEST, "eval_benchmarks_steps": 2, "save_strategy": "no"}, r"save_strategy: best"),
     "test split that is named": (
         {"dataset_test_split": "validation", "do_eval": True}, r"No split 'validation' for evaluation"),
 }  # fmt: skip
@@ -128,7 +125,7 @@ def test_prompt_must_fit_into_the_context_of_vllm(weightless, places, tmp_path, 
 def test_programs_need_a_sandbox(weightless, places, tmp_path, monkeypatch):
     monkeypatch.delenv("PISTON_ENDPOINTS", raising=False)
     code = write_rows(tmp_path / "code.jsonl", [PROGRAM_ROW])
-    with pytest.raises(ValueError, match=r"`eval_benchmarks`: .*PISTON_ENDPOINTS"):
+    with pytest.raises(ValueError, match=r"PISTON_ENDPOINTS"):
         weightless.train(
             "sft", tmp_path / "out", **filled({"eval_benchmarks": code, "code_provider": "piston"}, places)
         )
@@ -156,14 +153,3 @@ def test_best_model_is_loaded_by_benchmarks_without_an_eval_strategy(tmp_path):
     assert config.load_best_model_at_end and config.eval_strategy == "no" and not config.do_eval
     with pytest.raises(ValueError, match="save and eval strategy to match"):
         SFTConfig(**settings)
-
-
-@pytest.mark.parametrize(("world_size", "is_warned"), [(2, True), (1, False)])
-def test_programs_that_several_processes_wait_for_are_warned_of(
-    weightless, places, tmp_path, monkeypatch, caplog, world_size, is_warned
-):
-    code = write_rows(tmp_path / "code.jsonl", [PROGRAM_ROW])
-    monkeypatch.setattr(SFTConfig, "world_size", world_size)
-    with pytest.raises(OSError, match=NO_WEIGHTS):
-        weightless.train("sft", tmp_path / "out", **filled({"eval_benchmarks": code, "ddp_timeout": 77}, places))
-    assert ("ddp_timeout: 77" in caplog.text) == is_warned

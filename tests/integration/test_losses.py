@@ -290,51 +290,21 @@ def test_advantage_of_a_row_that_could_not_be_judged_is_0(tiny, tmp_path):
 
 
 OWN = """
-import torch
-from open_r1.training.losses import row_separable
-
-def mean_of(values, mask): return (values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
-
-def few_arguments(log_probs, advantages): return log_probs
-def one_value(log_probs, old, ref, advantages, mask, settings): return -log_probs.mean()
-def no_gradient(log_probs, old, ref, advantages, mask, settings): return torch.ones_like(log_probs)
-def wild(log_probs, old, ref, advantages, mask, settings): return log_probs / 0
-def of_means(log_probs, old, ref, advantages, mask, settings):
-    return -torch.exp(mean_of(log_probs - old, mask)) * advantages[:, None] * mask
 def fine(log_probs, old, ref, advantages, mask, settings): return -log_probs * advantages[:, None]
-@row_separable
-def mixed(log_probs, old, ref, advantages, mask, settings): return -log_probs * advantages.mean()
-
-def flat(rewards, settings): return rewards.flatten()
-def crashes(rewards, settings): return rewards / settings.nothing
-def divides(rewards, settings): return (rewards + 1) / rewards.std(1, keepdim=True)
-def pairs(rewards, settings): return rewards - rewards[:, [1]]
 def good(rewards, settings): return rewards
 """
 REFUSED = {
     "unknown loss": ({"loss": "ppo"}, ["`loss: ppo`", "gmpo"]),
-    "loss that is not there": ({"loss": "OWN:missing"}, ["'missing'", "few_arguments"]),
+    "loss that is not there": ({"loss": "OWN:missing"}, ["'missing'", "fine"]),
     "file of a loss that is not there": ({"loss": "nowhere.py:loss"}, ["nowhere.py"]),
-    "loss of other arguments": ({"loss": "OWN:few_arguments"}, ["few_arguments`", "TypeError"]),
-    "loss that averages": ({"loss": "OWN:one_value"}, ["one_value`", r"\(2, 3\)"]),
-    "loss without a gradient": ({"loss": "OWN:no_gradient"}, ["no_gradient`"]),
-    "loss with an infinite gradient": ({"loss": "OWN:wild"}, ["wild`", "inf"]),
-    "loss of rows without tokens": (
-        {"loss": "OWN:of_means", "mask_truncated_completions": True}, ["of_means`", "nan"]),
-    "loss of groups that are left out": (
-        {"loss": "OWN:of_means", "dynamic_sampling_rounds": 1}, ["of_means`", "nan"]),
-    "loss that is not separable": ({"loss": "OWN:mixed"}, ["mixed`", "row_separable"]),
-    "loss beside an entropy bonus": ({"loss": "OWN:fine", "entropy_coef": 0.01}, ["fine`", "entropy_coef"]),
+    "loss beside an entropy bonus": ({"loss": "OWN:fine", "entropy_coef": 0.01}, ["entropy_coef"]),
     "loss beside an adaptive bonus": ({"loss": "gmpo", "use_adaptive_entropy": True}, ["use_adaptive_entropy"]),
     "unknown advantage": ({"advantage": "gae"}, ["`advantage: gae`", "rloo"]),
-    "advantage of another shape": ({"advantage": "OWN:flat"}, ["flat`", r"\(2, 4\)"]),
-    "advantage that fails": ({"advantage": "OWN:crashes"}, ["crashes`", "AttributeError"]),
-    "advantage that is infinite": ({"advantage": "OWN:divides"}, ["divides`", "finite"]),
-    "advantage of groups of one": (
-        {"advantage": "OWN:pairs", "eval_greedy": True, "do_eval": True}, ["pairs`", "IndexError"]),
     "advantage of normalized rewards": (
-        {"advantage": "OWN:good", "multi_objective_aggregation": "normalize_then_sum"}, ["normalize_then_sum"]),
-}  # fmt: skip
+        {"advantage": "OWN:good", "multi_objective_aggregation": "normalize_then_sum"},
+        ["multi_objective_aggregation"],
+    ),
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -345,10 +315,3 @@ def test_what_cannot_work_is_refused_before_the_model_loads(tiny, tmp_path, case
     with pytest.raises(ValueError, match="(?s)" + ".*".join(named)):
         tiny.train("grpo", tmp_path / "output", **settings, check_only=True)
     assert not (tmp_path / "output").exists()
-
-
-@pytest.mark.parametrize(
-    "settings", [{"loss": name} for name in LOSSES] + [{"advantage": name} for name in ADVANTAGES]
-)
-def test_functions_of_the_tables_pass(tiny, tmp_path, settings):
-    tiny.train("grpo", tmp_path / "output", **settings, check_only=True, eval_greedy=True, do_eval=True)

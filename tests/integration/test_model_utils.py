@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForCausalLM
 
 from open_r1.configs import GRPOConfig, ModelConfig, SFTConfig
 from open_r1.manifest import STAGING_NAME, write_manifest
-from open_r1.models import end_of_turn_token, end_token_ids, fit_embeddings, get_model, get_tokenizer, read_template
+from open_r1.models import end_of_turn_token, end_token_ids, get_model, get_tokenizer, read_template
 from open_r1.preflight import check_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,10 @@ def arguments(tmp_path):
         return ModelConfig(model_name_or_path=None if folder is None else str(folder)), config
 
     return build
+
+
+def load_model(model_args, training_args):
+    return get_model(model_args, training_args, get_tokenizer(model_args, training_args))
 
 
 @pytest.fixture
@@ -183,9 +188,9 @@ def test_tokenizer_with_no_token_for_padding_is_refused(settle, settings):
 def test_embedding_grows_by_the_new_tokens_and_keeps_the_old_rows(make_model_folder, arguments):
     folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>")
     model_args, training_args = arguments(folder)
-    tokenizer, model = get_tokenizer(model_args, training_args), get_model(model_args, training_args)
-    before = model.get_input_embeddings().weight.detach().clone()
-    fit_embeddings(model, tokenizer)
+    before = AutoModelForCausalLM.from_pretrained(folder).get_input_embeddings().weight
+    tokenizer = get_tokenizer(model_args, training_args)
+    model = get_model(model_args, training_args, tokenizer)
     after = model.get_input_embeddings().weight
     assert (len(before), len(after), model.config.vocab_size) == (257, 259, 259)
     assert torch.equal(after[:257], before)
@@ -195,10 +200,10 @@ def test_embedding_grows_by_the_new_tokens_and_keeps_the_old_rows(make_model_fol
 def test_embedding_that_is_large_enough_stays(make_model_folder, arguments):
     folder = make_model_folder("<|endoftext|>", *IM, eos_token="<|endoftext|>")
     model_args, training_args = arguments(folder)
-    tokenizer, model = get_tokenizer(model_args, training_args), get_model(model_args, training_args)
+    model = AutoModelForCausalLM.from_pretrained(folder)
     model.resize_token_embeddings(512)  # padded to a multiple, as published models are
-    fit_embeddings(model, tokenizer)
-    assert model.get_input_embeddings().num_embeddings == 512
+    model.save_pretrained(folder)
+    assert load_model(model_args, training_args).get_input_embeddings().num_embeddings == 512
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [True, False])
@@ -206,7 +211,7 @@ def test_model_has_the_asked_dtype_attention_and_cache(make_model_folder, argume
     folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>")
     model_args, training_args = arguments(folder, gradient_checkpointing=gradient_checkpointing)
     model_args.dtype, model_args.attn_implementation = "bfloat16", "eager"
-    model = get_model(model_args, training_args)
+    model = load_model(model_args, training_args)
     assert (model.dtype, model.config._attn_implementation) == (torch.bfloat16, "eager")
     assert model.config.use_cache is not gradient_checkpointing
 
@@ -216,7 +221,7 @@ def test_model_init_kwargs_go_before_our_own(make_model_folder, arguments):
     model_args, training_args = arguments(
         folder, model_init_kwargs={"dtype": "bfloat16", "attn_implementation": "eager"}
     )
-    assert get_model(model_args, training_args).dtype == torch.bfloat16
+    assert load_model(model_args, training_args).dtype == torch.bfloat16
     assert training_args.model_init_kwargs is None
 
 
@@ -234,7 +239,7 @@ def test_whole_model_with_a_manifest_is_loaded(make_model_folder, arguments):
     folder = make_model_folder(*IM, "<pad>", eos_token="<|im_end|>", pad_token="<pad>")
     write_manifest(folder)
     (folder / STAGING_NAME).mkdir()  # killed after the manifest, before the empty folder was removed
-    assert get_model(*arguments(folder)) is not None
+    assert load_model(*arguments(folder)) is not None
     assert get_tokenizer(*arguments(folder)) is not None
 
 
@@ -242,7 +247,7 @@ def test_whole_model_with_a_manifest_is_loaded(make_model_folder, arguments):
 def test_end_tokens_are_the_tokenizers_the_models_and_the_recipes(make_model_folder, arguments, configured):
     model_args, training_args = arguments(make_model_folder("<|endoftext|>", eos_token="<|endoftext|>"))
     tokenizer = get_tokenizer(model_args, training_args)
-    model = get_model(model_args, training_args)
+    model = get_model(model_args, training_args, tokenizer)
     model.generation_config.eos_token_id = configured
     extra = [configured] if isinstance(configured, int) else configured or []
     assert end_token_ids(tokenizer, model.generation_config) == (tokenizer.eos_token_id, *extra)
@@ -270,7 +275,7 @@ def move_to_checkpoint(folder):
         (lambda folder: (folder / "config.json").unlink(), "holds no model"),
     ],
 )
-@pytest.mark.parametrize("load", [get_tokenizer, get_model])
+@pytest.mark.parametrize("load", [get_tokenizer, load_model])
 def test_unfinished_model_is_refused(make_model_folder, arguments, damage, message, load):
     folder = make_model_folder(*IM, "<pad>", eos_token="<|im_end|>", pad_token="<pad>")
     folder = damage(folder) or folder
@@ -289,7 +294,7 @@ def test_unfinished_model_is_refused(make_model_folder, arguments, damage, messa
         ("data/demo/missing", "there is no such folder"),
     ],
 )
-@pytest.mark.parametrize("load", [get_tokenizer, get_model])
+@pytest.mark.parametrize("load", [get_tokenizer, load_model])
 def test_model_that_is_not_there_is_refused(arguments, name, message, load):
     with pytest.raises(ValueError, match=message):
         load(*arguments(name))
@@ -298,7 +303,7 @@ def test_model_that_is_not_there_is_refused(arguments, name, message, load):
 def test_home_folder_is_expanded(make_model_folder, arguments, monkeypatch):
     folder = make_model_folder(*IM, "<pad>", eos_token="<|im_end|>", pad_token="<pad>")
     monkeypatch.setenv("HOME", str(folder.parent))
-    assert get_model(*arguments("~/model")) is not None
+    assert load_model(*arguments("~/model")) is not None
 
 
 @pytest.mark.parametrize("num_rows", [257, 512], ids=["no spare rows", "spare rows"])
@@ -308,7 +313,7 @@ def test_home_folder_is_expanded(make_model_folder, arguments, monkeypatch):
 def test_new_tokens_that_lora_would_not_train_are_refused(make_model_folder, arguments, modules, is_refused, num_rows):
     folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     model_args, training_args = arguments(folder)
-    model = get_model(model_args, training_args)
+    model = AutoModelForCausalLM.from_pretrained(folder)
     model.resize_token_embeddings(num_rows)
     model.save_pretrained(folder)
     model_args.use_peft, model_args.lora_modules_to_save = True, modules

@@ -26,8 +26,8 @@ CLOSED_THINKING_TEMPLATE = CHATML.replace(
 )
 NO_WEIGHTS = r"no file named model\.safetensors"  # all checks were passed, and the model was to be loaded
 NEEDS_A_MACHINE_WITHOUT = {
-    "liger without CUDA",
-    "flash attention without CUDA",
+    "kernels that are not installed",
+    "attention that is not installed",
     "bf16 without a device",
     "vLLM that is not installed",
     "4 bits without bitsandbytes",
@@ -66,7 +66,7 @@ SAMPLED = {
 REFUSED = {
     "unknown reward": ("grpo", {"reward_funcs": ["acuracy"]}, r"(?s)acuracy.*accuracy"),
     "number of weights": (
-        "grpo", {"reward_weights": [1.0, 2.0]}, r"2 numbers for 4 rewards \(\['format', .*give one weight each"),
+        "grpo", {"reward_weights": [1.0, 2.0]}, r"`reward_weights` \[1.0, 2.0\].*'format'"),
     "group does not divide the batch": ("grpo", {"num_generations": 3}, r"(?s)num_generations.*3.*\[2, 4, 8\]"),
     "group does not divide the evaluation batch": (
         "grpo", {"do_eval": True, "per_device_eval_batch_size": 6}, r"groups of 4 .* a batch has 6 completions"),
@@ -84,7 +84,7 @@ REFUSED = {
     "columns of a puzzle": ("grpo", {"reward_funcs": ["countdown"]}, r"Missing columns \['nums', 'target'\]"),
     "layouts that exclude each other": (
         "grpo", {"reward_funcs": ["format", "think_format", "accuracy"]},
-        r"(?s)think_format: 0.0 instead of 1.0, with answer tags.* format: 0.0 instead of 1.0, with no answer tags"),
+        r"(?s) format: 0.0 instead of 1.0 \(row \d+, no answer tags\).*think_format: 0.0"),
     "domains without their column": (
         "grpo", {"reward_domains": {"math": ["accuracy"]}}, r"Missing columns \['domain'\].*`reward_domains` chooses"),
     "domains of rewards that are not there": (
@@ -107,10 +107,10 @@ REFUSED = {
         "grpo", {"dataset_prompt_column": "question"}, r"'question'.*\['problem', 'solution', 'messages'\]"),
     "missing column of a reward": ("grpo", {"dataset_name": "UNSOLVED"}, r"'solution'.*accuracy.*\['problem'"),
     "missing columns of SFT": ("sft", {"dataset_name": "UNSOLVED"}, r"'messages'.*\['problem'\]"),
-    "liger without CUDA": ("sft", {"use_liger_kernel": True}, r"use_liger_kernel.*CUDA"),
-    "flash attention without CUDA": ("grpo", {"attn_implementation": "flash_attention_2"}, r"CUDA.*sdpa"),
+    "kernels that are not installed": ("sft", {"use_liger_kernel": True}, r"liger_kernel"),
+    "attention that is not installed": ("grpo", {"attn_implementation": "flash_attention_2"}, r"flash_attn"),
     "bf16 without a device": ("sft", {"bf16": True, "use_cpu": False}, r"bf16.*accelerator.*use_cpu"),
-    "vLLM that is not installed": ("grpo", {"use_vllm": True}, r"(?i)use_vllm.*vllm"),
+    "vLLM that is not installed": ("grpo", {"use_vllm": True}, r"package vllm"),
     "4 bits without bitsandbytes": ("sft", {"load_in_4bit": True, "use_peft": True}, r"bitsandbytes.*EXTRAS=train"),
     "prompt and completion beyond the context": ("grpo", {"max_prompt_length": 250}, r"250.*exceed.*256"),
     "AdamW on bf16 weights": ("sft", {"dtype": "bfloat16"}, r"bfloat16.*--dtype float32 --bf16 true.*use_peft.*zero2"),
@@ -283,28 +283,11 @@ def test_config_that_is_silent_about_the_dtype_leaves_it_to_the_weights(tmp_path
         tiny.train("sft", tmp_path / "output", dtype="auto", max_steps=1)
 
 
-def test_rewards_of_sft_that_are_never_measured_are_a_warning(weightless, tmp_path, caplog):
-    with pytest.raises(OSError, match=NO_WEIGHTS):
-        weightless.train("sft", tmp_path / "output", eval_reward_funcs=["accuracy"])
-    assert "`eval_reward_funcs` has no effect" in caplog.text
-
-
-@pytest.mark.parametrize("kind", ["sft", "grpo"])
-def test_setting_of_an_evaluation_that_does_not_happen_is_a_warning(weightless, tmp_path, caplog, kind):
-    with pytest.raises(OSError, match=NO_WEIGHTS):
-        weightless.train(kind, tmp_path / "output", eval_greedy=True)
-    assert "`eval_greedy: true` has no effect" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("kind", "settings", "named"),
     [
-        ("grpo", {"vllm_mode": "server", "vllm_server_port": 9}, ["use_vllm", "vllm_mode", "vllm_server_port"]),
-        ("grpo", {"sapo_temperature_neg": 2.0}, ["loss_type: sapo", "sapo_temperature_neg"]),
-        ("grpo", {"ref_model_sync_steps": 5}, ["sync_ref_model", "ref_model_sync_steps"]),
+        ("grpo", {"vllm_mode": "server"}, ["use_vllm", "vllm_mode"]),
         ("sft", {"lora_r": 64, "lora_target_modules": ["q_proj"]}, ["use_peft", "lora_r", "lora_target_modules"]),
-        ("sft", {"packing_strategy": "wrapped"}, ["packing: true", "packing_strategy"]),
-        ("sft", {"system_prompt": "Think."}, ["system_prompt"]),
         ("sft", {}, []),
         ("grpo", {}, []),
     ],
@@ -409,7 +392,7 @@ def test_reward_whose_columns_are_empty_in_every_row_is_refused(weightless, tmp_
 def test_reward_whose_golds_can_all_not_be_judged_is_refused(weightless, tmp_path):
     rows = [{**addition_row(1, 1), "solution": r"\frac{1}{"}] * 40
     data = write_rows(tmp_path / "unparsable" / "train.jsonl", rows)
-    with pytest.raises(ValueError, match="none of 40 rows"):
+    with pytest.raises(ValueError, match="none of the rows"):
         weightless.train("grpo", tmp_path / "output", dataset_name=data, reward_funcs=["accuracy", "format"])
 
 
@@ -419,7 +402,6 @@ DAMAGE = {
     "no config": lambda model: (model / "config.json").unlink(),
     "config that is no JSON": lambda model: (model / "config.json").write_text("{"),
     "no tokenizer": lambda model: [path.unlink() for path in model.glob("tokenizer*")],
-    "an adapter": lambda model: (model / "config.json").rename(model / "adapter_config.json"),
 }
 
 

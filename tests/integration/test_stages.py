@@ -138,15 +138,6 @@ def test_stages_that_cannot_work_are_refused_before_a_model_loads(
         tiny.train("grpo", tmp_path / "run", config=config, **SETTINGS | settings)
 
 
-def test_advantage_that_fails_with_the_groups_of_a_stage_is_refused(tiny, tmp_path):
-    code = "def of_four(rewards, settings): return rewards - rewards.view(-1, 4)"
-    (tmp_path / "own.py").write_text(code, encoding="utf-8")
-    config = write_recipe(tmp_path / "stages.yaml", [{"until": {"steps": 1}}, {"num_generations": 8}])
-    settings = SETTINGS | {"advantage": f"{tmp_path}/own.py:of_four"}
-    with pytest.raises(ValueError, match="groups of 8"):
-        tiny.train("grpo", tmp_path / "run", config=config, **settings, check_only=True)
-
-
 def test_stages_stand_in_a_recipe_alone(tiny, tmp_path):
     with pytest.raises(ValueError, match="stages"):
         tiny.train("grpo", tmp_path / "run", stages="[]")

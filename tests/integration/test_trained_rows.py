@@ -57,11 +57,9 @@ def tiny(tmp_path_factory) -> Tiny:
     ],
     ids=["one turn", "two turns", "thoughts beside", "ends with a question", "tool calls"],
 )
-def test_words_that_a_template_drops_are_refused_with_templates_that_keep_them(tmp_path, name, eos, messages, keeping):
-    with pytest.raises(ValueError, match=DROPPED) as refused:
+def test_words_that_a_template_drops_are_refused(tmp_path, name, eos, messages, keeping):
+    with pytest.raises(ValueError, match=DROPPED):
         read(published(name), messages, tmp_path, eos=eos, allow_cut_rows=True)
-    assert f"recipes/templates/{keeping}.jinja" in str(refused.value)
-    assert "question_answer" not in str(refused.value)
     template = Path("recipes/templates", f"{keeping}.jinja").read_text(encoding="utf-8")
     if messages[-1]["role"] == "assistant":
         assert read(template, messages, tmp_path, eos=eos)[1].dropped == 0

@@ -63,7 +63,7 @@ def build_trainer(
     dataset = get_dataset(script_args)
     rows = {split: prepare_prompts(dataset, split, "a test", tokenizer, script_args, None, None) for split in dataset}
     return trainer_class(
-        model=get_model(model_args, training_args),
+        model=get_model(model_args, training_args, tokenizer),
         reward_funcs=rewards,
         args=training_args,
         train_dataset=rows["train"],

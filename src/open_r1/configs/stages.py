@@ -16,12 +16,9 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from open_r1.configs.rewards import RewardParameters
-
-if TYPE_CHECKING:
-    from open_r1.configs.training import GRPOConfig, GRPOScriptArguments
 
 _GENERATION_KEYS = ("num_generations", "max_completion_length")
 _DATA_KEYS = (
@@ -95,10 +92,12 @@ class Stage:
         """The overrides that choose its rows."""
         return {name: value for name, value in self.overrides.items() if name in _DATA_KEYS}
 
-    def apply(
-        self, script_args: "GRPOScriptArguments", training_args: "GRPOConfig"
-    ) -> tuple["GRPOScriptArguments", "GRPOConfig"]:
+    def apply(self, script_args: Any, training_args: Any) -> tuple[Any, Any]:
         """Return the arguments that hold in this stage.
+
+        Args:
+            script_args: `GRPOScriptArguments` of the recipe.
+            training_args: Its `GRPOConfig`.
 
         Raises:
             ValueError: An override doesn't go with the recipe's other keys.

@@ -139,7 +139,7 @@ def prepare_pass_rate(
     model_args: ModelConfig,
     *,
     check_settings: Callable[..., int | None],
-    check_rewards: Callable[..., None],
+    check_rewards: Callable[..., object],
 ) -> PassRateRun:
     """Load rows and tokenizer and return what is to be run.
 

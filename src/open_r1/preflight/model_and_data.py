@@ -3,8 +3,6 @@
 
 import logging
 import re
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,8 @@ from datasets import Dataset, DatasetDict
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
-from open_r1.configs.datasets import DatasetMixtureConfig
 from open_r1.configs.training import DistillConfig, GRPOConfig, ScriptArguments, SFTConfig, TrainingConfig
-from open_r1.data.card import count_flagged, flag_columns, read_card
+from open_r1.data.card import flag_columns
 from open_r1.models import dtype_asked_for, find_model, load_config, refuse_frozen_tokens, refuse_lost_steps
 
 logger = logging.getLogger(__name__)
@@ -138,41 +135,24 @@ def check_num_prompts(dataset: Dataset, training_args: GRPOConfig | DistillConfi
 
 
 def warn_of_contaminated(dataset: DatasetDict, args: ScriptArguments) -> None:
-    """Warn when the training split has rows that are flagged as contaminated, by their columns, else by their cards.
+    """Warn when the training split has rows that are flagged as contaminated.
 
     Args:
         dataset: What `get_dataset` gave.
-        args: Which data set or mixture it is, and which split is trained on.
+        args: Which split is trained on.
     """
-    split = args.dataset_train_split
-    rows = dataset.get(split)
+    rows = dataset.get(args.dataset_train_split)
     flags = [] if rows is None else flag_columns(rows.features.arrow_schema)
-    if rows is not None and flags:
-        table = rows.select_columns(flags).with_format("arrow")[:]
-        is_flagged = np.any([column.fill_null(False).to_numpy() for column in table.columns], axis=0)
-        counts = {f"of {len(rows)} rows of split {split!r} ({', '.join(flags)})": int(is_flagged.sum())}
-    else:
-        counts = {
-            f"rows of {name}, or of what it was made from, by its card": _count_by_card(name)
-            for name in _sources(args)
-        }
-    for where, count in counts.items():
-        if count:
-            logger.warning(
-                "%d %s share text with a benchmark. Take them out by scripts/decontaminate.py --cleanup or "
-                "scripts/curate.py; benchmarks mean nothing otherwise.",
-                count,
-                where,
-            )
-
-
-def _count_by_card(name: str) -> int:
-    path = Path(name).expanduser()
-    card = read_card(path) if path.is_dir() else None
-    return 0 if card is None else count_flagged(asdict(card))
-
-
-def _sources(args: ScriptArguments) -> list[str]:
-    if isinstance(args.dataset_mixture, DatasetMixtureConfig):  # `__post_init__` made it one
-        return [entry.id for entry in args.dataset_mixture.datasets]
-    return [str(args.dataset_name)]
+    if rows is None or not flags:
+        return
+    table = rows.select_columns(flags).with_format("arrow")[:]
+    count = int(np.any([column.fill_null(False).to_numpy() for column in table.columns], axis=0).sum())
+    if count:
+        logger.warning(
+            "%d of %d rows of split %r (%s) share text with a benchmark. Take them out by scripts/decontaminate.py "
+            "--cleanup or scripts/curate.py; benchmarks mean nothing otherwise.",
+            count,
+            len(rows),
+            args.dataset_train_split,
+            ", ".join(flags),
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Can the configured rewards be earned? Each one scores a perfect completion before a model loads.
+"""Trials of the configured rewards: each one scores perfect completions before a model loads.
 
 The commonest trap of the field: a template that opens `<think>` itself, so that no completion ever holds the tag that
 the format reward looks for.
@@ -7,16 +7,17 @@ the format reward looks for.
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerState
 
 from open_r1.configs.training import TrainingScriptArguments
-from open_r1.preflight.programs import check_sandboxes, check_tests_of_rows, is_first_of_run, is_unusable, spread
+from open_r1.preflight.programs import check_sandboxes, is_first_of_run, spread
 from open_r1.rewards import (
     DOMAIN_COLUMN,
     LAYOUTS,
@@ -29,56 +30,54 @@ from open_r1.rewards import (
     perfect_reply,
     run_reward,
 )
-from open_r1.rewards.rows import listed_domains, rows_judged_by
+from open_r1.rewards.rows import rows_judged_by
 from open_r1.rewards.verifier import unjudgeable_kind
 
 logger = logging.getLogger(__name__)
 
-_NUM_ROWS_TRIED = 16
-_NUM_ROWS_SEARCHED = 64
 # Gold programs may take minutes: after so many seconds no further row is tried.
 _MAX_SECONDS = 120.0
-# `--check_only` counts the gold answers that the rewards can't judge.
-_NUM_GOLDS = 1000
-_MAX_COUNTING_SECONDS = 60.0
-_NUM_GOLDS_AT_START = 256
 _NUM_EXAMPLES, _MAX_EXAMPLE_CHARS = 3, 100
 # TRL passes its own lists under these names, never the columns of the data.
 _NAMES_OF_TRL = ("prompt", "prompts", "completion", "completions", "completion_ids")
 
-# Rewards by their names in `reward_funcs`.
-Rewards = Mapping[str, Reward]
+Rewards = Mapping[str, Reward]  # by their names in `reward_funcs`
 
 
-@dataclass(frozen=True)
-class Score:
-    """What a reward gave the perfect reply to a row.
+@dataclass
+class Trial:
+    """What a reward gave perfect replies to rows.
 
     Attributes:
-        name: In `reward_funcs`.
-        number: Of the row.
-        layout: A key of `LAYOUTS`.
-        reward: None where it couldn't judge the row.
-        least: What it had to give; None where the reply proves nothing.
-        verdicts: Of the tests, where it ran a program: `AC, WA x2`, `no_program`.
+        reward: Its name in `reward_funcs`.
+        num_tried: Rows.
+        has_reached: Whether it gave one of them what it should.
+        misses: What it gave others, and why.
+        unjudged: Rows that it can't judge, by the kind of their gold; `tests` that can't be used.
+        examples: Some golds of each kind, shortened.
     """
 
-    name: str
-    number: int
-    layout: str
-    reward: float | None
-    least: float | None
-    verdicts: str = ""
+    reward: str
+    num_tried: int = 0
+    has_reached: bool = False
+    misses: list[str] = field(default_factory=list)
+    unjudged: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
 
-    @property
-    def is_reached(self) -> bool:
-        """Whether the reward can be reached, or nothing was to be proven."""
-        return self.least is None or (self.reward is not None and self.reward >= self.least - 1e-6)
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in self.unjudged.most_common())
+        shown = " | ".join(repr(gold) for golds in self.examples.values() for gold in golds)
+        return (
+            f"Reward {self.reward}: judges {self.num_tried - self.unjudged.total():,} of {self.num_tried:,} rows "
+            + (f"tried; not {kinds}: {shown}" if kinds else "tried")
+        )
 
-    @property
-    def is_wrong_program(self) -> bool:
-        """Whether the row's own program was run and failed, so that template and layout aren't to blame."""
-        return self.verdicts not in ("", "no_program")
+    def note_unjudged(self, kind: str, gold: object) -> None:
+        """Count a row that can't be judged."""
+        self.unjudged[kind] += 1
+        golds, text = self.examples.setdefault(kind, []), " ".join(str(gold).split())[:_MAX_EXAMPLE_CHARS]
+        if len(golds) < _NUM_EXAMPLES and text not in golds:
+            golds.append(text)
 
 
 def check_ideal_completion(
@@ -89,8 +88,9 @@ def check_ideal_completion(
     context: RewardContext,
     *,
     template_kwargs: Mapping[str, Any] | None = None,
-) -> None:
-    """Score a perfect reply to the first rows with every reward; log the first rendered prompt.
+    num_rows: int = 64,
+) -> list[Trial]:
+    """Score perfect replies to rows with every reward; log the first rendered prompt.
 
     Args:
         rewards: Those of `script_args.reward_funcs`; of reward models only the names matter.
@@ -99,6 +99,7 @@ def check_ideal_completion(
         tokenizer: Renders them.
         context: What the rewards were built with.
         template_kwargs: What else the template is given.
+        num_rows: Rows from all over the data that each reward is tried on.
 
     Raises:
         ValueError: A reward gives the perfect reply less than it should, on every row that could be judged; or
@@ -110,26 +111,41 @@ def check_ideal_completion(
     logger.info("The first prompt is rendered as:\n%s", rendered)
     if context.completion_prefix:
         logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
-    _try_user_functions(built, script_args, dataset, context)
-    if is_first_of_run():
-        check_tests_of_rows(script_args, dataset)
+    rows = {name: spread(_rows_with_columns(name, dataset, script_args), num_rows) for name in built}
+    for name in filter(is_user_function, built):
+        if rows[name]:  # an evaluation may leave a domain out
+            _try_user_function(name, built[name], script_args, dataset[rows[name][0]], context)
     check_sandboxes(script_args, dataset)
-    missed, unjudged = _score_rows(built, script_args, dataset, context)
+    trials = _try_rows(built, rows, script_args, dataset, context)
+    missed = [trial for trial in trials if trial.misses and not trial.has_reached]
     if missed:
-        lines = list(dict.fromkeys(map(_explain, missed)))
-        if not all(is_unscorable(score.reward) or score.is_wrong_program for score in missed):
-            lines.append(
-                f"The prompt ends with {rendered[-80:]!r}. Make chat template, system prompt and rewards agree; of "
-                "rewards that want different layouts drop one side."
-            )
+        lines = [line for trial in missed for line in dict.fromkeys(trial.misses[:4])]
         raise ValueError(
             "Even an ideal completion cannot earn the configured rewards, so nothing could be learned from them:\n"
             + "\n".join(lines)
+            + f"\nThe prompt ends with {rendered[-80:]!r}. Make chat template, system prompt, rewards and rows agree."
         )
-    for name in sorted(unjudged):
-        _require_judgeable_row(name, built, script_args, dataset, context)
-    if is_first_of_run():
-        warn_of_unjudgeable(script_args, dataset)
+    for trial in trials:
+        columns = [*get_reward_spec(trial.reward).columns, *get_reward_spec(trial.reward).any_column]
+        if trial.num_tried and columns and trial.unjudged.total() == trial.num_tried:
+            raise ValueError(
+                f"The reward {trial.reward!r} judges none of the rows tried ({trial}): it reads {columns}. Correct "
+                "the columns, or take the reward out."
+            )
+        if trial.unjudged:
+            logger.warning("%s. Such rows earn nothing from it.", trial)
+    return trials
+
+
+def _rows_with_columns(name: str, dataset: Dataset, script_args: TrainingScriptArguments) -> Sequence[int]:
+    """Return the rows that a reward judges and that have what it reads; all that it judges where none has."""
+    numbers = rows_judged_by(name, dataset, script_args)
+    columns = [column for column in get_reward_spec(name).columns if column in dataset.column_names]
+    if not columns:
+        return numbers
+    table = dataset.select_columns(columns).with_format("arrow")[:]
+    is_filled = np.all([column.is_valid().to_numpy() for column in table.columns], axis=0)
+    return [number for number in numbers if is_filled[number]] or numbers
 
 
 def _arguments(
@@ -146,231 +162,99 @@ def _arguments(
     }
 
 
-def _try_user_functions(
-    built: Rewards, script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
+def _try_user_function(
+    name: str, reward: Reward, script_args: TrainingScriptArguments, row: dict, context: RewardContext
 ) -> None:
-    """Call every function of the user's once, as the trainer will, on a group of perfect replies to one row.
+    """Call a function of the user's once, as the trainer will, on a group of perfect replies to one row.
 
     Raises:
-        ValueError: One of them fails, or returns anything but a number or None for each completion.
+        ValueError: It fails, or returns anything but a number or None for each completion.
     """
-    for name in filter(is_user_function, built):
-        numbers = rows_judged_by(name, dataset, script_args)
-        if not numbers:  # an evaluation may leave a domain out
-            continue
-        row = dataset[numbers[0]]
-        size = max(2, context.num_generations)  # at least two, to tell lists of the wrong length
-        group = _arguments(script_args, row, context, next(iter(LAYOUTS)), size)
-        try:
-            values = run_reward(built[name], prompts=[row["prompt"]] * size, **group)
-        except Exception as error:  # whatever the user's code raises, which is kept as the cause
-            raise ValueError(
-                f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data "
-                f"({type(error).__name__}: {error})."
-            ) from error
-        logger.info("The reward %s gives a group of ideal completions %s.", name, values)
+    size = max(2, context.num_generations)  # at least two, to tell lists of the wrong length
+    group = _arguments(script_args, row, context, next(iter(LAYOUTS)), size)
+    try:
+        values = run_reward(reward, prompts=[row["prompt"]] * size, **group)
+    except Exception as error:  # whatever the user's code raises, which is kept as the cause
+        raise ValueError(
+            f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    logger.info("The reward %s gives a group of ideal completions %s.", name, values)
 
 
-def _score_reply(
+def _try_rows(
     built: Rewards,
-    names: Collection[str],
+    rows: Mapping[str, Sequence[int]],
     script_args: TrainingScriptArguments,
     dataset: Dataset,
-    number: int,
     context: RewardContext,
-    layout: str = next(iter(LAYOUTS)),
-) -> list[Score]:
-    """Score the perfect reply to a row with the rewards of these names that judge its domain.
+) -> list[Trial]:
+    """Score replies to rows; one layout must do for all rewards of a row.
 
-    Rewards from outside the table are not tried, since nothing is known of their values.
-    """
-    row, scores = dataset[number], []
-    given = _arguments(script_args, row, context, layout, 1)
-    for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
-        spec, extra = get_reward_spec(name), {}
-        if name not in names or spec.is_external:
-            continue
-        reward = run_reward(built[name], **given | {"log_extra": extra.__setitem__})[0]
-        # A gold that can't be judged, and a row without one, prove nothing.
-        is_proof = reward is not None and (spec.answer_column is None or spec.answer_of(row) is not None)
-        verdicts = "" if spec.programs is None else next((str(values[0]) for values in extra.values()), "")
-        least = spec.least(script_args) if is_proof or is_unscorable(reward) else None
-        scores.append(Score(name, number, layout, reward, least, verdicts))
-    return scores
-
-
-def _score_rows(
-    built: Rewards, script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
-) -> tuple[list[Score], set[str]]:
-    """Score replies to rows until each reward has given one what it should; one layout must do for all of a row.
-
-    Returns:
-        The scores of the rewards that didn't, in every layout; and the names of those that judged no row.
+    Rewards from outside the table are not tried, since nothing is known of their values. Those that run programs are
+    tried by the first process of a run, and only until one has given a reply what it should.
     """
     specs = {name: spec for name in built if not (spec := get_reward_spec(name)).is_external}
-    # Programs are run once for the whole run; the rest costs less than to ask whether it was done.
-    programs = {name for name, spec in specs.items() if spec.programs is not None}
-    others = specs.keys() - programs
-    programs = programs if is_first_of_run() else set()
+    trials = {name: Trial(name) for name, spec in specs.items() if spec.programs is None or is_first_of_run()}
     ends_at = time.monotonic() + _MAX_SECONDS
-    reached: set[str] = set()
-    unjudged: set[str] = set()
-    missed: dict[str, list[Score]] = {}
-    for number in _rows_to_try(script_args, dataset):
-        unusable = {name for name in programs if is_unusable(specs[name], dataset[number])}
-        scores = _score_reply(built, programs - reached - unusable, script_args, dataset, number, context)
-        tries: list[list[Score]] = []
-        for layout in LAYOUTS:
-            tries.append(_score_reply(built, others, script_args, dataset, number, context, layout))
-            if all(score.is_reached for score in tries[-1]):
-                tries = tries[-1:]
-                break
-        scores += [score for found in tries for score in found]
-        misses: dict[str, list[Score]] = {}
-        for score in scores:
-            if not score.is_reached:
-                misses.setdefault(score.name, []).append(score)
-        reached |= {score.name for score in scores if score.reward is not None} - misses.keys()
-        unjudged |= unusable | {score.name for score in scores if score.reward is None}
-        for name, found in misses.items():
-            if name not in missed or is_unscorable(missed[name][0].reward):
-                missed[name] = found
-        if reached >= programs | others or time.monotonic() > ends_at:
-            break
-    return [score for name, found in missed.items() if name not in reached for score in found], unjudged - reached
-
-
-def _rows_to_try(script_args: TrainingScriptArguments, dataset: Dataset) -> list[int]:
-    """Return the numbers of the first rows, in turn of each of the domains and of all others."""
-    domains = listed_domains(script_args)
-    by_domain: dict[object, list[int]] = {}
-    for number, domain in enumerate(dataset[DOMAIN_COLUMN] if domains else [None] * len(dataset)):
-        by_domain.setdefault(domain if domain in domains else None, []).append(number)
-    # Mostly one row of each is enough.
-    rounds = zip_longest(*(numbers[:_NUM_ROWS_TRIED] for numbers in by_domain.values()))
-    return [number for numbers in rounds for number in numbers if number is not None]
-
-
-def _explain(score: Score) -> str:
-    """Return a line of what a reward gave the perfect reply to a row, and why."""
-    earned = f"  {score.name}: {score.reward} instead of {score.least}"
-    if is_unscorable(score.reward):
-        return f"  {score.name}: what judges it failed on every row tried; the warnings above say why"
-    if score.is_wrong_program:
-        column = get_reward_spec(score.name).answer_column
-        return (
-            f"{earned} for the program in {column} of row {score.number} itself; verdicts: {score.verdicts}. Correct "
-            "the programs of such rows or their tests, or the limits of a test."
-        )
-    return f"{earned}, with {score.layout}"
-
-
-def _require_judgeable_row(
-    name: str, built: Rewards, script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
-) -> None:
-    """Refuse a reward that gives None for the perfect reply to rows from all over the data.
-
-    A reward that reads no columns of the data is only warned of: it may have a reason that other completions don't.
-    """
-    spec = get_reward_spec(name)
-    columns = [column for column in (*spec.columns, *spec.any_column) if column in dataset.column_names]
-    if not columns:
-        logger.warning("The reward %s doesn't judge the ideal completion of any row tried.", name)
-        return
-    rows = dataset.select_columns(columns)
-    filled = {
-        number
-        for number, row in enumerate(rows)
-        if all(row[column] is not None for column in spec.columns if column in row)
-        and (not spec.any_column or any(row.get(column) is not None for column in spec.any_column))
-    }
-    numbers = [number for number in rows_judged_by(name, dataset, script_args) if number in filled]
-    tried = [number for number in spread(numbers, _NUM_ROWS_SEARCHED) if not is_unusable(spec, dataset[number])]
-    scores = (
-        score for number in tried for score in _score_reply(built, {name}, script_args, dataset, number, context)
-    )
-    if any(score.reward is not None for score in scores):
-        return
-    raise ValueError(
-        f"The reward {name!r} judges none of {len(tried)} rows tried: it reads {columns}, which {len(numbers)} of its "
-        "rows have, and gives None where these can't be judged. Correct the columns, or take the reward out."
-    )
-
-
-@dataclass
-class UnjudgedGolds:
-    """Golds, or tests, that a reward can't judge.
-
-    Attributes:
-        num_tried: Rows that it was asked about.
-        by_kind: The golds, shortened, by kind (`unjudgeable_kind`); of tests why they can't be used.
-    """
-
-    num_tried: int = 0
-    by_kind: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def num_unjudged(self) -> int:
-        """Rows that it can't judge."""
-        return sum(map(len, self.by_kind.values()))
-
-    def counts(self) -> str:
-        """Return how many there are of each kind, the commonest first."""
-        kinds = sorted(self.by_kind.items(), key=lambda kind: -len(kind[1]))
-        return ", ".join(f"{kind} {len(golds)}" for kind, golds in kinds)
-
-    def examples(self) -> dict[str, list[str]]:
-        """Return some golds of each kind, all different."""
-        return {kind: list(dict.fromkeys(golds))[:_NUM_EXAMPLES] for kind, golds in self.by_kind.items()}
-
-
-def count_unjudgeable(
-    script_args: TrainingScriptArguments,
-    dataset: Dataset,
-    *,
-    num_rows: int = _NUM_GOLDS,
-    with_tests: bool = True,
-) -> dict[str, UnjudgedGolds]:
-    """Ask each reward that reads gold answers, or tests, which rows it can't judge; no program is run.
-
-    Args:
-        script_args: Names the rewards.
-        dataset: Its rows.
-        num_rows: Rows to look at, from all over the data; within a minute.
-        with_tests: Whether rewards that run programs are asked too.
-    """
-    found: dict[str, UnjudgedGolds] = {}
-    context, ends_at = RewardContext(eos_token_ids=(0,)), time.monotonic() + _MAX_COUNTING_SECONDS
-    specs = {name: get_reward_spec(name) for name in script_args.reward_funcs}
-    built = {name: spec.build(script_args, context) for name, spec in specs.items() if not spec.is_external}
-    for number in spread(range(len(dataset)), num_rows):
-        row = dataset[number]
+    for number in sorted({number for name in trials for number in rows[name]}):
+        row, runnable = dataset[number], []
         for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
-            spec = get_reward_spec(name)
-            if not (with_tests if spec.programs is not None else spec.answer_column):
-                continue
-            unjudged = found.setdefault(name, UnjudgedGolds())
-            unjudged.num_tried += 1
-            if spec.programs is not None:
-                reason = spec.programs.unusable(row)
-                if reason is not None:
-                    unjudged.by_kind.setdefault("tests", []).append(str(reason)[:_MAX_EXAMPLE_CHARS])
-            elif any(
-                score.reward is None for score in _score_reply(built, {name}, script_args, dataset, number, context)
-            ):
-                gold = spec.answer_of(row)
-                text = "" if gold is None else " ".join(str(gold).split())
-                unjudged.by_kind.setdefault(unjudgeable_kind(gold) or "other", []).append(text[:_MAX_EXAMPLE_CHARS])
+            if name in trials:
+                trials[name].num_tried += 1
+                programs = specs[name].programs
+                if programs is None or (programs.unusable(row) is None and not trials[name].has_reached):
+                    runnable.append(name)
+                elif (reason := programs.unusable(row)) is not None:
+                    trials[name].note_unjudged("tests", reason)
+        _try_row({name: trials[name] for name in runnable}, built, script_args, row, number, context)
         if time.monotonic() > ends_at:
             break
-    return found
+    return [*trials.values()]
 
 
-def warn_of_unjudgeable(script_args: TrainingScriptArguments, dataset: Dataset) -> None:
-    """Log how many golds can't be judged, of some from all over the data: their rows teach nothing."""
-    if script_args.verifier != "open_r1":  # math-verify takes too long for that
-        return
-    for name, found in count_unjudgeable(script_args, dataset, num_rows=_NUM_GOLDS_AT_START, with_tests=False).items():
-        if found.num_unjudged:
-            text = "%s can't judge %d of %d golds looked at (%s): their rows earn nothing. `--check_only` shows some."
-            logger.warning(text, name, found.num_unjudged, found.num_tried, found.counts())
+def _try_row(
+    trials: Mapping[str, Trial],
+    built: Rewards,
+    script_args: TrainingScriptArguments,
+    row: dict,
+    number: int,
+    context: RewardContext,
+) -> None:
+    """Note what rewards give the perfect reply to a row, in the first layout that all of them can be earned with."""
+    misses: dict[str, list[str]] = {name: [] for name in trials}
+    found: dict[str, str | None] = {}
+    for layout in LAYOUTS:
+        given = _arguments(script_args, row, context, layout, 1)
+        found = {name: _miss(name, built[name], script_args, row, given) for name in trials}
+        for name, miss in found.items():
+            misses[name] += [f"  {name}: {miss} (row {number}, {layout})"] if miss else []
+        if not any(found.values()):
+            misses = {name: [] for name in trials}
+            break
+    for name, trial in trials.items():
+        trial.misses += misses[name]
+        if found[name] is None:
+            spec = get_reward_spec(name)
+            gold = spec.answer_of(row) if spec.answer_column else None
+            trial.note_unjudged(unjudgeable_kind(gold) or "other", gold)
+        elif not misses[name]:
+            trial.has_reached = True
+
+
+def _miss(
+    name: str, reward: Reward, script_args: TrainingScriptArguments, row: dict, given: dict[str, Any]
+) -> str | None:
+    """Return how a reward falls short on the perfect reply; "" where it doesn't, None where it can't judge the row."""
+    spec, extra = get_reward_spec(name), {}
+    value = run_reward(reward, **given | {"log_extra": extra.__setitem__})[0]
+    if is_unscorable(value):
+        return "what judges it failed; the warnings above say why"
+    if value is None:
+        return None
+    least = spec.least(script_args)
+    is_proof = spec.answer_column is None or spec.answer_of(row) is not None
+    if not is_proof or least is None or value >= least - 1e-6:
+        return ""
+    verdicts = "" if spec.programs is None else next((f"; verdicts: {values[0]}" for values in extra.values()), "")
+    return f"{value} instead of {least}{verdicts}"

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings that cannot work together or on this machine; the training data are not read."""
+"""Settings that would train something else than they say, or fail only after hours; the training data are not read."""
 
 import importlib.util
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 
-import torch
 from trl import ModelConfig
 
 from open_r1.configs.stages import build_stages
@@ -26,9 +23,9 @@ from open_r1.evaluation.benchmarks import check_columns, find_benchmarks
 from open_r1.evaluation.jobs import find_script, is_slurm_available
 from open_r1.models import context_length
 from open_r1.preflight.eval_benchmarks import is_evaluated
-from open_r1.preflight.losses import check_own_advantage, check_own_loss
 from open_r1.rewards import REWARDS, Reward, get_reward_spec, reward_domains_of
 from open_r1.training.hub import check_hub_revision_exists
+from open_r1.training.losses import load_advantage, load_loss
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +33,7 @@ logger = logging.getLogger(__name__)
 _NEEDS = (
     ("use_peft", True, "lora_r lora_alpha lora_dropout lora_target_modules lora_target_parameters "
                        "lora_modules_to_save use_rslora use_dora"),
-    ("load_in_4bit", True, "use_bnb_nested_quant"),
-    ("packing", True, "packing_strategy"),
-    ("use_vllm", True, "vllm_mode vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size "
-                       "vllm_enable_sleep_mode vllm_server_base_url vllm_server_host vllm_server_port"),
-    ("vllm_mode", "server", "vllm_server_base_url vllm_server_host vllm_server_port"),
-    ("vllm_mode", "colocate", "vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size "
-                              "vllm_enable_sleep_mode"),
-    ("sync_ref_model", True, "ref_model_mixup_alpha ref_model_sync_steps"),
-    ("use_adaptive_entropy", True, "entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target"),
-    ("loss_type", "sapo", "sapo_temperature_neg sapo_temperature_pos"),
-    ("loss_type", "vespo", "vespo_k_pos vespo_lambda_pos vespo_k_neg vespo_lambda_neg"),
+    ("use_vllm", True, "vllm_mode vllm_max_model_length vllm_enable_sleep_mode vllm_server_base_url"),
     ("log_completions", True, "num_completions_to_print log_unique_prompts log_completions_hub_repo"),
 )  # fmt: skip
 
@@ -69,23 +56,17 @@ def check_sft_settings(
                 f"`{name}` has no effect here: rows are tokenized first, with `chat_template`. Leave it out."
             )
     is_sampled = bool(script_args.eval_reward_funcs) and is_evaluated(training_args)
-    if script_args.eval_reward_funcs and not is_sampled:
-        logger.warning("`eval_reward_funcs` has no effect without an evaluation: set `do_eval: true`.")
-    if training_args.system_prompt is not None and not is_sampled and not training_args.eval_benchmarks:
-        logger.warning(
-            "`system_prompt` has no effect: it's for evaluations, and rows of SFT are trained on as they are."
-        )
-    if training_args.eval_greedy and not script_args.eval_reward_funcs:
-        logger.warning("`eval_greedy: true` has no effect without rewards to measure: set `eval_reward_funcs`.")
     if is_sampled or training_args.eval_benchmarks:
         _refuse_generation_under_fsdp(training_args, "leave out `eval_reward_funcs` and `eval_benchmarks`")
     context = context_length(training_args, model_args)
-    if context is not None and training_args.max_length is not None and training_args.max_length > context:
+    if context is None:
+        return None
+    if (training_args.max_length or 0) > context:
         raise ValueError(
             f"`max_length` is {training_args.max_length} tokens, but {model_args.model_name_or_path} was made for "
             f"{context} by its config: lower it, or train a model with a longer context."
         )
-    if context is None or not is_sampled:
+    if not is_sampled:
         return None
     return _room_for_prompts(context, "eval_max_completion_length", script_args.eval_max_completion_length)
 
@@ -102,32 +83,48 @@ def check_grpo_settings(
     Raises:
         ValueError: See the message.
     """
-    names, weights = script_args.reward_funcs, training_args.reward_weights
-    if not names and training_args.environment is None:
+    args, names = training_args, script_args.reward_funcs
+    if not names and args.environment is None:
         raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")
-    _check_common(script_args, training_args, model_args)
-    if training_args.sync_ref_model and training_args.launch.is_fsdp:
-        raise ValueError("Under FSDP a reference that moves isn't saved: use ZeRO, or set `sync_ref_model: false`.")
-    _check_sampling(training_args)
-    if weights is not None and len(weights) != len(names):
-        raise ValueError(
-            f"`reward_weights` has {len(weights)} numbers for {len(names)} rewards ({names}): give one weight each."
-        )
-    check_own_loss(training_args)
-    check_own_advantage(training_args)
-    _check_dynamic_sampling(training_args)
-    stages = [stage.apply(script_args, training_args) for stage in build_stages(training_args.stages)]
-    for own, args in stages:
-        _check_groups(own, args)
-        if own != script_args:
-            _check_rewards(own)
-    if training_args.eval_greedy and not is_evaluated(training_args):
-        logger.warning("`eval_greedy: true` has no effect, since nothing is evaluated: set `do_eval: true`.")
-    if training_args.stop_strings and training_args.use_transformers_continuous_batching:
-        raise ValueError(
-            "`stop_strings` would be ignored by `use_transformers_continuous_batching: true`: set one of them alone."
-        )
-    room = [_max_prompt_tokens(own, args, model_args) for own, args in stages]
+    if len(args.reward_weights or names) != len(names):
+        raise ValueError(f"`reward_weights` {args.reward_weights} and `reward_funcs` {names} differ in number.")
+    load_loss(args.loss)
+    load_advantage(args.advantage)
+    ignored = {
+        "`sync_ref_model: true` under FSDP, which doesn't save a reference that moves": (
+            args.sync_ref_model and args.launch.is_fsdp
+        ),
+        "`stop_strings` with `use_transformers_continuous_batching`": (
+            args.stop_strings and args.use_transformers_continuous_batching
+        ),
+        "`entropy_coef` or `use_adaptive_entropy` with a `loss` of one's own": (
+            args.loss is not None and (args.entropy_coef or args.use_adaptive_entropy)
+        ),
+        "`multi_objective_aggregation` with an `advantage`, which sees the weighted sum of rewards": (
+            args.advantage is not None and args.multi_objective_aggregation != "sum_then_normalize"
+        ),
+        "`dynamic_sampling_rounds`, which drops groups, with means over whole batches (`scale_rewards: batch`, "
+        "`multi_objective_aggregation: normalize_then_sum`, `loss_type: bnpo`, `entropy_coef`, "
+        "`use_adaptive_entropy`)": (
+            args.dynamic_sampling_rounds > 0
+            and (
+                args.scale_rewards == "batch"
+                or args.multi_objective_aggregation == "normalize_then_sum"
+                or args.loss_type == "bnpo"
+                or args.entropy_coef != 0
+                or args.use_adaptive_entropy
+            )
+        ),
+    }
+    if found := [what for what, is_set in ignored.items() if is_set]:
+        raise ValueError(f"These can't be combined, one of them would be ignored: {'; '.join(found)}.")
+    _check_common(script_args, args, model_args)
+    _check_sampling(args)
+    room = []
+    for own, changed in (stage.apply(script_args, args) for stage in build_stages(args.stages)):
+        _check_groups(own, changed)
+        _check_rewards(own)
+        room.append(_max_prompt_tokens(own, changed, model_args))
     return min((num_tokens for num_tokens in room if num_tokens is not None), default=None)
 
 
@@ -150,9 +147,6 @@ def check_distill_settings(
 def _check_sampling(training_args: GRPOConfig | DistillConfig) -> None:
     if not training_args.use_vllm:
         _refuse_generation_under_fsdp(training_args, "set `use_vllm: true`")
-    else:
-        way_out = "`make install EXTRAS=train,vllm` on a GPU machine, or `--use_vllm false`"
-        _require_package(training_args, "vllm", "`use_vllm: true`", way_out)
 
 
 def _check_common(
@@ -160,18 +154,21 @@ def _check_common(
     training_args: TrainingConfig,
     model_args: ModelConfig,
 ) -> None:
-    _check_hardware(training_args, model_args)
-    for name in training_args.report_to:
-        if name in ("wandb", "trackio", "tensorboard"):
-            _require_package(
-                training_args, name, "`report_to`", "`make install EXTRAS=tracking`, or `report_to: none`"
-            )
+    needed = {
+        "vllm": (not isinstance(training_args, SFTConfig) and training_args.use_vllm, "train,vllm"),
+        "bitsandbytes": (model_args.load_in_4bit or model_args.load_in_8bit, "train"),
+        "flash_attn": (model_args.attn_implementation == "flash_attention_2", "train` and `pip install flash-attn"),
+        "liger_kernel": (training_args.use_liger_kernel, "train"),
+        **{name: (name in training_args.report_to, "tracking") for name in ("wandb", "trackio", "tensorboard")},
+    }
+    for package, (is_needed, extras) in needed.items():
+        if is_needed and importlib.util.find_spec(package) is None:
+            training_args.refuse_here(f"The settings need the package {package}: `make install EXTRAS={extras}`.")
     _warn_of_unused(training_args, model_args)
     values = vars(training_args)
     has_tools = bool(values.get("tools") or values.get("environment"))
     if values.get("max_tool_calling_iterations") is not None and not has_tools:
         raise ValueError("`max_tool_calling_iterations` needs `tools` or `environment`, which GRPO has: leave it out.")
-    _check_output_dir(training_args)
     check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
     _check_rewards(script_args)
@@ -182,56 +179,9 @@ def _warn_of_unused(training_args: TrainingConfig, model_args: ModelConfig) -> N
     values = vars(training_args) | vars(model_args)
     defaults = {entry.name: entry.default for args in (training_args, model_args) for entry in fields(args)}
     for needed, value, names in _NEEDS:
-        has_own_loss = needed == "loss_type" and values.get("loss") is not None  # which reads what it wants to
-        is_on = values.get(needed) == value
-        if is_on or has_own_loss or (needed == "vllm_mode" and not values.get("use_vllm")):
-            continue
         given = [name for name in names.split() if name in values and values[name] not in (defaults[name], None, [])]
-        if given:
-            what = f"`{needed}: {str(value).lower()}`" if needed in values else f"{needed}, which no setting gives,"
-            logger.warning("Without %s these have no effect: %s.", what, ", ".join(given))
-
-
-def _check_hardware(training_args: TrainingConfig, model_args: ModelConfig) -> None:
-    """Refuse kernels and formats whose package or device is missing."""
-    has_cuda = torch.cuda.is_available() and not training_args.use_cpu
-    if training_args.use_liger_kernel:
-        if not has_cuda:  # it would fail in the first forward pass and leave the model classes patched
-            training_args.refuse_here(
-                "`use_liger_kernel: true` needs a CUDA device (its kernels are Triton): set it to false."
-            )
-        _require_package(
-            training_args,
-            "liger_kernel",
-            "`use_liger_kernel: true`",
-            "`make install EXTRAS=train`, or set it to false",
-        )
-    attention = model_args.attn_implementation or ""
-    if attention.startswith("flash_attention") and not has_cuda:
-        training_args.refuse_here(
-            f"`attn_implementation: {attention}` needs a CUDA device: use `sdpa` on this machine."
-        )
-    if attention == "flash_attention_2":
-        way_out = "`pip install flash-attn --no-build-isolation` (needs the CUDA toolkit), or use `sdpa`"
-        _require_package(training_args, "flash_attn", f"`attn_implementation: {attention}`", way_out)
-    if model_args.load_in_4bit or model_args.load_in_8bit:
-        _require_package(
-            training_args, "bitsandbytes", "`load_in_4bit` or `load_in_8bit`", "`make install EXTRAS=train`"
-        )
-
-
-def _require_package(training_args: TrainingConfig, package: str, setting: str, way_out: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        training_args.refuse_here(f"{setting} needs {package}, which is not installed: {way_out}.")
-
-
-def _check_output_dir(training_args: TrainingConfig) -> None:
-    """Refuse a folder that can't be made or written; transformers would say so once the model is loaded."""
-    output_dir = Path(training_args.output_dir)
-    there = next(place for place in (output_dir, *output_dir.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        reason = "isn't yours to write" if there.is_dir() else "is a file"
-        training_args.refuse_here(f"`output_dir` is {output_dir}, but {there} {reason}: name another folder.")
+        if values.get(needed) != value and given:
+            logger.warning("Without `%s: %s` these have no effect: %s.", needed, str(value).lower(), ", ".join(given))
 
 
 def check_benchmarks(training_args: TrainingConfig, model_args: ModelConfig) -> None:
@@ -245,12 +195,6 @@ def check_benchmarks(training_args: TrainingConfig, model_args: ModelConfig) -> 
         if "evaluate_checkpoint" in training_args.callbacks:
             raise ValueError("`callbacks: [evaluate_checkpoint]` needs to know what to run: set `benchmarks`.")
         return
-    try:
-        found = find_benchmarks(names)
-        if training_args.process_index == 0:
-            check_columns(found)
-    except ValueError as error:
-        raise ValueError(f"`benchmarks`: {error}") from None
     if training_args.save_strategy == "no":
         raise ValueError(f"`benchmarks: {names}` run on saved checkpoints, but `save_strategy: no` saves none.")
     if model_args.use_peft:
@@ -259,19 +203,16 @@ def check_benchmarks(training_args: TrainingConfig, model_args: ModelConfig) -> 
             "themselves: leave `benchmarks` out, merge by scripts/merge_lora.py and run scripts/run_benchmarks.py."
         )
     if training_args.process_index == 0:
-        _check_slurm(names, training_args)
-
-
-def _check_slurm(names: list[str], training_args: TrainingConfig) -> None:
-    if not is_slurm_available():
-        training_args.refuse_here(
-            f"`benchmarks: {names}` are run by Slurm jobs, and there is no `sbatch` on the PATH: leave the setting "
-            "out, and run scripts/run_benchmarks.py on the checkpoints; `do_eval: true` evaluates on the test split."
-        )
-    try:
-        find_script()
-    except FileNotFoundError as error:
-        raise ValueError(f"`benchmarks: {names}`: {error}") from None
+        try:
+            check_columns(find_benchmarks(names))
+            find_script()
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(f"`benchmarks: {names}`: {error}") from None
+        if not is_slurm_available():
+            training_args.refuse_here(
+                f"`benchmarks: {names}` are run by Slurm jobs, and there is no `sbatch` on the PATH: leave the "
+                "setting out, and run scripts/run_benchmarks.py on the checkpoints."
+            )
 
 
 def _check_rewards(script_args: TrainingScriptArguments) -> None:
@@ -292,46 +233,20 @@ def _refuse_generation_under_fsdp(training_args: TrainingConfig, way_out: str) -
 
 def _check_groups(script_args: GRPOScriptArguments, training_args: GRPOConfig) -> None:
     """Refuse batches that tear groups apart."""
-    group = training_args.num_generations
+    group, group_eval = training_args.num_generations, training_args.num_generations_eval
     local = training_args.per_device_train_batch_size * training_args.steps_per_generation
-    for name in script_args.reward_funcs:
-        if get_reward_spec(name).needs_whole_group and local % group:
-            raise ValueError(
-                f"The reward {name!r} compares the completions of a group, but a process sees {local} completions at "
-                "a time (per_device_train_batch_size x steps_per_generation), which is no multiple of num_generations "
-                f"{group}. Make it one."
-            )
-    if is_evaluated(training_args):
-        group = training_args.num_generations_eval or group
-        batch = training_args.per_device_eval_batch_size * training_args.world_size
-        if batch % group:
-            raise ValueError(
-                f"Evaluation samples groups of {group} (num_generations_eval), but a batch has {batch} completions "
-                "(per_device_eval_batch_size x processes): make the batch a multiple of the group."
-            )
-
-
-def _check_dynamic_sampling(training_args: GRPOConfig) -> None:
-    """Refuse what would let dropped groups count in what is learned."""
-    if training_args.dynamic_sampling_rounds < 0:
+    torn = [name for name in script_args.reward_funcs if get_reward_spec(name).needs_whole_group and local % group]
+    if torn:
         raise ValueError(
-            f"`dynamic_sampling_rounds` is {training_args.dynamic_sampling_rounds}: it must be 0 (off) or more."
+            f"The rewards {torn} compare the completions of a group, but a process sees {local} completions at a time "
+            "(per_device_train_batch_size x steps_per_generation), which is no multiple of num_generations "
+            f"{group}. Make it one."
         )
-    if training_args.dynamic_sampling_rounds == 0:
-        return
-    inexact = {
-        "scale_rewards: batch": training_args.scale_rewards == "batch",
-        "multi_objective_aggregation: normalize_then_sum": (
-            training_args.multi_objective_aggregation == "normalize_then_sum"
-        ),
-        "loss_type: bnpo": training_args.loss_type == "bnpo",
-        "entropy_coef": training_args.entropy_coef != 0,
-        "use_adaptive_entropy": training_args.use_adaptive_entropy,
-    }
-    if found := [name for name, is_set in inexact.items() if is_set]:
+    batch = training_args.per_device_eval_batch_size * training_args.world_size
+    if is_evaluated(training_args) and batch % (group_eval or group):
         raise ValueError(
-            f"`dynamic_sampling_rounds` drops groups, but `{'`, `'.join(found)}` takes means over whole batches, in "
-            "which they would count: leave that out, or set `dynamic_sampling_rounds: 0`."
+            f"Evaluation samples groups of {group_eval or group} (num_generations_eval), but a batch has {batch} "
+            "completions (per_device_eval_batch_size x processes): make the batch a multiple of the group."
         )
 
 
@@ -366,8 +281,7 @@ def _max_prompt_tokens(
     training_args: GRPOConfig | DistillConfig,
     model_args: ModelConfig,
 ) -> int | None:
-    context = context_length(training_args, model_args)
-    limit = script_args.max_prompt_length
+    context, limit = context_length(training_args, model_args), script_args.max_prompt_length
     if context is None or training_args.max_completion_length is None:
         return limit
     if training_args.use_vllm and training_args.vllm_max_model_length is not None:

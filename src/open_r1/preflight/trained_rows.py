@@ -27,7 +27,6 @@ from trl.data_utils import common_prefix_length, is_conversational
 from trl.trainer.utils import global_then_local_main_first
 
 from open_r1.configs.training import SFTConfig
-from open_r1.models import REPOSITORY
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ def tokenize_rows(
         raise ValueError(
             f"{where}: of {len(dropped) / len(rows):.1%} of the rows the chat template drops something that the "
             f"assistant said (in row {numbers[first]} {kept[first]['dropped'][:80]!r}), which would not be learned. "
-            f"Set `chat_template` to one that keeps it: {_keeping_templates(rows[first], tokenizer) or 'write one'}."
+            "Set `chat_template` to one that keeps it, such as those in recipes/templates (docs/training.md)."
         )
 
     whole = copy(training_args)
@@ -272,23 +271,6 @@ def _said(message: Row) -> Iterator[tuple[str, bool]]:
 
 def _squeeze(text: str) -> str:
     return "".join(text.split())
-
-
-def _keeping_templates(row: Row, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the templates of recipes/templates that keep all of a row, with most of the tokens that it has now."""
-    known = [token for token in tokenizer.get_added_vocab() if token in _render(tokenizer, _messages_of(row), row)]
-    shared: dict[str, int] = {}
-    for path in sorted((REPOSITORY / "recipes" / "templates").glob("*.jinja")):
-        template = path.read_text(encoding="utf-8")
-        render = partial(_render, tokenizer, chat_template=template)
-        try:
-            found = _compare(row, 0, render, is_completion_only=False, where="", numbers=[0])
-        except ValueError:  # it has no tools, say
-            continue
-        if has_generation_markers(template) and not found["dropped"] and not found["is_stripped"]:
-            text = render(_messages_of(row), row)
-            shared[str(path.relative_to(REPOSITORY))] = sum(token in text for token in known)
-    return ", ".join(name for name, number in shared.items() if number == max(shared.values()))
 
 
 def _mask_earlier_turns(row: Row, render: partial[Any]) -> dict[str, list[int]]:

@@ -15,26 +15,13 @@ the paper differ:
 Letters: P groups of all processes, numbered across them; G completions of a group; B rows of this process; T tokens.
 """
 
-import copy
-import logging
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import Accelerator
 
-from open_r1.training.prompts import PromptStream
-
-if TYPE_CHECKING:
-    from open_r1.training.trainer import GRPOTrainer
-
-logger = logging.getLogger(__name__)
-
-# The CPU's generator takes 32 bits of a seed; TRL's sampler shuffles epoch k with `seed` + k.
-_SEED_OFFSET = 1_000_000
 # Their mean is over the rows of a micro-batch, the other losses divide by TRL's `num_items_in_batch`.
 MEANS_OVER_ROWS = ("grpo", "sapo", "dr_grpo", "luspo")
 
@@ -54,30 +41,43 @@ class Round:
     lengths_PG: torch.Tensor
 
 
-def refill_prompts(trainer: "GRPOTrainer") -> PromptStream:
-    """Return the prompts that groups are refilled with, shuffled, and in another order than epochs are."""
-    return PromptStream(trainer.train_dataset, trainer.args.seed + _SEED_OFFSET)
+def refill(
+    batch: Round,
+    draw: Callable[[int], Round],
+    accelerator: Accelerator,
+    *,
+    max_rounds: int,
+    pad_token_id: int,
+    loss_type: str,
+) -> dict[str, float]:
+    """Put groups with other prompts in the place of those of a batch that teach nothing; return figures for the log.
 
-
-def generate_batch(trainer: "GRPOTrainer", inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Generate and score a batch; put groups with other prompts in the place of those that teach nothing."""
-    batch = _generate_round(trainer, inputs)
-    rounds, slots = [batch], _numbers(~batch.is_informative_P)
-    num_learned = batch.lengths_PG[batch.is_informative_P].sum()
+    Args:
+        batch: Changed in place.
+        draw: Generates and scores a round for so many missing groups.
+        accelerator: Of the processes.
+        max_rounds: Beside the batch itself.
+        pad_token_id: Stands in ids of what is left out.
+        loss_type: TRL's.
+    """
+    rounds, slots, filler = [batch], _numbers(~batch.is_informative_P), _Filler(accelerator, pad_token_id, batch)
+    num_groups, num_learned = len(batch.is_informative_P), batch.lengths_PG[batch.is_informative_P].sum()
     is_whole = not slots
-    with _refilling(trainer):
-        while slots and len(rounds) <= trainer.args.dynamic_sampling_rounds:
-            rounds.append(_generate_round(trainer, _draw(trainer, len(slots), len(inputs))))
-            found = _numbers(rounds[-1].is_informative_P)[: len(slots)]
-            _fill(trainer, batch.rows, slots[: len(found)], rounds[-1].rows, found)
-            num_learned += rounds[-1].lengths_PG[found].sum()
-            slots = slots[len(found) :]
+    while slots and len(rounds) <= max_rounds:
+        rounds.append(draw(len(slots)))
+        found = _numbers(rounds[-1].is_informative_P)[: len(slots)]
+        filler.fill(slots[: len(found)], rounds[-1].rows, found)
+        num_learned += rounds[-1].lengths_PG[found].sum()
+        slots = slots[len(found) :]
     if not is_whole:
-        _leave_out(trainer, batch.rows, slots)
-        _set_normalizer(trainer, batch, num_kept=len(batch.is_informative_P) - len(slots))
-        trainer.renew_old_log_probs(batch.rows)
-    _log(trainer, rounds, len(slots), num_learned.item())
-    return batch.rows
+        filler.leave_out(slots)
+        _set_normalizer(batch.rows, accelerator, num_groups / max(num_groups - len(slots), 1), loss_type)
+    return {
+        "rounds": len(rounds) - 1,
+        "dropped_groups": 1 - torch.cat([each.is_informative_P for each in rounds]).float().mean().item(),
+        "missing_groups": len(slots) / num_groups,
+        "wasted_tokens": 1 - num_learned.item() / sum(each.lengths_PG.sum().item() for each in rounds),
+    }
 
 
 def informative_groups(rewards_PG: torch.Tensor) -> torch.Tensor:
@@ -94,132 +94,68 @@ def num_prompts_of_round(num_missing: int, num_generations: int, num_processes: 
     return -(-num_missing // unit) * unit
 
 
-def _generate_round(trainer: "GRPOTrainer", inputs: list[dict[str, Any]]) -> Round:
-    rows = trainer.generate_round(inputs)
-    lengths = torch.tensor(trainer.completion_lengths, device=trainer.accelerator.device)
-    lengths_PG = trainer.accelerator.gather(lengths).cpu().view(-1, _group_size(trainer))
-    rewards_PG = trainer.weighted_rewards().cpu().view_as(lengths_PG)
-    is_informative_P, metric = informative_groups(rewards_PG), trainer.args.dynamic_sampling_metric
-    if metric in trainer.reward_func_names:
-        column = trainer.rewards_per_func[:, trainer.reward_func_names.index(metric)]
-        values_PG = column.cpu().view_as(lengths_PG)
-        is_informative_P &= informative_groups(values_PG) | values_PG.isnan().all(dim=1)
-    return Round(rows, is_informative_P, lengths_PG)
-
-
-def _draw(trainer: "GRPOTrainer", num_missing: int, num_rows: int) -> list[dict[str, Any]]:
-    """Return this process's rows of a round; rewards that need whole groups get them if the batch's `num_rows` are."""
-    group, num_processes = _group_size(trainer), trainer.accelerator.num_processes
-    num_prompts = num_prompts_of_round(num_missing, group, num_processes, are_whole=num_rows % group == 0)
-    rows = [dict(row) for row in trainer.prompt_stream.take(num_prompts) for _ in range(group)]
-    share, rank = len(rows) // num_processes, trainer.accelerator.process_index
-    return rows[rank * share : (rank + 1) * share]
-
-
-def _fill(
-    trainer: "GRPOTrainer",
-    batch: dict[str, torch.Tensor],
-    slots: Sequence[int],
-    refill: dict[str, torch.Tensor],
-    groups: Sequence[int],
+def _set_normalizer(
+    rows: dict[str, torch.Tensor], accelerator: Accelerator, loss_scale: float, loss_type: str
 ) -> None:
-    """Write groups of a refill into slots of the batch, whichever processes have their rows."""
-    if not groups:
-        return
-    places, is_here = _rows_here(trainer, batch, slots)
-    sources = _row_numbers(trainer, groups)[is_here]
-    for name in _names_of_rows(batch):
-        padding, is_left = _padding(trainer, name), name.startswith("prompt_")
-        gather, pad = trainer.accelerator.gather, trainer.accelerator.pad_across_processes
-        drawn = gather(pad(refill[name], dim=1, pad_index=padding, pad_first=is_left))
-        width = max(rows.shape[1] if rows.ndim == 2 else 0 for rows in (batch[name], drawn))
-        batch[name] = _widened(batch[name], width, padding, is_left=is_left)
-        batch[name][places] = _widened(drawn, width, padding, is_left=is_left)[sources.to(drawn.device)]
-
-
-def _leave_out(trainer: "GRPOTrainer", batch: dict[str, torch.Tensor], slots: Sequence[int]) -> None:
-    """Make completions of groups padding as a whole, so that nothing is learned from them."""
-    places, _ = _rows_here(trainer, batch, slots)
-    for name in _names_of_rows(batch):
-        if not name.startswith("prompt_"):
-            batch[name][places] = _padding(trainer, name)
-
-
-def _set_normalizer(trainer: "GRPOTrainer", batch: Round, *, num_kept: int) -> None:
     """Let the loss be the mean over the tokens, or the rows, of the groups that were kept."""
-    rows = batch.rows
     num_tokens = (rows["completion_mask"] * rows.get("tool_mask", 1)).sum()
-    rows["num_items_in_batch"] = trainer.accelerator.gather(num_tokens).sum()
-    if trainer.loss_type in MEANS_OVER_ROWS:
-        rows["loss_scale"] = torch.tensor(len(batch.is_informative_P) / max(num_kept, 1), device=num_tokens.device)
+    rows["num_items_in_batch"] = accelerator.gather(num_tokens).sum()
+    if loss_type in MEANS_OVER_ROWS:
+        rows["loss_scale"] = torch.tensor(loss_scale, device=num_tokens.device)
 
 
-def _log(trainer: "GRPOTrainer", rounds: Sequence[Round], num_missing: int, num_learned: float) -> None:
-    num_groups, num_generated = len(rounds[0].is_informative_P), sum(each.lengths_PG.sum().item() for each in rounds)
-    figures = {
-        "rounds": len(rounds) - 1,
-        "dropped_groups": 1 - torch.cat([each.is_informative_P for each in rounds]).float().mean().item(),
-        "missing_groups": num_missing / num_groups,
-        "wasted_tokens": 1 - num_learned / num_generated,
-    }
-    metrics = trainer._metrics["train"]
-    for name, value in figures.items():
-        metrics[f"dynamic_sampling/{name}"].append(value)
-    metrics["num_tokens"] = [trainer.state.num_input_tokens_seen]
-    if num_missing == num_groups:
-        logger.warning(
-            "Step %d: the rewards of each group are all equal, also after `dynamic_sampling_rounds: %d`, so the batch "
-            "teaches nothing. Are the problems too hard or too easy for the model?",
-            trainer.state.global_step + 1,
-            trainer.args.dynamic_sampling_rounds,
-        )
+class _Filler:
+    """Writes into a batch, whichever processes have the rows."""
 
+    def __init__(self, accelerator: Accelerator, pad_token_id: int, batch: Round) -> None:
+        self._accelerator, self._pad_token_id, self._batch = accelerator, pad_token_id, batch.rows
+        self._group = batch.lengths_PG.shape[1]
 
-@contextmanager
-def _refilling(trainer: "GRPOTrainer") -> Iterator[None]:
-    """Keep rounds of refills out of the figures of the batch, and out of what stops a run in an outage."""
-    metrics, trainer._metrics["train"] = trainer._metrics["train"], defaultdict(list)
-    # TRL's table of completions has the rows of a whole batch: a column that a refill logs first would have fewer.
-    table, trainer._logs = trainer._logs, copy.deepcopy(trainer._logs)
-    trainer.is_refilling = True
-    try:
-        yield
-    finally:
-        trainer._metrics["train"], trainer._logs, trainer.is_refilling = metrics, table, False
+    def fill(self, slots: Sequence[int], drawn: dict[str, torch.Tensor], groups: Sequence[int]) -> None:
+        """Write groups of a round into slots of the batch."""
+        if not groups:
+            return
+        batch, gather, pad = self._batch, self._accelerator.gather, self._accelerator.pad_across_processes
+        places, is_here = self._rows_here(slots)
+        sources = self._row_numbers(groups)[is_here]
+        for name in _names_of_rows(batch):
+            padding, is_left = self._padding(name), name.startswith("prompt_")
+            found = gather(pad(drawn[name], dim=1, pad_index=padding, pad_first=is_left))
+            width = max(rows.shape[1] if rows.ndim == 2 else 0 for rows in (batch[name], found))
+            batch[name] = _widened(batch[name], width, padding, is_left=is_left)
+            batch[name][places] = _widened(found, width, padding, is_left=is_left)[sources.to(found.device)]
 
+    def leave_out(self, slots: Sequence[int]) -> None:
+        """Make completions of groups padding as a whole, so that nothing is learned from them."""
+        places, _ = self._rows_here(slots)
+        for name in _names_of_rows(self._batch):
+            if not name.startswith("prompt_"):
+                self._batch[name][places] = self._padding(name)
 
-def _group_size(trainer: "GRPOTrainer") -> int:
-    return trainer.num_generations or 1  # TRL's types leave room for None
+    def _padding(self, name: str) -> float:
+        """Return what stands where there is no token; a ratio of 1 adds nothing to a sum of logarithms."""
+        ids = self._pad_token_id
+        return {"prompt_ids": ids, "completion_ids": ids, "importance_sampling_ratio": 1.0}.get(name, 0)
+
+    def _row_numbers(self, groups: Sequence[int]) -> torch.Tensor:
+        """Return the rows of groups, numbered across processes."""
+        size = self._group
+        return torch.tensor([number * size + row for number in groups for row in range(size)], dtype=torch.long)
+
+    def _rows_here(self, groups: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which of the groups' rows this process has: their places among its rows, and a mask over them all."""
+        ids = self._batch["completion_ids"]
+        places = self._row_numbers(groups) - self._accelerator.process_index * len(ids)
+        is_here = (places >= 0) & (places < len(ids))
+        return places[is_here].to(ids.device), is_here
 
 
 def _numbers(is_true_P: torch.Tensor) -> list[int]:
     return is_true_P.nonzero().flatten().tolist()
 
 
-def _row_numbers(trainer: "GRPOTrainer", groups: Sequence[int]) -> torch.Tensor:
-    """Return the rows of groups, numbered across processes."""
-    group = _group_size(trainer)
-    return torch.tensor([number * group + row for number in groups for row in range(group)], dtype=torch.long)
-
-
-def _rows_here(
-    trainer: "GRPOTrainer", batch: dict[str, torch.Tensor], groups: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return which of the groups' rows this process has: their places among its rows, and a mask over them all."""
-    num_rows, device = len(batch["completion_ids"]), batch["completion_ids"].device
-    places = _row_numbers(trainer, groups) - trainer.accelerator.process_index * num_rows
-    is_here = (places >= 0) & (places < num_rows)
-    return places[is_here].to(device), is_here
-
-
 def _names_of_rows(batch: dict[str, torch.Tensor]) -> list[str]:
     return [name for name, value in batch.items() if value.ndim > 0]
-
-
-def _padding(trainer: "GRPOTrainer", name: str) -> float:
-    """Return what stands where there is no token; a ratio of 1 adds nothing to a sum of logarithms."""
-    ids = trainer.processing_class.pad_token_id
-    return {"prompt_ids": ids, "completion_ids": ids, "importance_sampling_ratio": 1.0}.get(name, 0)
 
 
 def _widened(rows: torch.Tensor, width: int, padding: float, *, is_left: bool) -> torch.Tensor:

@@ -29,10 +29,12 @@ What differs from TRL, and why:
 10. A rollout whose environment `is_lost` has no reward. With tools, rollouts/ has the text as the policy saw it.
 """
 
+import copy
 import logging
 import math
+import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property, partial
@@ -57,11 +59,17 @@ from open_r1.rewards import Reward, is_unscorable
 from open_r1.rewards.wrappers import Ask, wrap
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import REFERENCE_NAME
-from open_r1.training.dynamic_sampling import MEANS_OVER_ROWS, generate_batch, refill_prompts
+from open_r1.training.dynamic_sampling import (
+    MEANS_OVER_ROWS,
+    Round,
+    informative_groups,
+    num_prompts_of_round,
+    refill,
+)
 from open_r1.training.losses import compute_own_loss, load_advantage, load_loss, replace_advantages
 from open_r1.training.packing import deal, is_exact, log_probs_of_pack, num_packs
 from open_r1.training.prompts import PromptStream
-from open_r1.training.stages import Curriculum
+from open_r1.training.stages import Curriculum, PreparedStage
 from open_r1.training.tools import end_sessions
 
 logger = logging.getLogger(__name__)
@@ -69,6 +77,8 @@ logger = logging.getLogger(__name__)
 _MAX_WARNING_CHARS = 2000
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
 _TABLES_OF_TRL = "completions"
+# The CPU's generator takes 32 bits of a seed; TRL's sampler shuffles epoch k with `seed` + k.
+_REFILL_SEED_OFFSET = 1_000_000
 # Losses that are sums over rows, so that these may meet in any micro-batch; the others have means over a micro-batch.
 SUMS_OVER_ROWS = (*MEANS_OVER_ROWS, "dapo", "cispo", "vespo")
 # Means over the tokens of a micro-batch; with sequence-level importance sampling over its rows.
@@ -207,8 +217,8 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         self.own_loss, self.own_advantage = load_loss(self.args.loss), load_advantage(self.args.advantage)
         self._has_stop_text: list[bool] = []
         self._micro_batches: list[list[int]] = []  # the rows of each, of the generation batch that is being made
-        self._refills = refill_prompts(self)
-        self.is_refilling = False
+        self._refills = PromptStream(self.train_dataset, self.args.seed + _REFILL_SEED_OFFSET)
+        self._is_refilling = False
         stop_strings = self.args.stop_strings
         if self.use_vllm:
             given = self.args.generation_kwargs
@@ -220,7 +230,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
             self.model.generate = partial(self.model.generate, tokenizer=self.processing_class)
         self.curriculum = curriculum
         if curriculum is not None:
-            curriculum.enter(self, 1)
+            self._enter(curriculum.enter(1))
 
     @property
     def prompt_stream(self) -> PromptStream:
@@ -230,6 +240,23 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
     def replace_rewards(self, reward_funcs: Sequence[Callable]) -> None:
         """Judge by other functions from now on, whose names and order are those of the first ones."""
         self.reward_funcs = self._watch([*reward_funcs, *self._environment_rewards])
+
+    def _enter(self, stage: PreparedStage) -> None:
+        """Generate, judge and learn as a stage of the curriculum says."""
+        length = stage.args.max_completion_length
+        self.args.num_generations = self.num_generations = stage.args.num_generations
+        self.args.max_completion_length = self.max_completion_length = length
+        if self.use_vllm:
+            self.vllm_generation.max_completion_length = length  # pyrefly: ignore[bad-assignment]
+        else:
+            self.generation_config.max_new_tokens = self.generation_kwargs["max_new_tokens"] = length
+        self.replace_rewards(stage.rewards)
+
+    def _draw_rows(self, prompts: list[dict[str, Any]], group: int) -> list[dict[str, Any]]:
+        """Return this process's rows of prompts, each `group` times in a row as TRL's sampler deals them."""
+        rows = [dict(prompt) for prompt in prompts for _ in range(group)]
+        share, rank = len(rows) // self.accelerator.num_processes, self.accelerator.process_index
+        return rows[rank * share : (rank + 1) * share]
 
     def _watch(self, reward_funcs: Sequence[Reward]) -> list[Reward]:
         """Return rewards that remember which rows of their last batch failed for reasons of infrastructure."""
@@ -334,7 +361,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
             return super()._get_per_token_logps_and_entropies(model, *rows, **images)
         lengths, size = attention_mask.sum(1).tolist(), batch_size or len(input_ids)
         packs = [list(range(len(lengths)))[start : start + size] for start in range(0, len(lengths), size)]
-        if batch_size is not None and self.model.training and not self.is_refilling:
+        if batch_size is not None and self.model.training and not self._is_refilling:
             # The policy that sampled, or the reference.
             self._micro_batches = self._micro_batches or self._draw_micro_batches(lengths)
             packs = [pack for rows in self._micro_batches for pack in self._packs_of(rows, lengths)]
@@ -352,7 +379,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
             torch.stack(aux_losses).mean() if compute_aux_loss else None,
         )
 
-    def renew_old_log_probs(self, batch: dict[str, torch.Tensor]) -> None:
+    def _renew_old_log_probs(self, batch: dict[str, torch.Tensor]) -> None:
         """Compute old log-probs again in the packs of the update, after rows of a generation batch were replaced."""
         self._micro_batches = []
         if "old_per_token_logps" in batch and self.is_packed:
@@ -462,9 +489,8 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         self._metrics["train" if self.model.training else "eval"]["rewards/unscorable"].append(
             unscorable.float().mean().item()
         )
-        if not self.is_refilling:
+        if not self._is_refilling:
             self._note_failed_batch(is_empty=bool(unscorable.all()), is_outage=bool(lost.any()))
-        self.completion_lengths = [len(ids) for ids in completion_ids_list]
         start = self.accelerator.process_index * len(prompts)
         self._rollout = {
             "prompt": prompts,
@@ -474,7 +500,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
                 else [text_of(completion) for completion in completions]
             ),
             "solution": [row.get("solution") for row in inputs],
-            "num_tokens": self.completion_lengths,
+            "num_tokens": [len(ids) for ids in completion_ids_list],
             "is_truncated": [ids[-1] not in self.eos_token_ids for ids in completion_ids_list],
             "is_greedy": [self._is_greedy] * len(prompts),
             **{
@@ -483,8 +509,12 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
             },
             **{name: values for name, values in self._pending_extra_logs.items() if len(values) == len(prompts)},
         }
-        if self.curriculum is not None and self.model.training and not self.is_refilling:
-            self.curriculum.note(self, self._rollout["is_truncated"], rewards_per_func)
+        if self.curriculum is not None and self.model.training and not self._is_refilling:
+            truncated = torch.tensor(
+                self._rollout["is_truncated"], dtype=torch.float32, device=rewards_per_func.device
+            )
+            share = self.accelerator.gather(truncated).mean().item()
+            self.curriculum.note(share, rewards_per_func[:, 0].nanmean().item())
         return rewards_per_func
 
     def weighted_rewards(self) -> torch.Tensor:
@@ -527,9 +557,74 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
         if self.curriculum is not None and self.model.training:
-            inputs = self.curriculum.draw_rows(self)
+            stage = self.curriculum.advance(self.state.global_step)
+            if stage is not None:
+                self._enter(stage)
+            group = self.num_generations or 1
+            prompts = self.curriculum.stream.take((self.args.generation_batch_size or 0) // group)
+            inputs = self._draw_rows(prompts, group)
         is_refilled = self.model.training and self.args.dynamic_sampling_rounds > 0
-        return generate_batch(self, inputs) if is_refilled else self.generate_round(inputs)
+        return self._generate_informative(inputs) if is_refilled else self.generate_round(inputs)
+
+    def _generate_informative(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
+        """Generate and score a batch; put groups with other prompts in the place of those that teach nothing."""
+        rounds, group = self.args.dynamic_sampling_rounds, self.num_generations or 1
+
+        def draw(num_missing: int) -> Round:
+            number = num_prompts_of_round(
+                num_missing, group, self.accelerator.num_processes, are_whole=len(inputs) % group == 0
+            )
+            return self._generate_groups(self._draw_rows(self.prompt_stream.take(number), group))
+
+        batch = self._generate_groups(inputs)
+        with self._refilling():
+            figures = refill(
+                batch,
+                draw,
+                self.accelerator,
+                max_rounds=rounds,
+                pad_token_id=self.processing_class.pad_token_id,
+                loss_type=self.loss_type,
+            )
+        if not batch.is_informative_P.all():
+            self._renew_old_log_probs(batch.rows)
+        metrics = self._metrics["train"]
+        for name, value in figures.items():
+            metrics[f"dynamic_sampling/{name}"].append(value)
+        metrics["num_tokens"] = [self.state.num_input_tokens_seen]
+        if figures["missing_groups"] == 1:
+            logger.warning(
+                "Step %d: the rewards of each group are all equal, also after `dynamic_sampling_rounds: %d`, so the "
+                "batch teaches nothing. Are the problems too hard or too easy for the model?",
+                self.state.global_step + 1,
+                rounds,
+            )
+        return batch.rows
+
+    def _generate_groups(self, inputs: list[dict]) -> Round:
+        """Generate and score a round, and say which of its groups teach something."""
+        rows = self.generate_round(inputs)
+        lengths = torch.tensor(self._rollout["num_tokens"], device=self.accelerator.device)
+        lengths_PG = self.accelerator.gather(lengths).cpu().view(-1, self.num_generations or 1)
+        is_informative_P = informative_groups(self.weighted_rewards().cpu().view_as(lengths_PG))
+        metric = self.args.dynamic_sampling_metric
+        if metric in self.reward_func_names:
+            column = self.rewards_per_func[:, self.reward_func_names.index(metric)]
+            values_PG = column.cpu().view_as(lengths_PG)
+            is_informative_P &= informative_groups(values_PG) | values_PG.isnan().all(dim=1)
+        return Round(rows, is_informative_P, lengths_PG)
+
+    @contextmanager
+    def _refilling(self) -> Iterator[None]:
+        """Keep rounds of refills out of the figures of the batch, and out of what stops a run in an outage."""
+        metrics, self._metrics["train"] = self._metrics["train"], defaultdict(list)
+        # TRL's table of completions has the rows of a whole batch: a column that a refill logs first would have fewer.
+        table, self._logs = self._logs, copy.deepcopy(self._logs)
+        self._is_refilling = True
+        try:
+            yield
+        finally:
+            self._metrics["train"], self._logs, self._is_refilling = metrics, table, False
 
     def generate_round(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
         """Generate and score completions of these rows, and keep them in rollouts/ where that was asked for."""
@@ -620,6 +715,11 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         if self.model.training:
             self._seconds[name] += time.perf_counter() - started
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        # TRL's copy of the adapter that the run started from: resuming, transformers would load nothing beside it.
+        shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)
+
     def _save_rollout_state(self, checkpoint: Path) -> None:
         if self.args.save_only_model:
             return  # nothing can resume from such a checkpoint
@@ -672,7 +772,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
             )
         self._refills.position = state.get("refills", 0)
         if self.curriculum is not None:
-            self.curriculum.load(self, state.get("curriculum"))
+            self._enter(self.curriculum.load(state.get("curriculum")))
         reference = Path(checkpoint) / REFERENCE_NAME
         if reference.is_file() and self.ref_model is not None:
             self._load_reference(reference)
