@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Rows made by the reasoning-gym library (extra `puzzles`): 105 generated tasks, each with the library's own scorer.
+r"""Rows made by the reasoning-gym library (extra `puzzles`): 104 generated tasks, each with the library's own scorer.
 
 A row of `tasks/reasoning_gym/chain_sum`:
     {"problem": "State the final answer to the following arithmetic problem: 4 + 3 =", "solution": "7",
@@ -19,16 +19,14 @@ where they run out, the splits are shorter, with a warning.
 
 Time: 1,100 rows of most tasks take seconds; of futoshiki, knight_swap, zebra_puzzles, intermediate_integration,
 quantum_lock, puzzle24 and sokoban one to six minutes, for searches of the library. Each run, and each rank of it,
-makes its rows anew. An item that takes longer than ITEM_LIMIT_S ends the run: some options have the library search
-without end.
+makes its rows anew. With some options the library searches without end: LOAD_LIMIT_S ends that.
 
 Different from calling the library directly:
-1. Rows are made in a process of their own, with fixed string hashing and fixed seeds of `random` and numpy: seven
-   tasks would give other rows in every process (codeio, isomorphic_strings, knight_swap, list_functions,
-   polynomial_multiplication, ransom_note, word_ladder), so in a run on several GPUs every rank would train on other
-   data. `bf` and `codeio` print. `codeio` executes programs of the internet that come with the library, some of which
-   write files or open connections: a warning says so. The process runs in a temporary folder. Scoring executes none.
+1. Rows are made in a process of their own, with fixed string hashing and fixed seeds of `random` and numpy: six tasks
+   would give other rows in every process (isomorphic_strings, knight_swap, list_functions, polynomial_multiplication,
+   ransom_note, word_ladder), so in a run on several GPUs every rank would train on other data.
 2. The library draws item i from seed + i, so that the seeds 0 and 1 share all but one item. Ours are hashed first.
+3. `codeio` is left out: it executes programs of the internet that come with the library.
 """
 
 import ast
@@ -40,8 +38,6 @@ import json
 import logging
 import os
 import random
-import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -58,14 +54,11 @@ from open_r1.tasks.pools import choose_pool
 logger = logging.getLogger(__name__)
 
 DOMAIN = "reasoning_gym"
-POOLS = ("test", *["train"] * 9)
-"""Shares of the pools, in tenths."""
+POOLS = ("test", *["train"] * 9)  # in tenths
 NUM_ROWS = {"train": 1000, "test": 100}
-MAX_MISSES = 1000
-"""Items without a new question after which a task counts as exhausted."""
-ITEM_LIMIT_S = 300
-CHUNK_SIZE = 1000
-"""Items drawn from one data set of the library. Most make an item when asked for it, but `acre` makes all at once."""
+MAX_MISSES = 1000  # items without a new question after which a task counts as exhausted
+LOAD_LIMIT_S = 3600
+CHUNK_SIZE = 1000  # items of one data set of the library: `acre` makes all at once
 
 # Where the answer of an item is None, any of many answers is right, and the metadata name one.
 _ANSWERS_IN_METADATA = {
@@ -74,16 +67,10 @@ _ANSWERS_IN_METADATA = {
     "rubiks_cube": "example_correct_answer",
 }
 
-# Marks of codeio programs that may differ from run to run, whatever the seeds: a third of them, though 1 % of rows do.
-_UNREPEATABLE = re.compile(
-    r"\b(import|from) (random|secrets|time|uuid)\b|\brandom\.|default_rng|RandomState|urandom"
-    r"|\btime\.(time|perf_counter|monotonic)|\.(now|today|utcnow)\(|\.rvs\("
-)
-
 # Written out, so that a list of tasks takes no import of the library (1 s). A test compares it with the library's.
 _NAMES = """
 ab acre advanced_geometry aiw arc_1d arc_agi base_conversion basic_arithmetic bf binary_alternation binary_matrix
-bitwise_arithmetic boxnet caesar_cipher calendar_arithmetic chain_sum circuit_logic codeio coin_flip
+bitwise_arithmetic boxnet caesar_cipher calendar_arithmetic chain_sum circuit_logic coin_flip
 color_cube_rotation complex_arithmetic count_bits count_primes countdown course_schedule cryptarithm
 decimal_arithmetic decimal_chain_sum dice emoji_mystery family_relationships figlet_font fraction_simplification
 futoshiki game_of_life game_of_life_halting gcd graph_color group_anagrams gsm_symbolic intermediate_integration
@@ -117,7 +104,7 @@ def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[
 
     Raises:
         ModuleNotFoundError: The library is not installed.
-        ValueError: The library refuses an option, or one item took too long; the message has what it said.
+        ValueError: The library refuses an option, or takes too long; the message has what it said.
     """
     where = f"tasks/reasoning_gym/{task}"
     require_library()
@@ -127,38 +114,32 @@ def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[
     wanted = {split: options.pop(f"num_{split}", count) for split, count in NUM_ROWS.items()}
     if not all(type(count) is int and count > 0 for count in wanted.values()):
         raise ValueError(f"num_train and num_test of {where} are whole numbers of at least 1, got {wanted}.")
-    if task == "codeio":
-        logger.warning("%s executes programs from the internet that come with reasoning-gym to make its rows.", where)
-    order = {"task": task, "options": options, "seed": seed, "wanted": wanted, "limit_s": ITEM_LIMIT_S}
-    program = "from open_r1.tasks.reasoning_gym_items import write_rows; write_rows()"
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        start_beside(program, json.dumps(order), folder=folder) as process,
-    ):
-        stdout, stderr = process.communicate()
-    if process.returncode == -signal.SIGALRM:
-        raise ValueError(f"{where}: an item took more than {ITEM_LIMIT_S} s. Try other options.")
+    order = json.dumps({"task": task, "options": options, "seed": seed, "wanted": wanted})
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        process = start_beside("from open_r1.tasks.reasoning_gym_items import write_rows; write_rows()", folder)
+        with process:
+            try:
+                stdout, stderr = process.communicate(order, timeout=LOAD_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise ValueError(f"{where} took more than {LOAD_LIMIT_S} s. Try other options.") from None
     if process.returncode:
         raise ValueError(f"{where} (exit {process.returncode}): {stderr.strip()[-500:]}")
-    made = json.loads(stdout)
-    if made["skipped"]:
-        num, example = len(made["skipped"]), made["skipped"][0]
-        logger.warning("%d items of %s failed, or differ from run to run: %s", num, where, example)
-    for split, rows in made["splits"].items():
-        if not rows:
-            raise ValueError(f"{where} has too few different questions with {options} for a {split} split.")
+    splits = json.loads(stdout)
+    for split, rows in splits.items():
         if len(rows) < wanted[split]:
             text = "%s has only %d different rows for its %s split, and %d are asked for: try other options."
             logger.warning(text, where, len(rows), split, wanted[split])
-    return made["splits"]
+    if not all(splits.values()):
+        raise ValueError(f"{where} has too few different questions with {options}.")
+    return splits
 
 
-def start_beside(program: str, *words: str, folder: str | None = None) -> subprocess.Popen[str]:
+def start_beside(program: str, folder: str | None = None) -> subprocess.Popen[str]:
     """Start a program of this package in a process with fixed string hashing, its streams pipes."""
-    package_root = str(Path(__file__).resolve().parents[2])
-    python_path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    python_path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", program, *words],
+        [sys.executable, "-W", "ignore", "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL if folder is None else subprocess.PIPE,
@@ -170,71 +151,60 @@ def start_beside(program: str, *words: str, folder: str | None = None) -> subpro
 
 
 def write_rows() -> None:
-    """Write the rows of the order on the command line to stdout; what the library prints goes to stderr."""
-    order = json.loads(sys.argv[1])
+    """Write the rows of the order on stdin to stdout; what the library prints goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
-        splits, skipped = collect_rows(**order)
-    json.dump({"splits": splits, "skipped": skipped}, sys.stdout)
+        splits = collect_rows(**json.load(sys.stdin))
+    json.dump(splits, sys.stdout)
 
 
 def collect_rows(
-    task: str, options: dict[str, Any], seed: int, wanted: dict[str, int], limit_s: int = 0
-) -> tuple[dict[str, list[dict[str, object]]], list[str]]:
-    """Return as many rows of each split as wanted, or fewer where questions run out; and why items were left out."""
+    task: str, options: dict[str, Any], seed: int, wanted: dict[str, int]
+) -> dict[str, list[dict[str, object]]]:
+    """Return as many rows of each split as wanted, or fewer where questions run out."""
     splits: dict[str, list[dict[str, object]]] = {split: [] for split in wanted}
     seen: set[str] = set()
-    skipped: list[str] = []
     misses = 0
-    items = make_items(task, options, seed)
-    while misses < MAX_MISSES and any(len(splits[split]) < count for split, count in wanted.items()):
-        signal.alarm(limit_s)
-        item = next(items)
-        if "skipped" in item:
-            skipped.append(item["skipped"])
-        question = item.get("question", "")
-        misses = misses + 1 if question in seen or not question else 0
-        pool = pool_of(question)
+    for item in make_items(task, options, seed):
+        misses = misses + 1 if item["question"] in seen else 0
+        if misses >= MAX_MISSES or all(len(splits[split]) >= count for split, count in wanted.items()):
+            break
+        pool = pool_of(item["question"])
         if not misses and len(splits[pool]) < wanted[pool]:
-            row = {"problem": question, "solution": item["solution"], "reasoning_gym_entry": item["entry"]}
+            row = {"problem": item["question"], "solution": item["solution"], "reasoning_gym_entry": item["entry"]}
             splits[pool].append({**row, "domain": DOMAIN})
-        seen.add(question)
-    return splits, skipped
+        seen.add(item["question"])
+    return splits
 
 
 def make_items(task: str, options: dict[str, Any], seed: int) -> Iterator[dict[str, str]]:
-    """Yield the items of a task: `question`, `solution` and `entry`.
+    """Yield the items of a task without end: `question`, `solution` and `entry`.
 
-    A dictionary with `skipped` stands for an item that the library fails to make, as `maze` does now and then, or that
-    would differ in another process.
+    An item that the library fails to make, as `maze` does now and then, is left out.
 
     Raises:
         AssertionError, TypeError, ValueError: The library refuses the options.
     """
-    dataset: Any = None
-    for index in itertools.count():
-        chunk, place = divmod(index, CHUNK_SIZE)
+    for chunk in itertools.count():
         # The library's item i has the seed + i: neighbouring seeds must not be neighbours there.
         digest = hashlib.sha256(f"reasoning_gym {task} {seed} {chunk}".encode()).digest()
         library_seed = int.from_bytes(digest[:4], "big") // 2  # numpy takes no more than 32 bits, i included
-        if place == 0:
-            dataset = create_dataset(task, options, library_seed, CHUNK_SIZE)
-        random.seed(library_seed + place)  # list_functions also draws from generators of the process
-        np.random.seed(library_seed + place)
-        try:
-            item = dataset[place]
-            entry = repr({"task": task, "options": options, **_plain(item)})
-            ast.literal_eval(entry)
-        except Exception as error:  # noqa: BLE001 - generators of the library fail as they like; counted by the reader
-            yield {"skipped": repr(error)}
-            continue
-        if task == "codeio" and _UNREPEATABLE.search(item["question"]):  # which holds the program
-            yield {"skipped": "its program draws random numbers or reads the clock"}
-            continue
-        answer = item["answer"]
-        if answer is None:
-            answer = item["metadata"].get(_ANSWERS_IN_METADATA.get(task), "")
-            answer = answer if isinstance(answer, str) else json.dumps(answer)
-        yield {"question": item["question"], "solution": str(answer), "entry": entry}
+        dataset = create_dataset(task, options, library_seed, CHUNK_SIZE)
+        for place in range(CHUNK_SIZE):
+            random.seed(library_seed + place)  # list_functions also draws from generators of the process
+            np.random.seed(library_seed + place)
+            with contextlib.suppress(Exception):  # generators of the library fail as they like
+                item = dataset[place]
+                entry = repr({"task": task, "options": options, **_plain(item)})
+                ast.literal_eval(entry)
+                yield {"question": item["question"], "solution": _solution(task, item), "entry": entry}
+
+
+def _solution(task: str, item: dict[str, Any]) -> str:
+    answer = item["answer"]
+    if answer is None:
+        answer = item["metadata"].get(_ANSWERS_IN_METADATA.get(task), "")
+        answer = answer if isinstance(answer, str) else json.dumps(answer)
+    return str(answer)
 
 
 def create_dataset(task: str, options: dict[str, Any], seed: int = 0, size: int = 1) -> Any:

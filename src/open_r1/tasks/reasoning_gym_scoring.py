@@ -3,7 +3,7 @@
 
     score_answer("{'task': 'chain_sum', 'options': {}, 'question': ..., 'answer': '7', 'metadata': ...}", "7")   # 1.0
 
-What the scorers of reasoning-gym 0.1.25 do with the text of a model, found by trying hostile answers on all 105:
+What the scorers of reasoning-gym 0.1.25 do with the text of a model, found by trying hostile answers on all tasks:
 
 1. `eval(answer)`: binary_matrix, n_queens, spiral_matrix, string_insertion; `sympy.parse_expr(answer)`, which
    evaluates too: countdown, polynomial_multiplication. A model's text could run any program: what isn't a literal, or
@@ -16,12 +16,11 @@ What the scorers of reasoning-gym 0.1.25 do with the text of a model, found by t
 """
 
 import ast
-import atexit
 import json
 import os
 import re
 import resource
-import select
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -33,7 +32,7 @@ from open_r1.tasks.arithmetic import NotArithmetic, read_arithmetic
 from open_r1.tasks.reasoning_gym_items import NAMES, create_dataset, start_beside
 
 MAX_ANSWER_CHARS = 20_000
-SCORE_LIMIT_S, START_LIMIT_S = 5.0, 120.0
+SCORE_LIMIT_S = 5.0
 MEMORY_BYTES = 4 << 30
 COIN_FLIP_TOLERANCE = Fraction(1, 10_000)
 
@@ -86,46 +85,31 @@ def read_entry(entry: str) -> dict[str, Any]:
 
 
 class _Scorer:
-    """The process with the library's scorers, started at the first answer."""
+    """The process with the library's scorers, started at the first answer and after one that takes too long."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
-        atexit.register(self._end)
-        os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        self._lock, self._process = threading.Lock(), None  # those of the parent
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
 
     def score(self, entry: str, answer: str) -> float:
         with self._lock:
             if self._process is None:
-                program = "from open_r1.tasks.reasoning_gym_scoring import serve_scores; serve_scores()"
-                self._process = start_beside(program)
-                self._ask("", START_LIMIT_S)
-            score = self._ask(json.dumps([entry, answer]) + "\n", SCORE_LIMIT_S)
+                self._process = start_beside(
+                    "from open_r1.tasks.reasoning_gym_scoring import serve_scores; serve_scores()"
+                )
+            stdin, stdout = self._process.stdin, self._process.stdout
+            assert stdin is not None and stdout is not None
+            stdin.write(json.dumps([entry, answer]) + "\n")
+            stdin.flush()
+            line = stdout.readline()
+            if not line:  # the time limit, or memory, has ended it
+                self._process.wait()
+                self._process = None
+                return 0.0
+        score = json.loads(line)
         if isinstance(score, str):
             raise RuntimeError(score)
-        return score or 0.0
-
-    def _ask(self, line: str, limit_s: float) -> float | str | None:
-        """Return the score, what failed, or None where there was no answer in time."""
-        assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
-            if select.select([self._process.stdout], [], [], limit_s)[0]:
-                return json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):  # it has ended
-            pass
-        self._end()
-        return None
+        return score
 
 
 _SCORER = _Scorer()
@@ -139,14 +123,15 @@ def serve_scores() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     import reasoning_gym  # noqa: F401 - takes a second
 
-    print(0, file=reports, flush=True)
     for line in lines:
         entry, answer = json.loads(line)
         item = read_entry(entry)
+        signal.setitimer(signal.ITIMER_REAL, SCORE_LIMIT_S)  # ends the process, whatever it computes
         try:
             score: float | str = float(create_dataset(item["task"], item["options"]).score_answer(answer, item))
         except BaseException as error:  # noqa: BLE001 - the scorers raise what they like
             score = f"{type(error).__name__}: {error!s:.200}"
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(score), file=reports, flush=True)
 
 
