@@ -192,7 +192,8 @@ def _try_rows(
     """Score replies to rows; one layout must do for all rewards of a row.
 
     Rewards from outside the table are not tried, since nothing is known of their values. Those that run programs are
-    tried by the first process of a run, and only until one has given a reply what it should.
+    tried by the first process of a run. They, and those without gold answers, such as models that judge, are tried only
+    until they have given a reply what they should.
     """
     specs = {name: spec for name in built if not (spec := get_reward_spec(name)).is_external}
     trials = {name: Trial(name) for name, spec in specs.items() if spec.programs is None or is_first_of_run()}
@@ -200,13 +201,16 @@ def _try_rows(
     for number in sorted({number for name in trials for number in rows[name]}):
         row, runnable = dataset[number], []
         for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
-            if name in trials:
-                trials[name].num_tried += 1
-                programs = specs[name].programs
-                if programs is None or (programs.unusable(row) is None and not trials[name].has_reached):
-                    runnable.append(name)
-                elif (reason := programs.unusable(row)) is not None:
-                    trials[name].note_unjudged("tests", reason)
+            if name not in trials:
+                continue
+            programs, has_gold = specs[name].programs, specs[name].answer_column is not None
+            reason = None if programs is None else programs.unusable(row)
+            is_due = not trials[name].has_reached or (programs is None and has_gold)
+            trials[name].num_tried += is_due or programs is not None
+            if reason is not None:
+                trials[name].note_unjudged("tests", reason)
+            elif is_due:
+                runnable.append(name)
         _try_row({name: trials[name] for name in runnable}, built, script_args, row, number, context)
         if time.monotonic() > ends_at:
             break
