@@ -192,7 +192,7 @@ def _try_rows(
     """Score replies to rows; one layout must do for all rewards of a row.
 
     Rewards from outside the table are not tried, since nothing is known of their values. Those that run programs are
-    tried by the first process of a run. They, and those without gold answers, such as models that judge, are tried only
+    tried by the first process of a run. They, and those without gold answers, such as models that judge, are tried
     until they have given a reply what they should.
     """
     specs = {name: spec for name in built if not (spec := get_reward_spec(name)).is_external}
