@@ -103,8 +103,8 @@ class _Scorer:
             stdin.flush()
             line = stdout.readline()
             if not line:  # the time limit, or memory, has ended it
-                self._process.wait()
-                self._process = None
+                with self._process:  # waits, and closes the pipes
+                    self._process = None
                 return 0.0
         score = json.loads(line)
         if isinstance(score, str):
