@@ -64,7 +64,7 @@ class CpuClock(TrainerCallback):
 
 def watched(overrides: dict[str, list[str]], variant: str) -> dict[str, list[str]]:
     """Return the overrides with a clock in every stage, and evaluations every few steps in the last one."""
-    clock = ["--callbacks", "compact_progress", f"{Path(__file__).resolve()}:CpuClock"]
+    clock = ["--callbacks", f"{Path(__file__).resolve()}:CpuClock"]
     words = {stage.name: [*overrides.get(stage.name, []), *clock] for stage in VARIANTS[variant]}
     words[VARIANTS[variant][-1].name] += ["--eval_strategy", "steps", "--eval_steps", str(EVAL_STEPS)]
     return words

@@ -7,7 +7,12 @@ import pytest
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
 from open_r1.configs import SFTConfig
-from open_r1.training.callbacks import CompactProgressCallback, describe_benchmarks, get_callbacks
+from open_r1.training.callbacks import (
+    CompactProgressCallback,
+    PushToHubRevisionCallback,
+    describe_benchmarks,
+    get_callbacks,
+)
 from tests.integration.tiny import build_tiny
 
 TRAINING = Path(__file__).resolve().parents[2] / "docs" / "training.md"
@@ -53,16 +58,14 @@ def test_missing_figures_are_left_out():
     assert describe_benchmarks(logs) == ["eval_a/avg@1 1", "eval_b/avg@2 0.5"]
 
 
-def test_evaluations_and_the_best_checkpoint_are_printed(tmp_path, capsys):
+def test_evaluations_are_lines_above_the_bar(tmp_path, capsys):
     args = TrainingArguments(str(tmp_path), metric_for_best_model="eval_sums/avg@4", report_to="none", use_cpu=True)
     state, control, callback = TrainerState(max_steps=20, global_step=10), TrainerControl(), CompactProgressCallback()
     callback.on_train_begin(args, state, control)
     callback.on_log(args, state, control, logs=FIGURES)
-    state.best_model_checkpoint, state.best_metric = "data/run/checkpoint-10", 0.4321
     callback.on_train_end(args, state, control)
     printed = capsys.readouterr().out
     assert "step 10: eval_sums/avg@4 0.432 [0.38, 0.48]" in printed
-    assert "best: data/run/checkpoint-10, eval_sums/avg@4 0.4321" in printed
 
 
 @pytest.fixture
@@ -85,10 +88,10 @@ def test_a_training_calls_the_users_own_callback(code, tmp_path):
 def test_callbacks_of_modules_and_of_the_table_stand_beside_each_other(code, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(code.parent))
     first, second, third = callbacks_of(
-        tmp_path, "my_callbacks:StepWriter", "compact_progress", "transformers:EarlyStoppingCallback"
+        tmp_path, "my_callbacks:StepWriter", "push_to_hub_revision", "transformers:EarlyStoppingCallback"
     )
     assert type(first).__name__ == "StepWriter"
-    assert isinstance(second, CompactProgressCallback)
+    assert isinstance(second, PushToHubRevisionCallback)
     assert isinstance(third, EarlyStoppingCallback)
 
 

@@ -20,14 +20,14 @@ from open_r1.training.hub import UPLOADS_NAME, checkpoint_revisions, describe, l
 logger = logging.getLogger(__name__)
 
 _LOG_EVERY_S = 30.0  # where nobody watches: a file keeps every drawing of the bar
-# What the line shows, in this order, under short names.
-_SHOWN = {
-    "loss": "loss",
-    "reward": "reward",
-    "rewards/accuracy_reward/mean": "accuracy",
-    "completions/mean_length": "length",
-    "tokens_per_second": "tok/s",
-}
+# What the line shows, in this order: patterns of metrics, and the short names of theirs.
+_SHOWN = (
+    (r"loss", "loss"),
+    (r"reward", "reward"),
+    (r"rewards/(.+?)(?:_reward)?/mean", r"\1"),
+    (r"completions/mean_length", "length"),
+    (r"tokens_per_second", "tok/s"),
+)
 
 
 class PushToHubRevisionCallback(TrainerCallback):
@@ -124,10 +124,10 @@ class PushToHubRevisionCallback(TrainerCallback):
 class CompactProgressCallback(TrainerCallback):
     """A progress bar with the few numbers that matter; all of them stay in the log history and the trackers.
 
-    What `eval_benchmarks` measures is a line above it, and the best checkpoint one at the end. Where stderr is no
-    terminal the bar is drawn twice a minute.
+        40%|████      | 8/20 [00:21<00:32, 2.69s/step, loss=0.01, reward=0.91, accuracy=0.72, format=0.98, length=24]
 
-    Recipes name it `compact_progress` in `callbacks`; `run_training` then takes the library's own bar out.
+    What `eval_benchmarks` measures is a line above it. Where stderr is no terminal the bar is drawn twice a minute.
+    `run_training` puts it in place of the library's own, but for `log_level: debug`.
     """
 
     def __init__(self) -> None:
@@ -167,7 +167,7 @@ class CompactProgressCallback(TrainerCallback):
         if self._bar is not None and logs is not None:
             for line in describe_benchmarks(logs):
                 self._bar.write(f"step {state.global_step}: {line}")
-            found = {short: logs[key] for key, short in _SHOWN.items() if logs.get(key) is not None}
+            found = numbers_shown(logs)
             if found:
                 self._bar.set_postfix(
                     {name: f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" for name, value in found.items()},
@@ -180,11 +180,21 @@ class CompactProgressCallback(TrainerCallback):
         """Leave the finished bar on the screen."""
         if self._bar is not None:
             self._bar.close()
-            if state.best_model_checkpoint is not None:
-                self._bar.write(
-                    f"best: {state.best_model_checkpoint}, {args.metric_for_best_model} {state.best_metric:.4g}"
-                )
             self._bar = None
+
+
+def numbers_shown(logs: Mapping[str, float]) -> dict[str, float]:
+    """Return what the bar shows of a log entry.
+
+    >>> numbers_shown({"kl": 0.1, "rewards/accuracy_reward/mean": 0.5, "reward": 0.7, "completions/mean_length": 20.0})
+    {'reward': 0.7, 'accuracy': 0.5, 'length': 20.0}
+    """
+    return {
+        match.expand(short): logs[key]
+        for pattern, short in _SHOWN
+        for key in logs
+        if (match := re.fullmatch(pattern, key)) and logs[key] is not None
+    }
 
 
 def describe_benchmarks(logs: Mapping[str, float]) -> list[str]:
@@ -210,7 +220,6 @@ def describe_benchmarks(logs: Mapping[str, float]) -> list[str]:
 
 
 CALLBACKS: dict[str, Callable[[], TrainerCallback]] = {
-    "compact_progress": CompactProgressCallback,
     "evaluate_checkpoint": EvaluateCheckpointCallback,
     "push_to_hub_revision": PushToHubRevisionCallback,
 }

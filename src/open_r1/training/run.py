@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps that `sft.py`, `grpo.py` and `distill.py` share: start or resume a run, train, save, evaluate, push."""
 
+import dataclasses
 import logging
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +17,15 @@ import torch
 import transformers
 from accelerate import PartialState
 from accelerate.utils import DistributedType, gather_object
-from transformers import PreTrainedModel, ProgressCallback, set_seed
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set_seed
 
 from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.cli import STOPPED
 from open_r1.manifest import missing_from
+from open_r1.secret_names import is_secret_name
 from open_r1.training.base import TrainingMixin
+from open_r1.training.callbacks import CompactProgressCallback
 from open_r1.training.checkpoints import (
     REFERENCE_NAME,
     Start,
@@ -103,10 +107,21 @@ def start_run(script_args: Any, training_args: TrainingConfig, model_args: Any) 
     if start.checkpoint is not None:
         logger.warning("Resuming from %s (`resume_from_checkpoint: false` starts afresh).", start.checkpoint)
         _refuse_other_course(start.checkpoint, training_args)
-    logger.info("Script arguments: %s", script_args)
-    logger.info("Training arguments: %s", training_args)
-    logger.info("Model arguments: %s", model_args)
+    changed = [setting for group in (script_args, training_args, model_args) for setting in _changed_settings(group)]
+    logger.info("Settings: %s", textwrap.fill(", ".join(changed), 118, subsequent_indent="    "))
     return Run(start, description, stop_file)
+
+
+def _changed_settings(group: Any) -> list[str]:
+    """Return the settings that aren't at their defaults, but for long texts and what names the run."""
+    changed = []
+    for field in dataclasses.fields(group):
+        value = getattr(group, field.name)
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        text = f"{field.name}={getattr(value, 'value', value)}"
+        if value != default and field.init and len(text) < 100 and not is_secret_name(field.name):
+            changed.append(text)
+    return changed
 
 
 def _refuse_differing(what: str, path: Path | None, way_out: str) -> None:
@@ -232,11 +247,18 @@ def _set_up_logging(training_args: TrainingConfig) -> None:
     )
     # What we have to say is said once; errors of any process are raised.
     logging.getLogger("open_r1").setLevel(level if training_args.process_index == 0 else logging.ERROR)
-    datasets.utils.logging.set_verbosity(level)
-    transformers.utils.logging.set_verbosity(level)
-    if training_args.process_index != 0 or "compact_progress" in training_args.callbacks:
+    # The libraries tell every setting, file and step at `info`.
+    of_libraries = level if level <= logging.DEBUG else max(level, logging.WARNING)
+    datasets.utils.logging.set_verbosity(of_libraries)
+    transformers.utils.logging.set_verbosity(of_libraries)
+    if training_args.process_index != 0 or not _is_verbose(training_args):
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()
+
+
+def _is_verbose(training_args: TrainingConfig) -> bool:
+    """Say whether the bars and dictionaries of the libraries are shown in place of one line."""
+    return training_args.get_process_log_level() <= logging.DEBUG
 
 
 def ignore_bias_buffers(model: PreTrainedModel) -> None:
@@ -255,15 +277,13 @@ def _record_start(training_args: TrainingConfig, run: Run) -> None:
     write_run_manifest(output_dir, {**run.description, "started_from": started_from, "tracking_id": tracking_id})
 
 
-def _record_training(trainer: TrainingMixin, trained: dict[str, float], is_compact: bool) -> dict[str, float]:
+def _record_training(trainer: TrainingMixin, trained: dict[str, float]) -> dict[str, float]:
     """Save what a training has measured; return that of the run before if there was nothing left to train."""
     metrics: dict[str, float] = {**trained, "train_samples": len(trainer.train_dataset)}
     recorded = read_json(Path(trainer.args.output_dir) / "train_results.json")
     if not trainer.has_trained and recorded is not None:
         logger.warning("The training had ended at step %d: its model is saved anew.", trainer.state.global_step)
         return recorded
-    if not is_compact:
-        trainer.log_metrics("train", metrics)
     trainer.save_state()
     trainer.save_metrics("train", metrics)
     return metrics
@@ -277,6 +297,21 @@ def _say_stopped(trainer: TrainingMixin, *, is_start_named: bool) -> None:
         " without resume_from_checkpoint" if is_start_named else "",
         trainer.stopped_at,
     )
+
+
+def _say_finished(trainer: TrainingMixin) -> None:
+    """Print where the model is, and what to type next, at any log level."""
+    folder, state = trainer.args.output_dir, trainer.state
+    lines = [f"The model is in {folder}"]
+    if state.best_model_checkpoint is not None:
+        score = f"{trainer.args.metric_for_best_model} {state.best_metric:.4g}"
+        lines.append(f"best:     {state.best_model_checkpoint}, {score}")
+    lines += [
+        f"evaluate: make evaluate MODEL={folder} TASK=math_500",
+        f"look:     python scripts/show_run.py {folder}",
+    ]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def run_training(
@@ -319,16 +354,17 @@ def _train(
     """Do what `run_training` says, but for the record."""
     if run.stop_file is not None:
         trainer.stop_when(StopFileCallback(run.stop_file))
-    is_compact = "compact_progress" in training_args.callbacks
-    if is_compact:
-        trainer.remove_callback(ProgressCallback)
+    if not _is_verbose(training_args):
+        trainer.remove_callback(PrinterCallback if training_args.disable_tqdm else ProgressCallback)
+        trainer.add_callback(CompactProgressCallback)
+        transformers.utils.logging.set_verbosity_warning()  # a trainer sets it back to `log_level`
     is_start_named = training_args.resume_from_checkpoint is not None
     training_args.resume_from_checkpoint = None  # transformers would read its own meaning into the word
     result = trainer.train(resume_from_checkpoint=None if run.start.checkpoint is None else str(run.start.checkpoint))
     if trainer.stopped_at is not None:
         _say_stopped(trainer, is_start_named=is_start_named)
         return {}
-    metrics = _record_training(trainer, result.metrics, is_compact)
+    metrics = _record_training(trainer, result.metrics)
     model = trainer.accelerator.unwrap_model(trainer.model)
     model.config.use_cache = True
     trainer.publish_model()
@@ -339,15 +375,12 @@ def _train(
         evaluation = trainer.evaluate()
         if trainer.eval_dataset is not None:
             evaluation["eval_samples"] = len(trainer.eval_dataset)
-        if not is_compact:
-            trainer.log_metrics("eval", evaluation)
         trainer.save_metrics("eval", evaluation)
         metrics |= evaluation
     if training_args.push_to_hub and trainer.accelerator.is_main_process:
         push_finished_model(training_args)
-    if trainer.accelerator.is_main_process and not is_compact:
-        sys.stdout.write(f"The model is in {training_args.output_dir}\n")  # at any log level
-        sys.stdout.flush()
+    if trainer.accelerator.is_main_process:
+        _say_finished(trainer)
     return metrics
 
 
