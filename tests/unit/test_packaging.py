@@ -29,9 +29,8 @@ DISTRIBUTIONS = {
 }
 
 # Modules that need an extra at their top: they import one another, all else imports them inside a function.
-INSPECT_PARTS = ("scoring", "tasks")
 EXTRA_MODULES = {
-    *(PACKAGE / "evaluation" / f"inspect_{part}.py" for part in INSPECT_PARTS),
+    PACKAGE / "evaluation" / "inspect_log.py",
 }
 
 # Spelt in two pieces, so that this file does not name them itself.
