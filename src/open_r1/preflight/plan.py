@@ -231,8 +231,6 @@ def plan_run(
 ) -> dict[str, Any] | None:
     """Return what a run will do with its rows, and begin the log with it in a few lines, at any level.
 
-    Beside a single line of progress (`compact_progress`) they are shown only where the level asks for them.
-
     Args:
         rows: The figures of SFT's rows, or what `measure_prompts` says of GRPO's.
 
@@ -267,9 +265,7 @@ def plan_run(
         **schedule,
         **_memory(training_args, model_args, config, num_params, num_trained, schedule["length"]),
     }
-    if "compact_progress" in training_args.callbacks:
-        logger.info("%s", "\n".join(plan_lines(plan)))
-    elif training_args.process_index == 0 and not training_args.check_only:
+    if training_args.process_index == 0 and not training_args.check_only:
         _write(plan_lines(plan))
     return plan
 
