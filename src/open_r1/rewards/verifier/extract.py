@@ -119,6 +119,11 @@ _PHRASE = re.compile(
     rf"|{_HEADING}|^\*\*final:?\*\*:?[ \t]|^####[ \t]{{1,3}}(?={_LINE_VALUE}[ \t]{{0,3}}$)",
     re.IGNORECASE | re.MULTILINE,
 )
+# {"answer": 42} or {"answer": "x+1"}, in a code block too.
+_JSON_ANSWER = re.compile(
+    r"[{,]\s{0,9}\"(?:final_?)?answer\"\s{0,3}:\s{0,3}(\"(?:[^\"\\\n]|\\.){1,500}\"|[^,{}\[\]\"\s]{1,100})\s{0,9}[,}]",
+    re.IGNORECASE,
+)
 # Says as often what an answer has to be like: it counts only before a value, and where nothing else is the answer.
 _WEAK_PHRASE = re.compile(
     r"\banswers?(?:\s(?:to|of|for)\s[^.:\n]{1,60}?)?\s(?:is|are|equals|(?:must|should|would|will|has\sto)\sbe)"
@@ -537,6 +542,9 @@ def _unit_behind(text: str, start: int, *, takes_unit: bool) -> _Box:
 
 def _last_phrase(text: str) -> str | None:
     """Return the answer behind the last anchored phrase, up to the end of its formula or sentence."""
+    *_, found = [None, *_JSON_ANSWER.finditer(text)]
+    if found is not None and _PHRASE.search(text, found.end()) is None:
+        return found[1].strip('"').replace("\\\\", "\\")
     ends = [phrase.end() for phrase in _PHRASE.finditer(text)] or [end.end() for end in _WEAK_PHRASE.finditer(text)]
     if not ends:
         return None
