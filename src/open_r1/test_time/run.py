@@ -313,7 +313,7 @@ class _Run:
         for one in attempts:
             score = math.fsum(chance * judged[one.row, text].score for text, chance in one.chances)
             scored.append(replace(one, score=score))
-            text = max(one.chances, key=lambda pair: pair[1])[0]
+            text = one.chances[0][0]
             found = judged[one.row, text]
             said = {"answer": text, "extracted": found.extracted, "verdict": found.verdict, "score": score}
             rows.append({**vars(one), **said, "setting": one.setting.label, "details": json.dumps(one.details)})

@@ -85,7 +85,7 @@ def solve(task: Task, settings: Sequence[Setting], policy: Policy, seed: int) ->
             Attempt(
                 task.row,
                 setting,
-                _by_text(texts, chances_N),
+                _by_text(texts, chances_N, place),
                 round(share * num_thinking),
                 round(share * num_tokens),
                 round(share * sum(one.num_tokens for one in scored)),
@@ -96,9 +96,9 @@ def solve(task: Task, settings: Sequence[Setting], policy: Policy, seed: int) ->
     return found
 
 
-def _by_text(texts: Sequence[str], chances_N: np.ndarray) -> list[tuple[str, float]]:
-    """Return the chances of texts, of which no sum is above 1 by rounding."""
-    found: dict[str, float] = {}
+def _by_text(texts: Sequence[str], chances_N: np.ndarray, place: int) -> list[tuple[str, float]]:
+    """Return the chances of texts, that at `place` first, of which no sum is above 1 by rounding."""
+    found: dict[str, float] = {texts[place]: 0.0}
     for text, chance in zip(texts, chances_N.tolist(), strict=True):
         if chance > _SMALLEST_CHANCE:
             found[text] = found.get(text, 0.0) + chance
