@@ -97,10 +97,10 @@ def test_assistant_mask_covers_the_replies_and_their_end(named):
 
 
 def test_every_template_is_here():
-    assert {path.stem for path in FOLDER.glob("*.jinja")} == {*EOS, "demo"}
+    assert {path.stem for path in FOLDER.glob("*.jinja")} == {*EOS, "demo", "demo_tools"}
 
 
-@pytest.mark.parametrize("name", [*EOS, "demo"])
+@pytest.mark.parametrize("name", [*EOS, "demo", "demo_tools"])
 def test_what_was_said_comes_back_in_order(name):
     text = byte_tokenizer((FOLDER / f"{name}.jinja").read_text(encoding="utf-8"), EOS.get(name, "<|im_end|>"))
     rendered = render(text, CONVERSATION)

@@ -314,7 +314,7 @@ class Attempt:
     Attributes:
         row: Number of the problem's row.
         setting: At which setting.
-        chances: Texts that may be chosen, the one shown first, each with its chance; one with 1.0 where one was chosen.
+        chances: Texts that may be chosen, the one shown first, each with its chance; one of 1.0 where one was chosen.
         thinking_tokens: Generated while thinking, of all candidates; without thinking delimiters, all tokens.
         total_tokens: Generated and paid for, of all candidates, discarded ones too.
         scorer_tokens: Tokens that a scorer read for it.
