@@ -21,11 +21,6 @@ from tests.integration.fakes.chat_server import chat_server_process
 from tests.integration.tiny import build_tiny
 
 NUM_KILLS, IN_FLIGHT = 20, 2
-REWARD = """
-import zlib
-def digest_reward(completions, **columns):
-    return [zlib.crc32(completion[0]["content"].encode()) % 101 / 101 for completion in completions]
-"""
 
 
 def start(main, words):
@@ -73,12 +68,10 @@ def case(request, tmp_path, server, tiny):
 
         return generate_reasoning.main, generation, "generations.jsonl", ["uuid", "generations"], 40
     pass_rates.write_rows(tmp_path / "rows.jsonl", 10)
-    (tmp_path / "own.py").write_text(REWARD)
 
     def rates(folder):
-        rewards = [f"{tmp_path}/own.py:digest_reward"]
         flags = ("--max_concurrent", IN_FLIGHT)
-        return pass_rates.words(tmp_path, tiny.model, server, *flags, output=folder, reward_funcs=rewards)
+        return pass_rates.words(tmp_path, tiny.model, server, *flags, output=folder)
 
     columns = ["problem", "pass_rate", "pass_rate_rewards", "pass_rate_generations"]
     return compute_pass_rate.main, rates, "generations.jsonl", columns, 40
