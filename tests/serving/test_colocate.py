@@ -133,7 +133,7 @@ def test_vllm_follows_the_policy(model, tmp_path, words):
     history = json.loads((tmp_path / "out" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     steps = [entry for entry in history if "loss" in entry]
     assert [entry["step"] for entry in steps] == [1, 2, 3]
-    assert max(entry["sampling/sampling_logp_difference/mean"] for entry in steps) < 0.05
+    assert max(entry["sampling/sampling_logp_difference/mean"] for entry in steps) < 0.1
     assert min(entry["grad_norm"] for entry in steps) > 0
     if "--do_eval" in words:
         rows = pd.concat([pd.read_parquet(path) for path in (tmp_path / "out" / "rollouts").glob("eval-*.parquet")])

@@ -159,8 +159,10 @@ class RubricReward:
         judge = JudgeModel(str(self.url), str(self.model), self.key_env, self.patience_s)
         tasks = ["(not given)"] * len(completions) if prompts is None else map(prompt_text, prompts)
         texts = completion_texts(completions, self.context)
-        asked = [filled(RUBRIC_PROMPT, rubric=str(self.text), task=task, answer=end_of(text))
-                  for task, text in zip(tasks, texts, strict=True)]  # fmt: skip
+        asked = [
+            filled(RUBRIC_PROMPT, rubric=str(self.text), task=task, answer=end_of(text))
+            for task, text in zip(tasks, texts, strict=True)
+        ]
         answers = judge.ask(asked)
         if log_extra is not None:
             log_extra(f"{self.__name__}/answers", answers)

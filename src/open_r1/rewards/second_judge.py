@@ -84,8 +84,10 @@ class SecondJudge:
 
     def settings(self) -> dict[str, Any]:
         """Return what decides verdicts."""
-        return {"second_judge": self.model.model,
-                "second_judge_prompt": hashlib.sha256(VERDICT_PROMPT.encode()).hexdigest()[:16]}  # fmt: skip
+        return {
+            "second_judge": self.model.model,
+            "second_judge_prompt": hashlib.sha256(VERDICT_PROMPT.encode()).hexdigest()[:16],
+        }
 
     def report(self) -> dict[str, Any]:
         """Return how many verdicts were asked for and how they fell, and how many others the verifier's equal."""
@@ -160,8 +162,10 @@ def reviewed(reward: Reward, second: SecondJudge) -> Reward:
         before = [Verdict(name) for name in logged[f"{reward.__name__}/verdict"]]
         tasks = [prompt_text(prompt) for prompt in columns["prompts"]]
         after = second.review(before, tasks, solution, completion_texts(completions))
-        return [value if old == new or is_unscorable(value) else new.reward
-                for value, old, new in zip(values, before, after, strict=True)]  # fmt: skip
+        return [
+            value if old == new or is_unscorable(value) else new.reward
+            for value, old, new in zip(values, before, after, strict=True)
+        ]
 
     judge.__name__ = reward.__name__
     return judge
