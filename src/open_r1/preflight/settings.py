@@ -3,8 +3,10 @@
 
 import importlib.util
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from trl import ModelConfig
 
@@ -169,9 +171,19 @@ def _check_common(
     has_tools = bool(values.get("tools") or values.get("environment"))
     if values.get("max_tool_calling_iterations") is not None and not has_tools:
         raise ValueError("`max_tool_calling_iterations` needs `tools` or `environment`, which GRPO has: leave it out.")
+    _check_output_dir(training_args)
     check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
     _check_rewards(script_args)
+
+
+def _check_output_dir(training_args: TrainingConfig) -> None:
+    """Refuse a folder that can't be made or written; transformers would say so once the model is loaded."""
+    output_dir = Path(training_args.output_dir)
+    there = next(place for place in (output_dir, *output_dir.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "isn't yours to write" if there.is_dir() else "is a file"
+        training_args.refuse_here(f"`output_dir` is {output_dir}, but {there} {reason}: name another folder.")
 
 
 def _warn_of_unused(training_args: TrainingConfig, model_args: ModelConfig) -> None:
