@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_example_leads_from_rows_to_a_trained_model(tmp_path):
     readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    example = readme[readme.index("From clone to training") :]
+    example = readme[readme.index("From rows to a model") :]
     commands = re.findall(r"^    python (.*)$", example[: example.index("\n### ")], re.MULTILINE)
     assert [command.split()[0] for command in commands] == [
         "scripts/decontaminate.py",
