@@ -161,7 +161,7 @@ def test_python_and_a_function_are_called_masked_and_kept(tiny, places, says, le
 
     rows = rollouts_of(tmp_path / "run")
     texts = set(rows["completion"])
-    python = next(text for text in texts if "x = 6 * 7" in text)
+    python = next(text for text in sorted(texts) if "x = 6 * 7" in text and "print(x)" in text)
     assert python.count("<tool_call>") == python.count("<tool_response>") == 2
     assert "<tool_response>\n42\n\n</tool_response>" in python
     assert any("<tool_response>\n42\n</tool_response>" in text for text in texts)
