@@ -1,66 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vLLM in this process: of a model that is loaded here, or that GRPO trains with.
+"""vLLM that GRPO trains with: where it stops, and samples by other settings than those of the rollouts.
 
-1. Nothing is left of it after kill -9, on the GPU neither.
-2. Of the vLLM that GRPO trains with: where it stops (`stopping_kwargs`), and other settings for the time of a block,
-   since TRL gives them to its `VLLMGeneration` once. The weights follow the policy as they do for rollouts.
+TRL gives its `VLLMGeneration` the settings once. The weights follow the policy as they do for rollouts.
 """
 
-import importlib.util
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import trl
     from trl.generation.vllm_generation import VLLMGeneration
-    from vllm import LLM
-
-
-@dataclass(frozen=True)
-class VllmModel:
-    """What vLLM loads.
-
-    Attributes:
-        name: Model folder or name on the hub.
-        revision: Branch, tag or commit on the hub.
-        dtype: Of the weights; "auto": as they are.
-        trust_remote_code: Run code that comes with the model.
-        tensor_parallel_size: GPUs for one model.
-        gpu_memory_utilization: Share of the GPU's memory, in (0, 1].
-        max_model_len: Tokens of prompt and completion together; None: the model's.
-        enforce_eager: Start sooner, without compiling.
-    """
-
-    name: str
-    revision: str | None = None
-    dtype: str = "auto"
-    trust_remote_code: bool = False
-    tensor_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.9
-    max_model_len: int | None = None
-    enforce_eager: bool = False
-
-    def load(self) -> "LLM":
-        """Load the model; takes minutes for a large one."""
-        # vLLM would put its engine into a process that outlives ours after kill -9, with all of the GPU's memory. In
-        # ours, it is gone with it; its workers, on several GPUs, watch their parent themselves.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        from vllm import LLM
-
-        settings = {**vars(self), "model": self.name, "tokenizer_revision": self.revision}
-        return LLM(**{name: value for name, value in settings.items() if name != "name"})
-
-
-def require_vllm(ways_out: str) -> None:
-    """Raise a ValueError where vLLM can't be imported; `ways_out` says what else the command could be told."""
-    if importlib.util.find_spec("vllm") is None:
-        raise ValueError(
-            f"vLLM is not installed in this environment: {ways_out}, or run in an environment that has it (`make "
-            "install_serving` makes .venv-serving; for jobs: its bin on the PATH of slurm/cluster.sh)."
-        )
 
 
 def stopping_kwargs(
