@@ -61,7 +61,11 @@ _ARTICLE = re.compile(r"\b(?:an?|the|all) (?=[^\W\d_]{3})")
 _WORD_JOINT = re.compile(r",?\sand\s|,\s")
 
 _CHOICE_WORD = r"(?:(?:option|choice|answer)\s*)?"
-_CHOICE = re.compile(rf"{_CHOICE_WORD}(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:]?)", re.IGNORECASE)
+_CHOICE = re.compile(
+    rf"{_CHOICE_WORD}(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:]?)"
+    r"(?: is (?:the )?(?:correct|right)(?: (?:answer|choice|option))?)?",
+    re.IGNORECASE,
+)
 # "a:b" and "A:B" are ratios.
 _CHOICE_WITH_TEXT = re.compile(
     r"(?:\(([A-Z])\)|([A-Z])(?:[).]|(?-i:(?<=[A-Z]):)(?!\s*[A-Z]\s*(?::|$))))\s*(\S.*)", re.IGNORECASE | re.DOTALL
@@ -115,12 +119,25 @@ _STATED = re.compile(
 # 14 over 7 before N, in either order; a charge may stand behind elements.
 _NUCLIDE = re.compile(r"(?:\^([0-9]+)_(-?[0-9]+)|_(-?[0-9]+)\^([0-9]+))([A-Z][a-z]?)")
 _ARROW = re.compile(r"\\(?:long)?rightarrow|\\to(?![a-z])|\\rightleftharpoons|->")
+# 1s^2 2s^2 2p^6, [Ne] 3s^2 3p^1
+_SHELLS = re.compile(r"(?:\[[A-Z][a-z]\])?(?:[1-7][spdf]\^[0-9]{1,2}){1,20}")
+# 20 m by 30 m, 20 by 30
+_BY = re.compile(r"\s?(?:\bby\b|\\times|\bx\b)\s?")
+_SIZE = re.compile(r"([0-9.]+)\s?([A-Za-z]{0,12})")
 _TERM = re.compile(r"[0-9]*(?:\(?(?:[A-Z][a-z]?[0-9]*)+\)?[0-9]*)+(?:\^[0-9]*[+-])?")
 _NO_SOLUTION = """no solutions;there is no solution;there are no solutions;has no solution;empty set;\u65e0\u89e3
 ;\u7121\u89e3;no real solution;no real solutions;there is no real solution;there are no real solutions
-;none"""
+;no solution exists;no solutions exist;no real solution exists;no real solutions exist;none"""
 _SAME_WORDS: dict[str, str] = dict.fromkeys(_NO_SOLUTION.replace("\n", "").split(";"), "no solution")
 _SAME_WORDS |= {"infinitely many solutions": "infinitely many", "dne": "does not exist", "not defined": "undefined"}
+_SAME_WORDS |= {"converges": "convergent", "diverges": "divergent", "does not converge": "divergent"}
+_SAME_WORDS |= {"quadrant i": "first quadrant", "quadrant ii": "second quadrant"}
+_SAME_WORDS |= {"quadrant iii": "third quadrant", "quadrant iv": "fourth quadrant"}
+# An odd number is odd and an integer; positive numbers aren't positive integers.
+_SAID_ANYWAY = re.compile(
+    r"(?:(?<=\bodd)|(?<=\beven)|(?<=\bprime)) (?:integers?|numbers?)$"
+    r"|(?<=right)-angled\b|(?<=[a-z]) (?:triangles?|functions?|reactions?|process(?:es)?)$"
+)
 _REALS = "all real numbers;all reals;real numbers;any real number;every real number;all real values"
 _NAMED: dict[str, Node] = {
     **dict.fromkeys(_REALS.split(";"), REALS),
@@ -301,6 +318,9 @@ def _read_value(normal: str, plain: str) -> Node:
         return _NAMED[words]
     if words is not None:
         return Words(words)
+    sizes = [_SIZE.fullmatch(part) for part in _BY.split(plain)]
+    if len(sizes) > 1 and all(sizes) and (" by " in plain or all(size[2] for size in sizes if size)):
+        return read(", ".join(rf"{size[1]}\text{{ {size[2]}}}" for size in sizes if size)).node
     try:
         return _read_formula(normal)
     except UnreadableError:
@@ -309,7 +329,7 @@ def _read_value(normal: str, plain: str) -> Node:
         if _CODE.fullmatch(plain) or _ELEMENTS.fullmatch(formula):
             return Words(formula)
         if _PROSE.fullmatch(plain) and any(len(run) >= 3 or not run.isascii() for run in _LETTERS.findall(plain)):
-            return Words(_one_spelling(plain))
+            return Words(one_spelling(plain))
         raise
 
 
@@ -392,7 +412,7 @@ def _read_words(normal: str, plain: str) -> str | None:
     is_function = [run in PLAIN_COMMANDS or run.casefold() in ("infinity", "or", "and") for run in runs]
     has_word = any(word and not function for word, function in zip(is_word, is_function, strict=True))
     is_marked = TEXT_OPEN in normal and not any(is_function)
-    return _one_spelling(plain) if has_word or is_marked else None
+    return one_spelling(plain) if has_word or is_marked else None
 
 
 def _read_chemistry(plain: str) -> str | None:
@@ -405,6 +425,9 @@ def _read_chemistry(plain: str) -> str | None:
     if nuclide:
         mass, charge = nuclide.group(1) or nuclide.group(4), nuclide.group(2) or nuclide.group(3)
         return f"{mass}-{charge}-{nuclide.group(5)}"
+    shells = re.sub(r"[{}\s]", "", plain)
+    if _SHELLS.fullmatch(shells) and shells.count("^") > 1:
+        return shells
     sides = [re.sub(r"[_{}\s]|\((?:aq|s|l|g)\)", "", side).split("+") for side in _ARROW.split(plain)]
     terms = [term for side in sides for term in side]
     is_reaction = len(sides) == 2 and len(terms) > 2 and any(re.search("[A-Z][a-z]?[0-9]", term) for term in terms)
@@ -413,10 +436,11 @@ def _read_chemistry(plain: str) -> str | None:
     return "->".join("+".join(sorted(side)) for side in sides)
 
 
-def _one_spelling(plain: str) -> str:
+def one_spelling(plain: str) -> str:
     words = " ".join(plain.casefold().replace("\u2019", "'").split()).strip(" .!?,;:").removesuffix("\u6761\u4ef6")
     items = _WORD_JOINT.split(_ARTICLE.sub("", words))
     words = ", ".join(sorted(items) if " and " in words or words[:1].isdigit() else items)
+    words = _SAID_ANYWAY.sub("", words)
     return _SAME_WORDS.get(words, words)
 
 

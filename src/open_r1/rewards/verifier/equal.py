@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, TypeGuard
 
 from open_r1.rewards.verifier.answer import (
+    one_spelling,
     read_clock,
     read_letters_as_units,
     read_parts_without_labels,
@@ -28,7 +29,7 @@ from open_r1.rewards.verifier.families import (
     with_same_names,
 )
 from open_r1.rewards.verifier.regions import equal_regions, listed, read_region
-from open_r1.rewards.verifier.tokens import FUNCTIONS, TEXT_CLOSE, TEXT_OPEN
+from open_r1.rewards.verifier.tokens import DENIALS, FUNCTIONS, TEXT_CLOSE, TEXT_OPEN
 from open_r1.rewards.verifier.tree import (
     HUNDRED,
     IMAGINARY,
@@ -85,6 +86,11 @@ _EXPLAINED = {
     "yes": re.compile(rf"yes\s*[,.:;]\s*{_SAID_AGAIN}(?: {_NOT_DENIED}\w+){{0,2}}"),
     "no": re.compile(rf"no\s*[,.:;]\s*{_SAID_AGAIN}(?:n't| ?not| impossible)(?: {_NOT_DENIED}\w+){{0,2}}"),
 }
+# "The statement is true", "it converges"
+_SUBJECT = re.compile(
+    r"(?!.*\b(?:one|some|only|none|neither|either|nothing|first|second|before|after|opposite)\b)"
+    r"(?:(?:[a-z]+ ){1,2}(?:is|are|was|were)|it|series|sequence|integral|sum|limit) "
+)
 _OPPOSITES = """left right, up down, upward downward, north south, east west, clockwise counterclockwise, above below,
 increase decrease, profit loss, gain loss, toward away, inward outward, positive negative, more less"""
 _OPPOSITE_WORDS = [set(pair.split()) for pair in _OPPOSITES.split(",")]
@@ -154,8 +160,17 @@ def _equal_words(gold: Reading, answer: Reading) -> bool:
     if one == other:
         return True
     return any(
-        short in _EXPLAINED and _EXPLAINED[short].fullmatch(long) for short, long in ((one, other), (other, one))
+        (short in _EXPLAINED and _EXPLAINED[short].fullmatch(long)) or _is_stated(short, long)
+        for short, long in ((one, other), (other, one))
     )
+
+
+def _is_stated(words: str, sentence: str) -> bool:
+    """Whether a sentence says of something that it is what the words say, and nothing against it."""
+    subject = _SUBJECT.match(sentence)
+    if subject is None or not DENIALS.isdisjoint(sentence.split()):
+        return False
+    return words == one_spelling(sentence[subject.end() :])
 
 
 def _equal_letters(gold: str, answer: str) -> bool:

@@ -192,7 +192,8 @@ _SO = r"(?:(?:and\s)?(?:so|thus|hence|therefore|finally|consequently)\b,?\s)"
 _CONCLUSION = re.compile(
     rf"{_SO}?({_STATED_VALUE})\sis\s(?:the|our)\s(?:\w+\s)?(?:solution|answer|result)[.!]?"
     rf"|(?:{_SO}|{_SO}?(?:it\sfollows|we\s(?:conclude|find|get|obtain)|this\s(?:gives|yields|means))(?:\sthat)?\s)"
-    r"(\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\))[.!]?",
+    r"(\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\))[.!]?"
+    rf"|{_SO}?the\s(?:(?!not|never|first|second|before|after|next|other)[a-z]+\s){{1,4}}is\s((?-i:[A-Z])[a-z]{{2,20}})[.!]?",
     re.IGNORECASE,
 )
 # The one bold value of the last line, which may close a longer sentence.
@@ -210,7 +211,10 @@ _UNSURE = re.compile(
 _PARTS_LINE = re.compile(r"\(?[1ai]\)\s?\**[^\s*(].{0,200}?[\s;,]\(?(?:[2b]|ii)\)\s?\**[^\s*(]")
 _ENDS = (".", "!", "。", "**")
 _SPOKEN = re.compile(
-    r"(?:yes|no|true|false)(?:[,;] [^.?!\n]{1,60})?[.!]?|(?:option\s|choice\s)?\(?(?-i:[A-J])\)?\.?", re.I
+    rf"(?:yes|no|true|false)(?:[,;] [^.?!\n]{{1,60}})?[.!]?"
+    rf"|{_SO}?(?:the\s)?(?:correct\s)?(?:option\s|choice\s|answer\s)?"
+    r"\(?((?-i:[A-J]))\)?(?:\sis\s(?:the\s)?(?:correct|right)(?:\s(?:answer|choice|option))?)?[.!]?",
+    re.IGNORECASE,
 )
 
 
@@ -307,7 +311,10 @@ def _last_line(text: str) -> str | None:
             return part.strip(" .")
     if _PARTS_LINE.match(line):
         return line.replace("**", "")
-    return line if _SPOKEN.fullmatch(line) else _value_of_sentence(line) if line.endswith(_ENDS) else None
+    spoken = _SPOKEN.fullmatch(line)
+    if spoken:
+        return spoken[1] or line
+    return _value_of_sentence(line) if line.endswith(_ENDS) else None
 
 
 def _value_of_sentence(text: str) -> str | None:

@@ -255,6 +255,7 @@ _PERIOD_WITH_DOTS = re.compile(
     r"([-+]?[0-9]{0,9}\.[0-9]{0,9}?)([0-9]{1,6}?)\2{2,12}\s?(?:\\(?:[lc]?dots|dotsc)|\.\.\.|\u2026)"
 )
 _MAX_DECIMAL_CHARS = 60
+_ORDINAL = re.compile(r"(?<=[0-9])\s?(?:\^\s?\{?\s?)?(?:\\(?:text|mathrm)\s?\{)?(?:st|nd|rd|th)\}{0,2}$")
 # The event in P(A|B) = 1/3 is a name: P_{A|B}.
 _RATIO = re.compile(r"([0-9]{1,9})\s{0,3}(?:\\text\s{0,3}\{\s{0,3}to\s{0,3}\}|to)\s{0,3}([0-9]{1,9})")
 
@@ -304,12 +305,14 @@ _OLD_COMMANDS = _rules(
     (rf"(?<!\\)\{{\s{{0,3}}{_SWITCH}\s*([^{{}}\\]*)\}}", _font_of_group),
     (rf"{_SWITCH}(?=\s{{0,3}}\{{)", _math_font),
     (_SWITCH, ""),
+    (r"(?<=[0-9])\s?\\(?:mathrm|text)\s?\{[eE]\}\s?(?=[-+]?[0-9])", "e"),
     # Functions in text, and R - {0}.
     (rf"{_NAME}\{{\s{{0,3}}((?:arc)?(?:sin|cos|tan|cot|tg|ctg)|ln|log|cis)\s{{0,3}}\}}", r"\\\1 "),
     (r"(\\mathbb\s?(?:\{\s?R\s?\}|R))\s{0,3}-\s{0,3}(?=\\\{)", r"\1\\setminus "),
 )
 
 _OLD_SCRIPTS = _rules(
+    (r"(?<![A-Za-z\\{_])(pO?H)(?=\s?=)", r"\\text{\1}"),
     # C_5^2 and {}_5C_2; C is a constant where its index is larger than the other.
     (
         rf"(?<![A-Za-z_^])(?:\\(?:mathrm|text|mathbf|rm)\s{{0,3}}\{{\s{{0,3}}C\s{{0,3}}\}}|(?<!\\)C)\s{{0,3}}"
@@ -378,8 +381,9 @@ def respell(text: str) -> str:
             text = _OVER.sub(_fraction, text)
             whole = _OVER.fullmatch(f"{{{text}}}")
             text = _fraction(whole) if whole else text
-    if any(mark in text for mark in "^_{P"):
+    if any(mark in text for mark in "^_{PH"):
         text = _apply(_OLD_SCRIPTS, text)
+    text = _ORDINAL.sub("", text)
     text = _RATIO.sub(r"\1:\2", text) if _RATIO.fullmatch(text) else text
     return _respell_decimal(text) if "." in text else text
 

@@ -61,6 +61,7 @@ _TABLE = {
     "kelvin": "1 K kelvin",
     "current": "1 A amp ampere",
     "amount": "1 mol mole",
+    "amount length^-3": "1000 M molar",
     "data": "1 bit; 8 byte B; 8000 KB",
     "length mass time^-2": "1 N newton",
     "length^2 mass time^-2": "1 J joule; 4.184 cal calorie; 1.602176634e-19 eV; 3600 Wh",
