@@ -27,6 +27,7 @@ from open_r1.sandbox import (
     wire,
 )
 from open_r1.sandbox.local import LocalSandbox
+from open_r1.sandbox.providers import SandboxSettings
 from open_r1.sandbox.router import RouterSandbox
 from tests.integration.routers import (
     closed_clients,  # noqa: F401 - a fixture of every test
@@ -278,5 +279,7 @@ def test_reply_that_is_no_result_is_no_score(case):
         (error,) = run_all([TWO], RouterSandbox(address, patience_s=0.2))
         assert isinstance(error, SandboxError), error
         if status == 200:
-            (reward,) = code_reward(["```python\nprint(2)\n```"], provider_type="e2b", e2b_router_url=address, **ROWS)
+            (reward,) = code_reward(
+                ["```python\nprint(2)\n```"], sandbox=SandboxSettings("e2b", router_url=address), **ROWS
+            )
             assert math.isnan(reward)

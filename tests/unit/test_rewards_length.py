@@ -32,7 +32,7 @@ def score(reward: DemystifyCosineReward, text: str, ids: list[int] | range, gold
 @pytest.mark.parametrize("length", [0, 1, 39, 40, 41, MAX_LEN - 17, MAX_LEN - 16, MAX_LEN, 10 * MAX_LEN])
 @pytest.mark.parametrize("text", ["", "\x00\ud800", RIGHT, WRONG, NO_ANSWER, r"\boxed{" * 20_000])
 def test_demystify_stays_within_its_bounds(text: str, length: int):
-    assert -20 <= score(DemystifyCosineReward(), text, [7] * length) <= 2
+    assert -10 <= score(DemystifyCosineReward(), text, [7] * length) <= 2
 
 
 @pytest.mark.parametrize(("options", "right", "wrong", "exceeding"), PUBLISHED)
@@ -51,31 +51,10 @@ def test_demystify_of_an_unparsable_solution_is_none_at_any_length():
         assert score(DemystifyCosineReward(), RIGHT, range(length), UNPARSABLE) is None
 
 
-def test_demystify_punishes_repetition_of_wrong_answers_only():
-    reward = DemystifyCosineReward(ngram_size=2, max_penalty=-4, max_len=100)
-    assert score(reward, RIGHT, [5] * 50) == score(reward, RIGHT, range(50)) == pytest.approx(1.5)
-    assert score(reward, WRONG, range(50)) == pytest.approx(-5)
-    assert score(reward, WRONG, [5] * 50) == pytest.approx(-5 - 4 * (1 - 1 / 49))
-    assert score(reward, NO_ANSWER, [5] * 50) == score(reward, WRONG, [5] * 50)
-
-
-def test_demystify_takes_no_repetition_from_a_completion_at_the_limit():
-    assert score(DemystifyCosineReward(max_len=100), WRONG, [5] * 84) == -10
-
-
-def test_demystify_without_ids_counts_characters_and_words():
-    reward = DemystifyCosineReward(max_len=100, ngram_size=1, max_penalty=-1)
-    text = "so so so so " + WRONG
-    expected = reward.value(len(text), is_correct=False, units=text.split())
-    assert reward([text], [GOLD]) == [pytest.approx(expected)]
-
-
 @pytest.mark.parametrize(
     ("options", "word"),
     [
         ({"max_len": 16}, "^demystify_max_len must be above 16"),
-        ({"max_penalty": 1.0}, "^demystify_max_penalty is 1.0, .* must be 0 or negative"),
-        ({"ngram_size": 0}, "^demystify_n_grams must be at least 1"),
     ],
 )
 def test_demystify_refuses(options: dict, word: str):

@@ -9,7 +9,7 @@ from open_r1.rewards.base import DEFAULT_CONTEXT
 from tests.unit.test_rewards_table import EOS, ROW_OF_PROGRAMS, TASK_OF, arguments, bounds_of, row_of
 
 PREFIXES = ["", "<think>\n", "<think>", "<thi"]
-ON_LINES, IN_LINE, NO_TAGS = LAYOUTS.values()
+ON_LINES, NO_TAGS = LAYOUTS.values()
 
 
 def scores_of(
@@ -57,12 +57,11 @@ def test_program_stands_in_the_reply_only_where_asked_for():
 LAYOUTS_OF = {
     # rewards, their settings, and the layouts that satisfy all of them
     ("format", "accuracy"): ({}, [ON_LINES]),
-    ("soft_format", "accuracy"): ({}, [ON_LINES, IN_LINE]),
+    ("soft_format", "accuracy"): ({}, [ON_LINES]),
     ("think_format", "accuracy", "reasoning_steps"): ({}, [NO_TAGS]),
     ("format", "think_format"): ({}, []),
     ("countdown", "format"): ({}, [ON_LINES]),
-    ("countdown", "soft_format"): ({"countdown_strict": True}, [IN_LINE]),
-    ("countdown", "tag_count"): ({"countdown_strict": True}, []),
+    ("countdown", "soft_format", "tag_count"): ({}, [ON_LINES]),
 }
 
 

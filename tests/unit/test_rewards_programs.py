@@ -110,14 +110,8 @@ def test_empty_struct_of_a_mixture_is_no_row():
     assert code_reward(["x"], verification_info=[{"language": None, "test_cases": None}]) == [None]
 
 
-def test_rows_in_several_languages_are_refused_on_request():
-    assert code_reward(
-        ["x", "y"], verification_info=[INFO, {**INFO, "language": "Python3"}], enforce_same_language=True
-    )
-    infos = [INFO, {**INFO, "language": "cpp"}]
-    assert code_reward(["x", "y"], verification_info=infos) == [0.0, 0.0]
-    with pytest.raises(ValueError, match="enforce_same_language"):
-        code_reward(["x", "y"], verification_info=infos, enforce_same_language=True)
+def test_rows_in_several_languages_are_judged_in_one_call():
+    assert code_reward(["x", "y"], verification_info=[INFO, {**INFO, "language": "cpp"}]) == [0.0, 0.0]
 
 
 def test_empty_program_is_wrong_though_the_row_expects_nothing():
@@ -333,11 +327,9 @@ def test_contests_may_be_judged_by_a_router_and_the_rest_here():
 
 
 def test_other_settings_of_the_recipe_reach_the_reward():
-    (code,) = get_reward_funcs(
-        arguments("code", code_test_timeout_s=2.5, code_memory_mb=99, enforce_same_language=True, patch_code=True)
-    )
+    (code,) = get_reward_funcs(arguments("code", code_test_timeout_s=2.5, code_memory_mb=99, patch_code=True))
     assert (code.keywords["limits"].cpu_s, code.keywords["limits"].memory_mb) == (2.5, 99)
-    assert (code.keywords["enforce_same_language"], code.keywords["patch_code"]) == (True, True)
+    assert code.keywords["patch_code"] is True
     options = {"code_eval_test_batch_size": 7, "patch_code": True, "code_eval_scoring_mode": "partial"}
     ioi, cf = get_reward_funcs(arguments("ioi_code", "cf_code", ioi_provider="morph", cf_provider="piston", **options))
     assert (ioi.keywords["sandbox"].provider, ioi.keywords["test_batch_size"]) == ("morph", 7)

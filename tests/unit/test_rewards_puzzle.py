@@ -20,10 +20,8 @@ def in_tags(answer: str, between: str = "\n") -> str:
     return f"<think>some thoughts</think>{between}<answer>{answer}</answer>"
 
 
-def countdown(
-    text: str, mode: str = "tinyzero", *, strict: bool = False, context: RewardContext | None = None
-) -> float:
-    reward = CountdownReward(mode, strict=strict, context=context or RewardContext())
+def countdown(text: str, mode: str = "tinyzero", *, context: RewardContext | None = None) -> float:
+    reward = CountdownReward(mode, context=context or RewardContext())
     return reward([[{"role": "assistant", "content": text}]], target=[TARGET], nums=[NUMS])[0]
 
 
@@ -53,10 +51,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda answer: repr(answer)[:25])
-@pytest.mark.parametrize("strict", [False, True])
-def test_hostile_arithmetic_is_wrong_at_once(answer: str, strict: bool):
+def test_hostile_arithmetic_is_wrong_at_once(answer: str):
     start = time.process_time()
-    assert countdown(in_tags(answer), strict=strict) == 0.1
+    assert countdown(in_tags(answer)) == 0.1
     assert time.process_time() - start < 0.2
 
 
@@ -67,9 +64,8 @@ def test_hostile_arithmetic_is_wrong_at_once(answer: str, strict: bool):
 )
 def test_repeated_tags_cost_linear_time(text: str):
     start = time.process_time()
-    for strict in (False, True):
-        for mode in ("tinyzero", "mini_r1"):
-            countdown(text, mode, strict=strict)
+    for mode in ("tinyzero", "mini_r1"):
+        countdown(text, mode)
     knights_knaves_reward([text, in_tags(text)], solution_text_format=[GOLD] * 2)
     assert time.process_time() - start < 1
 
@@ -98,58 +94,53 @@ def test_arithmetic_is_exact(text: str, value: int, numbers: tuple[int, ...]):
     assert (read.value, read.numbers) == (value, numbers)
 
 
-# Of each text: TinyZero strict and robust, then Mini-R1 strict and robust.
+# Of each text: TinyZero, Mini-R1.
 COUNTDOWN_TABLE = [
-    (in_tags(RIGHT), 1.0, 1.0, 2.0, 2.0),
-    (in_tags("19 + 36 + 55 + 7"), 0.1, 0.1, 1.0, 1.0),  # another value
-    (in_tags("55 + 36 - 7 - 20"), 0.1, 0.1, 1.0, 1.0),  # another number
-    (in_tags("55 + 10"), 0.1, 0.1, 1.0, 1.0),  # not all numbers
-    (in_tags("55 + 36 - 7 - 19 + 19 - 19"), 0.1, 0.1, 1.0, 1.0),  # a number twice
-    (in_tags("65"), 0.1, 0.1, 1.0, 1.0),
-    (in_tags("no solution"), 0.1, 0.1, 1.0, 1.0),
-    (in_tags(""), 0.1, 0.1, 1.0, 0.0),
-    (in_tags("(19 + 36 + 55 + 7) ** 0"), 0.1, 0.1, 1.0, 1.0),
-    ("just 55 + 36 - 7 - 19", 0.0, 0.0, 0.0, 0.0),
-    ("<think>only thoughts</think>", 0.0, 0.0, 0.0, 0.0),
-    ("", 0.0, 0.0, 0.0, 0.0),
-    (f"<answer>{RIGHT}</answer>", 1.0, 1.0, 1.0, 1.0),  # no thoughts
-    (in_tags(RIGHT) + "\n", 0.0, 1.0, 2.0, 2.0),  # TinyZero reads the last line alone
-    (in_tags(RIGHT) + "\n\n", 0.0, 1.0, 1.0, 2.0),
-    (in_tags(f"\n{RIGHT}\n"), 0.0, 1.0, 1.0, 2.0),  # and Mini-R1 no answer with a line break
-    (f"<answer> <answer>\n<answer>{RIGHT}</answer>", 1.0, 1.0, 1.0, 1.0),
-    (f"<answer>\n</answer><answer>{RIGHT}</answer>", 1.0, 1.0, 1.0, 1.0),
-    (in_tags(RIGHT, between=" "), 1.0, 1.0, 1.0, 2.0),  # nor a layout with a space for the line break
-    (in_tags(RIGHT, between="\n\n"), 1.0, 1.0, 1.0, 2.0),
-    (in_tags(RIGHT) + " Done.", 1.0, 1.0, 1.0, 1.0),
-    ("Sure! " + in_tags(RIGHT), 1.0, 1.0, 1.0, 1.0),
-    (in_tags("1 + 1") + f" <answer>{RIGHT}</answer>", 1.0, 1.0, 1.0, 1.0),  # the first (Mini-R1) or the last
-    (in_tags(RIGHT) + " <answer>1 + 1</answer>", 0.1, 0.1, 2.0, 0.0),
-    (in_tags(f"{RIGHT} = 65"), 0.1, 1.0, 1.0, 2.0),
-    (in_tags(f"{RIGHT} = 66"), 0.1, 0.1, 1.0, 1.0),
-    (in_tags(rf"\boxed{{{RIGHT}}}"), 0.1, 1.0, 1.0, 2.0),
-    (in_tags(r"$[55 + 36] − 7 \times 1 - 19$"), 0.1, 0.1, 1.0, 1.0),
-    (in_tags("$[55 + 36] − 7 - 19$"), 0.1, 1.0, 1.0, 2.0),
-    (in_tags("（55 + 36）- 7 - 19"), 0.1, 1.0, 1.0, 2.0),
-    (f"<think><answer>{RIGHT}</answer></think>", 1.0, 0.0, 1.0, 0.0),  # only in the reasoning
-    (f"<think>a <think> b</think>\n<answer>{RIGHT}</answer>", 1.0, 1.0, 1.0, 1.0),
+    (in_tags(RIGHT), 1.0, 2.0),
+    (in_tags("19 + 36 + 55 + 7"), 0.1, 1.0),  # another value
+    (in_tags("55 + 36 - 7 - 20"), 0.1, 1.0),  # another number
+    (in_tags("55 + 10"), 0.1, 1.0),  # not all numbers
+    (in_tags("55 + 36 - 7 - 19 + 19 - 19"), 0.1, 1.0),  # a number twice
+    (in_tags("65"), 0.1, 1.0),
+    (in_tags("no solution"), 0.1, 1.0),
+    (in_tags(""), 0.1, 0.0),
+    (in_tags("(19 + 36 + 55 + 7) ** 0"), 0.1, 1.0),
+    ("just 55 + 36 - 7 - 19", 0.0, 0.0),
+    ("<think>only thoughts</think>", 0.0, 0.0),
+    ("", 0.0, 0.0),
+    (f"<answer>{RIGHT}</answer>", 1.0, 1.0),  # no thoughts
+    (in_tags(RIGHT) + "\n", 1.0, 2.0),
+    (in_tags(RIGHT) + "\n\n", 1.0, 2.0),
+    (in_tags(f"\n{RIGHT}\n"), 1.0, 2.0),
+    (f"<answer> <answer>\n<answer>{RIGHT}</answer>", 1.0, 1.0),
+    (f"<answer>\n</answer><answer>{RIGHT}</answer>", 1.0, 1.0),
+    (in_tags(RIGHT, between=" "), 1.0, 2.0),
+    (in_tags(RIGHT, between="\n\n"), 1.0, 2.0),
+    (in_tags(RIGHT) + " Done.", 1.0, 1.0),
+    ("Sure! " + in_tags(RIGHT), 1.0, 1.0),
+    (in_tags("1 + 1") + f" <answer>{RIGHT}</answer>", 1.0, 1.0),  # the last counts
+    (in_tags(RIGHT) + " <answer>1 + 1</answer>", 0.1, 0.0),
+    (in_tags(f"{RIGHT} = 65"), 1.0, 2.0),
+    (in_tags(f"{RIGHT} = 66"), 0.1, 1.0),
+    (in_tags(rf"\boxed{{{RIGHT}}}"), 1.0, 2.0),
+    (in_tags(r"$[55 + 36] − 7 \times 1 - 19$"), 0.1, 1.0),
+    (in_tags("$[55 + 36] − 7 - 19$"), 1.0, 2.0),
+    (in_tags("（55 + 36）- 7 - 19"), 1.0, 2.0),
+    (f"<think><answer>{RIGHT}</answer></think>", 0.0, 0.0),  # only in the reasoning
+    (f"<think>a <think> b</think>\n<answer>{RIGHT}</answer>", 1.0, 1.0),
 ]
 
 
-@pytest.mark.parametrize(("text", "tiny_strict", "tiny", "mini_strict", "mini"), COUNTDOWN_TABLE)
-def test_countdown_as_published_and_robust(
-    text: str, tiny_strict: float, tiny: float, mini_strict: float, mini: float
-):
-    assert countdown(text, "tinyzero", strict=True) == tiny_strict
+@pytest.mark.parametrize(("text", "tiny", "mini"), COUNTDOWN_TABLE)
+def test_countdown_has_the_values_of_both_modes(text: str, tiny: float, mini: float):
     assert countdown(text, "tinyzero") == tiny
-    assert countdown(text, "mini_r1", strict=True) == mini_strict
     assert countdown(text, "mini_r1") == mini
 
 
 @pytest.mark.parametrize("mode", ["tinyzero", "mini_r1"])
-@pytest.mark.parametrize("strict", [False, True])
-def test_countdown_counts_the_think_tag_that_the_prompt_opened(mode: str, strict: bool):
+def test_countdown_counts_the_think_tag_that_the_prompt_opened(mode: str):
     best = 1.0 if mode == "tinyzero" else 2.0
-    assert countdown(in_tags(RIGHT).removeprefix("<think>"), mode, strict=strict, context=PREFILLED) == best
+    assert countdown(in_tags(RIGHT).removeprefix("<think>"), mode, context=PREFILLED) == best
 
 
 def test_countdown_takes_fractions_on_the_way_but_no_rounding():

@@ -116,8 +116,8 @@ def test_async_function_is_awaited_also_twice_and_beside_others(code: Path, func
 
 
 def test_async_function_stays_async_whatever_is_around_it(code: Path, tmp_path: Path):
-    (tmp_path / "twin.py").write_text("async def patience(completions, **columns): return [9.0]")
-    names = [f"{code}:patience", f"{tmp_path}/twin.py:patience", f"summary_only({code}:patience)", f"{code}:brevity"]
+    (tmp_path / "twin.py").write_text("async def twin(completions, **columns): return [9.0]")
+    names = [f"{code}:patience", f"{tmp_path}/twin.py:twin", f"summary_only({code}:patience)", f"{code}:brevity"]
     rewards = get_reward_funcs(arguments(*names, reward_domains={"chat": names[2:]}))
     assert [is_async(reward) for reward in rewards] == [True, True, True, False]
     columns = {"completions": ["<think>ab</think>c"], "domain": ["chat"], "solution": ["1"]}
@@ -135,16 +135,12 @@ def test_columns_it_cannot_do_without_are_known(code: Path):
     assert get_reward_spec(f"{code}:by_tokens").columns == ()
 
 
-def test_same_name_twice_gets_metric_keys_of_its_own(code: Path, tmp_path: Path):
+@pytest.mark.parametrize("name", ["brevity", "accuracy_reward"])
+def test_two_rewards_with_one_metric_key_are_refused(code: Path, tmp_path: Path, name: str):
     twin = tmp_path / "other.py"
-    twin.write_text(
-        "def brevity(completions, **columns): return [9.0] * len(completions)\n"
-        "def accuracy_reward(completions, **columns): return [9.0] * len(completions)\n"
-    )
-    names = [f"{code}:brevity", f"{twin}:brevity", "accuracy", f"{twin}:accuracy_reward"]
-    rewards = get_reward_funcs(arguments(*names))
-    assert [reward.__name__ for reward in rewards] == ["brevity", "brevity_2", "accuracy_reward", "accuracy_reward_2"]
-    assert rewards[1](completions=["a"]) == [9.0]
+    twin.write_text(f"def {name}(completions, **columns): return [9.0] * len(completions)\n")
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        get_reward_funcs(arguments(f"{code}:brevity", "accuracy", f"{twin}:{name}"))
 
 
 def test_context_of_the_run_does_not_reach_it(code: Path):

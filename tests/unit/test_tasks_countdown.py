@@ -43,12 +43,11 @@ def test_every_row_has_its_solution(data):
 
 
 @pytest.mark.parametrize(("mode", "best"), [("tinyzero", 1.0), ("mini_r1", 2.0)])
-@pytest.mark.parametrize("strict", [False, True])
-def test_rewards_give_every_solution_full_marks(mode: str, best: float, strict: bool, data):
+def test_rewards_give_every_solution_full_marks(mode: str, best: float, data):
     rows = data["3to4", 0]["test"]
     texts = [f"<think>hm</think>\n<answer> {row['solution']} </answer>" for row in rows]
     columns = {name: [row[name] for row in rows] for name in ("target", "nums")}
-    assert CountdownReward(mode, strict=strict)(texts, **columns) == [best] * len(rows)
+    assert CountdownReward(mode)(texts, **columns) == [best] * len(rows)
 
 
 def test_numbers_and_targets_are_in_range(data):

@@ -49,7 +49,6 @@ class RewardParameters:
     target_language: str = setting(
         "en", "language_consistency: ISO 639-1 code, where the row has no `target_language`."
     )
-    max_paragraph_chars: int = setting(1500, "readability: characters that a paragraph may have without loss.")
     truncated_penalty: float = setting(-1.0, "truncated: reward of a completion without end token, <= 0.")
     demystify_correct_at_zero: float = setting(2.0, "demystify_cosine: reward of a right answer of length 0.")
     demystify_correct_at_max_len: float = setting(
@@ -63,15 +62,8 @@ class RewardParameters:
         -10.0, "demystify_cosine: reward from 16 tokens below `demystify_max_len` on."
     )
     demystify_max_len: int = setting(14336, "demystify_cosine: length in tokens that counts as cut off (less 16).")
-    demystify_n_grams: int = setting(40, "demystify_cosine: tokens per n-gram.")
-    demystify_max_penalty: float = setting(
-        -10.0, "demystify_cosine: added to a wrong answer of one repeated n-gram, <= 0."
-    )
     countdown_mode: Literal["tinyzero", "mini_r1"] = setting(
         "tinyzero", "countdown: tinyzero (0, 0.1 for a wrong answer, 1) or mini_r1 (layout 1 + equation 1)."
-    )
-    countdown_strict: bool = setting(
-        False, "countdown: take answer and layout to the letter, as the published code does."
     )
     code_language: Literal["python", "javascript", "r", "java", "bash", "cpp"] = setting(
         "python", "code_format: language of the fence when the row has no `language`."
@@ -142,9 +134,6 @@ class CodeExecutionParameters:
         600.0,
         "code, binary_code, cf_code, in local, rented and routed boxes: CPU seconds of a program's compiler and all "
         "its tests together; the test that uses them up and the rest count as out of time. 0: any.",
-    )
-    enforce_same_language: bool = setting(
-        False, "code, binary_code: refuse a batch with programs in several languages."
     )
     patch_code: bool = setting(
         False, "code, binary_code, cf_code: mend what today's compilers and Python no longer take."

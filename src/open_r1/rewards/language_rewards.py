@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards for the language of the reasoning: one language, in paragraphs, without blocks of code.
+"""The reward for a reasoning in one language, and what makes a reasoning hard to read.
 
 Different from DeepSeek-R1 (arXiv 2501.12948), which publishes neither code nor limits:
-1. A word belongs to a language by its script (Unicode, through the module `regex`): exact, fast, and blind between
-   languages that share a script.
-2. `readability_reward` turns the filter for its fine-tuning data into a reward.
+a word belongs to a language by its script (Unicode, through the module `regex`): exact, fast, and blind between
+languages that share a script.
 """
 
 from collections.abc import Sequence
@@ -72,42 +71,6 @@ class LanguageConsistencyReward:
         ]
 
 
-@dataclass(frozen=True)
-class Readability:
-    """What share of a text is easy to read, each in [0, 1].
-
-    Attributes:
-        language: Words in the commonest script; 0 without any word.
-        paragraphs: Letters outside fenced code that stand within the allowed length of their paragraph.
-        prose: Letters outside fenced code.
-    """
-
-    language: float
-    paragraphs: float
-    prose: float
-
-    @property
-    def score(self) -> float:
-        """The product of the three."""
-        return self.language * self.paragraphs * self.prose
-
-
-def measure_readability(text: str, *, max_paragraph_chars: int = MAX_PARAGRAPH_CHARS) -> Readability:
-    """Measure a text. A paragraph ends at a line break, since models don't wrap lines.
-
-    >>> measure_readability("Two and two make four.\\nHence it is four.", max_paragraph_chars=10)
-    Readability(language=1.0, paragraphs=0.5128205128205128, prose=1.0)
-    """
-    unfenced = without_fenced_code(text)
-    lengths = [len(line.strip()) for line in unfenced.split("\n")]
-    num_within_limit = sum(min(length, max_paragraph_chars) for length in lengths)
-    return Readability(
-        language=share_of_main_script(prose_of(text)),
-        paragraphs=num_within_limit / sum(lengths) if any(lengths) else 1.0,
-        prose=_num_letters(unfenced) / _num_letters(text) if text.strip() else 1.0,
-    )
-
-
 def readability_faults(
     text: str, *, max_paragraph_chars: int = MAX_PARAGRAPH_CHARS, min_language_share: float = MIN_LANGUAGE_SHARE
 ) -> list[str]:
@@ -119,50 +82,17 @@ def readability_faults(
     >>> readability_faults("We test it:\n```python\nprint(2)\n```\n\u6211\u4eec\u9a8c\u7b97")
     ['mixed_language', 'code_block']
     """
-    measured = measure_readability(text, max_paragraph_chars=max_paragraph_chars)
+    share, unfenced = share_of_main_script(prose_of(text)), without_fenced_code(text)
     faults = {
-        "no_words": measured.language == 0.0,
-        "mixed_language": 0.0 < measured.language < min_language_share,
-        "long_paragraph": measured.paragraphs < 1.0,
-        "code_block": measured.prose < 1.0,
+        "no_words": share == 0.0,
+        "mixed_language": 0.0 < share < min_language_share,
+        "long_paragraph": any(len(line.strip()) > max_paragraph_chars for line in unfenced.split("\n")),
+        "code_block": unfenced.split() != text.split(),
     }
     return [name for name, is_found in faults.items() if is_found]
-
-
-@dataclass(frozen=True)
-class ReadabilityReward:
-    r"""Return how readable the reasoning is: 1 for one language in short paragraphs without blocks of code.
-
-    The product of three shares: words in the commonest script (Han and kana count as one); characters within the
-    first `max_paragraph_chars` of their paragraph; characters outside fenced code. A paragraph ends at a line break.
-    Range [0, 1]; never None; 0 for a reasoning without words. Not meant for tasks that are solved by programs.
-    Source: the filter of DeepSeek-R1's stage 3 (arXiv 2501.12948, section 2.3.3: mixed languages, long paragraphs,
-    code blocks); the formula and the limit, about 250 English words, are ours.
-
-    >>> ReadabilityReward()(["<think>\nTwo and two make four.\n</think>\n4", "<think>\n$2 + 2$\n</think>\n4"])
-    [1.0, 0.0]
-    """
-
-    max_paragraph_chars: int = MAX_PARAGRAPH_CHARS
-    context: RewardContext = DEFAULT_CONTEXT
-
-    __name__ = "readability_reward"
-
-    def __post_init__(self) -> None:
-        if self.max_paragraph_chars < 1:
-            raise ValueError(f"max_paragraph_chars must be at least 1, got {self.max_paragraph_chars}")
-
-    def __call__(self, completions: Sequence[Completion], **kwargs: object) -> list[float | None]:
-        reasonings = [reasoning_of(text) for text in completion_texts(completions, self.context)]
-        return [measure_readability(text, max_paragraph_chars=self.max_paragraph_chars).score for text in reasonings]
 
 
 def _known_language(language: str) -> str | None:
     """Return the ISO 639-1 code of a language tag, or None."""
     code = language.strip().lower().replace("_", "-").partition("-")[0]
     return code if code in SCRIPTS_OF_LANGUAGE else None
-
-
-def _num_letters(text: str) -> int:
-    """Return the number of characters that are not blank."""
-    return sum(map(len, text.split()))

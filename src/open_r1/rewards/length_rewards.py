@@ -11,7 +11,7 @@ Different from upstream Open R1:
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,10 @@ from open_r1.rewards.base import (
     Completion,
     RewardContext,
     completion_lengths,
-    completion_texts,
     group_slices,
 )
 from open_r1.rewards.math_rewards import judge_answers
-from open_r1.rewards.repetition_rewards import check_penalty, check_repetition_options, repeated_share
+from open_r1.rewards.repetition_rewards import check_penalty
 
 # The published code takes a completion this close to the limit for one that was cut off.
 EXCEED_MARGIN_TOKENS = 16
@@ -77,14 +76,13 @@ class _CosineReward:
     ) -> list[float | None]:
         scores = judge_answers(self.__name__, completions, solution, self.context, **columns)
         lengths = completion_lengths(completions, completion_ids)
-        units = completion_ids or [text.split() for text in completion_texts(completions, self.context)]
         return [
-            None if score is None else self.value(length, is_correct=score == 1.0, units=own)
-            for score, own, length in zip(scores, units, lengths, strict=True)
+            None if score is None else self.value(length, is_correct=score == 1.0)
+            for score, length in zip(scores, lengths, strict=True)
         ]
 
-    def value(self, length: int, *, is_correct: bool, units: Sequence[Hashable] = ()) -> float:
-        """Return the reward of a right or wrong completion of this length, made of these words or tokens."""
+    def value(self, length: int, *, is_correct: bool) -> float:
+        """Return the reward of a right or wrong completion of this length."""
         raise NotImplementedError
 
 
@@ -122,7 +120,7 @@ class CosineScaledReward(_CosineReward):
             if low > high:
                 raise ValueError(f"min_value_{kind} ({low}) is above max_value_{kind} ({high}): exchange the two.")
 
-    def value(self, length: int, *, is_correct: bool, units: Sequence[Hashable] = ()) -> float:
+    def value(self, length: int, *, is_correct: bool) -> float:
         progress = min(1.0, length / self.max_len)
         if is_correct:
             return _cosine_between(self.max_value_correct, self.min_value_correct, progress)
@@ -131,18 +129,16 @@ class CosineScaledReward(_CosineReward):
 
 @dataclass(frozen=True)
 class DemystifyCosineReward(_CosineReward):
-    r"""Return the cosine reward of Demystifying Long Chain-of-Thought Reasoning, with its two penalties.
+    r"""Return the cosine reward of Demystifying Long Chain-of-Thought Reasoning, with its penalty at the limit.
 
     With c = (1 + cos(pi * length / max_len)) / 2, which goes from 1 to 0:
     length + 16 >= max_len: exceed_length, whatever the answer;
     right: correct_at_max_len + (correct_at_zero - correct_at_max_len) * c;
-    wrong: wrong_at_max_len + (wrong_at_zero - wrong_at_max_len) * c + max_penalty * (1 - distinct / all n-grams).
+    wrong: wrong_at_max_len + (wrong_at_zero - wrong_at_max_len) * c.
     Either value may be the greater one: the paper also tries right answers that earn more when they are longer.
-    Lengths and n-grams in tokens where ids are given, else in characters and words.
-    Range from the least of these values, max_penalty added to a wrong one, to the greatest; None where the solution
-    can't be parsed.
-    Source: arXiv 2502.03373, section 4.2; its code for the margin of 16. It gives no strength of the repetition
-    penalty in this form: -10 takes from a wrong answer that only repeats itself what it gains by being long.
+    Range from the least of these values to the greatest; None where the solution can't be parsed. The paper's penalty
+    for repetition is `token_repetition`.
+    Source: arXiv 2502.03373, section 4.2; its code for the margin of 16.
 
     >>> reward = DemystifyCosineReward(max_len=100)
     >>> ids = [list(range(length)) for length in (50, 50, 84)]
@@ -157,24 +153,20 @@ class DemystifyCosineReward(_CosineReward):
     wrong_at_max_len: float = 0.0
     exceed_length: float = -10.0
     max_len: int = 14336
-    ngram_size: int = 40
-    max_penalty: float = -10.0
 
     __name__ = "demystify_cosine_reward"
 
     def __post_init__(self) -> None:
         if self.max_len <= EXCEED_MARGIN_TOKENS:
             raise ValueError(f"demystify_max_len must be above {EXCEED_MARGIN_TOKENS}, got {self.max_len}.")
-        check_repetition_options(self.ngram_size, self.max_penalty, "demystify_")
 
-    def value(self, length: int, *, is_correct: bool, units: Sequence[Hashable] = ()) -> float:
+    def value(self, length: int, *, is_correct: bool) -> float:
         if length + EXCEED_MARGIN_TOKENS >= self.max_len:
             return self.exceed_length
         progress = length / self.max_len
         if is_correct:
             return _cosine_between(self.correct_at_zero, self.correct_at_max_len, progress)
-        repeated = repeated_share(units, self.ngram_size)
-        return _cosine_between(self.wrong_at_zero, self.wrong_at_max_len, progress) + repeated * self.max_penalty
+        return _cosine_between(self.wrong_at_zero, self.wrong_at_max_len, progress)
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,6 @@ logger = logging.getLogger(__name__)
 TEST_COLUMNS = ("verification_info", "test_cases", "input_output", "public_test_cases", "private_test_cases")
 IOI_COLUMNS = ("id", "subtask", "test_names", "time_limit", "memory_limit", "grader_files")
 CF_COLUMNS = ("id", "language", "official_tests", "time_limit", "memory_limit")
-# Over these it's a slip of the unit (milliseconds, bytes), which would let one program hold up a step or a machine.
-MOST_TIMEOUT_S, MOST_MEMORY_MB = 3600, 1 << 20
 DEFAULT_LIMITS, DEFAULT_BUDGET = Limits(cpu_s=5.0), Budget()
 NO_PROGRAM, UNUSABLE, SANDBOX_ERROR = "no_program", "unusable", "sandbox_error"
 _RATES = (*(verdict.value for verdict in TestVerdict if verdict is not TestVerdict.NOT_RUN), NO_PROGRAM, UNUSABLE)
@@ -143,11 +141,8 @@ def reward_programs(
     /,
     *,
     num_parallel: int | None = None,
-    provider_type: str | None = None,
-    e2b_router_url: str | None = None,
-    morph_router_url: str | None = None,
+    provider_type: str = "local",
     sandbox: SandboxSettings | None = None,
-    enforce_same_language: bool = False,
     patch_code: bool = False,
     without_program: float = 0.0,
     context: RewardContext = DEFAULT_CONTEXT,
@@ -164,11 +159,8 @@ def reward_programs(
         completions: What the model wrote. The program is the last closed block of the row's language behind the
             reasoning.
         num_parallel: Programs that are judged at a time; None: as of `SandboxSettings`.
-        provider_type: As of `sandbox.providers`. None: the router of a URL, else `local`.
-        e2b_router_url: `host:port` of a router with E2B behind it.
-        morph_router_url: The same with Morph.
-        sandbox: Which sandbox, in place of the four settings above.
-        enforce_same_language: Whether rows in several languages in one call are refused.
+        provider_type: As of `sandbox.providers`.
+        sandbox: Which sandbox, in place of the two settings above; a router's URL is one of its settings.
         patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
         without_program: The reward of a completion without a program, for which nothing is run.
         context: What the template has opened.
@@ -182,19 +174,13 @@ def reward_programs(
     problems = kind.problems_of(name, len(completions), columns)
     programs: list[str | None] = []
     outcomes: list[str | None] = []
-    languages = set()
     for text, problem in zip(completion_texts(completions, context), problems, strict=True):
         is_usable = problem is not None and not isinstance(problem, ValueError)
         program = find_program(text, problem.language) if is_usable else None
         programs.append(patch_program(program, problem.language) if program and patch_code else program)
-        languages |= {problem.language} if is_usable else set()
         # "" is a row to be judged.
         outcomes.append(None if problem is None else UNUSABLE if not is_usable else "" if program else NO_PROGRAM)
-    if enforce_same_language and len(languages) > 1:
-        raise ValueError(f"`enforce_same_language` is set, and the rows of one call are in {sorted(languages)}.")
-    urls = {"e2b": e2b_router_url, "morph": morph_router_url}
-    provider = provider_type or next((name for name, url in urls.items() if url is not None), "local")
-    settings = sandbox or SandboxSettings(provider, num_parallel, router_url=urls.get(provider))
+    settings = sandbox or SandboxSettings(provider_type, num_parallel)
     rows = zip(programs, problems, outcomes, strict=True)
     submissions = [(str(program), problem) for program, problem, outcome in rows if outcome == ""]
     judged = judge_all(submissions, judge, settings)
@@ -442,11 +428,8 @@ def build_code(script_args: RewardArguments, context: RewardContext, *, reward: 
         ValueError: One is out of range, or `code_sandbox` raises it.
     """
     timeout_s, memory_mb = script_args.code_test_timeout_s, script_args.code_memory_mb
-    if not (0 < timeout_s <= MOST_TIMEOUT_S and 1 <= memory_mb <= MOST_MEMORY_MB):
-        raise ValueError(
-            f"code_test_timeout_s is {timeout_s} and code_memory_mb {memory_mb}: they must be positive, at most "
-            f"{MOST_TIMEOUT_S} s and {MOST_MEMORY_MB} MiB."
-        )
+    if not (timeout_s > 0 and memory_mb >= 1):
+        raise ValueError(f"code_test_timeout_s is {timeout_s} and code_memory_mb {memory_mb}: they must be positive.")
     return bind(
         reward,
         sandbox=code_sandbox(script_args),
@@ -454,7 +437,6 @@ def build_code(script_args: RewardArguments, context: RewardContext, *, reward: 
         batch_size=script_args.code_eval_test_batch_size,
         max_tests=_at_least_1("code_max_tests", script_args.code_max_tests),
         budget=_budget(script_args),
-        enforce_same_language=script_args.enforce_same_language,
         patch_code=script_args.patch_code,
         context=context,
     )

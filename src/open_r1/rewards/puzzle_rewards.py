@@ -4,8 +4,8 @@ r"""Rewards for the puzzles of `open_r1.tasks`: Countdown, knights and knaves, `
 Different from the published code of TinyZero, Mini-R1, Logic-RL and reasoning-gym:
 1. Arithmetic is read by `ast` into exact fractions. Theirs calls `eval` behind a pattern that lets `**` and `//`
    through: `95**87**66` hangs the trainer. Here both operators, and decimal points, make an answer wrong.
-2. `countdown_reward` is robust by default: the answer may have line breaks, a box, other signs for the operations and
-   `= target` behind it. `strict=True` takes the texts that the published code takes, and no others.
+2. `countdown_reward` is robust: the answer may have line breaks, a box, other signs for the operations and `= target`
+   behind it. TinyZero's code reads the last line alone, Mini-R1's the first block without line breaks.
 3. A row that lacks the columns of a reward, or has null in them, gets None: it belongs to another reward.
 4. Answers that could hang a scorer of reasoning-gym, take it over or cheat it are kept from it
    (`tasks/reasoning_gym_scoring.py`). A scorer that fails on an answer makes the answer wrong instead of ending the
@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from open_r1.rewards.base import (
-    ANSWER_CLOSE,
-    ANSWER_OPEN,
     DEFAULT_CONTEXT,
     THINK_CLOSE,
     Completion,
@@ -44,8 +42,6 @@ MAX_ANSWER_CHARS = 2_000
 _BOX_OPEN = r"\boxed{"
 _SIGNS = str.maketrans("×·÷−–[]（）", "**/--()()", "$")
 _COMMANDS = {r"\times": "*", r"\cdot": "*", r"\div": "/", r"\left": "", r"\right": ""}
-# As published: to the letter, with no further think tag.
-_MINI_R1_LAYOUT = re.compile(r"<think>[^<]*+(?:<(?!/?think>)[^<]*+)*+</think>\n<answer>.*</answer>\n?", re.DOTALL)
 _PERSON = re.compile(r"\b([A-Za-z]+)\b.*?\b(knight|knave)\b", re.IGNORECASE)
 
 
@@ -80,39 +76,14 @@ def log_outcomes(
             log_metric(f"{name}/{kind}", judged.count(kind) / len(judged))
 
 
-def _last_line_answer(text: str) -> str | None:
-    """Return TinyZero's answer: of the last line, the last of the blocks found from left to right."""
-    line, answer, position = text[text.rfind("\n") + 1 :], None, 0
-    while (start := line.find(ANSWER_OPEN, position)) >= 0:
-        end = line.find(ANSWER_CLOSE, start)
-        if end < 0:
-            break
-        answer, position = line[start + len(ANSWER_OPEN) : end].strip(), end + len(ANSWER_CLOSE)
-    return answer
-
-
-def _first_answer_in_a_line(text: str) -> str | None:
-    """Return Mini-R1's answer: the first block without a line break."""
-    for line in text.split("\n"):
-        _, opening, after = line.partition(ANSWER_OPEN)
-        answer, closing, _ = after.partition(ANSWER_CLOSE)
-        if opening and closing:
-            return answer.strip()
-    return None
-
-
-def _is_solution(answer: str, nums: Sequence[int], target: int, *, strict: bool) -> bool:
+def _is_solution(answer: str, nums: Sequence[int], target: int) -> bool:
     if len(answer) > MAX_ANSWER_CHARS:
         return False
-    if not strict:
-        answer = answer.translate(_SIGNS)
-        for command, sign in _COMMANDS.items():
-            answer = answer.replace(command, sign)
-        expression, equals, value = answer.partition("=")
-        if equals and value.strip() != str(target):
-            return False
-        answer = expression
-    return countdown.check(answer, nums, target)
+    answer = answer.translate(_SIGNS)
+    for command, sign in _COMMANDS.items():
+        answer = answer.replace(command, sign)
+    expression, equals, value = answer.partition("=")
+    return (not equals or value.strip() == str(target)) and countdown.check(expression, nums, target)
 
 
 @dataclass(frozen=True)
@@ -127,21 +98,16 @@ class CountdownReward:
     | mini_r1  | 0         | 0            | 1            | 1 for the layout     | {0, 1, 2}          |
 
     Mini-R1 has two rewards, format and equation, which TRL adds up; this is their sum. None where `target` or `nums`
-    is missing. The answer is that of `find_answer` and the layout that of `soft_format_reward`. With `strict` both are
-    as published. TinyZero: the last line alone, so that a line break behind the answer scores 0. Mini-R1: the first
-    answer block without line breaks, and exactly one line break between the blocks, nothing else.
+    is missing. The answer is that of `find_answer` and the layout that of `soft_format_reward`.
     Sources: TinyZero (verl/utils/reward_score/countdown.py), Mini-R1 (scripts/run_r1_grpo.py).
 
     >>> text = "<think>\n7 + 19 = 26\n</think>\n<answer>\n55 + 36 - 7 - 19 = 65\n</answer>"
     >>> row = {"target": [65], "nums": [[19, 36, 55, 7]]}
     >>> CountdownReward()([text], **row), CountdownReward("mini_r1")([text], **row)
     ([1.0], [2.0])
-    >>> CountdownReward(strict=True)([text], **row)
-    [0.0]
     """
 
     mode: str = "tinyzero"
-    strict: bool = False
     context: RewardContext = DEFAULT_CONTEXT
 
     __name__ = "countdown_reward"
@@ -172,19 +138,15 @@ class CountdownReward:
         ]
 
     def _judge(self, text: str, nums: Sequence[int], target: int) -> str:
-        if not self.strict:
-            answer = find_answer(text)
-        else:
-            answer = _last_line_answer(text) if self.mode == "tinyzero" else _first_answer_in_a_line(text)
+        answer = find_answer(text)
         if answer is None:
             return "no_answer"
-        return "right" if _is_solution(answer, nums, target, strict=self.strict) else "wrong"
+        return "right" if _is_solution(answer, nums, target) else "wrong"
 
     def _reward(self, outcome: str, text: str) -> float:
         if self.mode == "tinyzero":
             return {"right": 1.0, "wrong": 0.1, "no_answer": 0.0}[outcome]
-        layout = _MINI_R1_LAYOUT.fullmatch(text) if self.strict else split_layout(text, SOFT_LAYOUT)
-        return float(layout is not None) + float(outcome == "right")
+        return float(split_layout(text, SOFT_LAYOUT) is not None) + float(outcome == "right")
 
 
 def knights_knaves_reward(

@@ -143,7 +143,5 @@ def check_domains(
             f"The rewards {idle} judge no row: {found} Correct the names, or take the rewards out. In a mixture, "
             "`domain: <name>` in an entry sets the domain of its rows."
         )
-    if unknown:
-        logger.warning("Rows of %s are judged by %s alone: %s", unknown, general, found)
     if missing:
         logger.warning("There are no rows of %s: %s", missing, found)

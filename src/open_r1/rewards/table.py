@@ -32,7 +32,7 @@ from open_r1.rewards.format_rewards import (
     tag_count_reward,
     think_format_reward,
 )
-from open_r1.rewards.language_rewards import LanguageConsistencyReward, ReadabilityReward
+from open_r1.rewards.language_rewards import LanguageConsistencyReward
 from open_r1.rewards.length_rewards import (
     EXCEED_MARGIN_TOKENS,
     CosineScaledReward,
@@ -61,8 +61,7 @@ from open_r1.rewards.rubric import RubricReward
 from open_r1.rewards.user import load_user_function, load_user_reward, reads_tokens, required_columns
 from open_r1.rewards.verifier.extract import extract_gold
 from open_r1.rewards.verifier.normalize import strip_delimiters
-from open_r1.rewards.wrappers import DOMAIN_COLUMN, domains_by_reward, only_domains, renamed, summary_only
-from open_r1.tasks.reasoning_gym_items import require_library
+from open_r1.rewards.wrappers import DOMAIN_COLUMN, domains_by_reward, only_domains, summary_only
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +77,6 @@ Finally, this leads to one result.
 """
 LAYOUTS = {
     "answer tags on lines of their own": _REASONING + "<answer>\n{answer}\n</answer>",
-    "answer tags on the line of the answer": _REASONING + "<answer> {answer} </answer>",
     "no answer tags": _REASONING + "{answer}",
 }
 # A row's own right program, fenced or not.
@@ -153,32 +151,19 @@ def _from_keys(kind: Any, prefix: str = "", **keys: str) -> Build:
     return build
 
 
-def _no_exceed_length(script_args: RewardArguments, context: RewardContext) -> str | None:
-    limit, longest = script_args.demystify_max_len - EXCEED_MARGIN_TOKENS, context.max_completion_length
-    if longest is None or longest >= limit:
-        return None
-    return (
-        f"demystify_exceed_length has no effect: it starts at demystify_max_len - {EXCEED_MARGIN_TOKENS} = {limit} "
-        f"tokens, but completions end at max_completion_length = {longest}. Set demystify_max_len to that value."
-    )
+def _starts_at(start: Callable[[RewardArguments], int], key: str) -> Callable[..., str | None]:
+    """Return a check that completions may be long enough for a reward that starts behind so many tokens."""
 
+    def check(script_args: RewardArguments, context: RewardContext) -> str | None:
+        longest = context.max_completion_length
+        if longest is None or longest > start(script_args):
+            return None
+        return (
+            f"A reward has no effect: it starts beyond {start(script_args)} tokens, but completions end at "
+            f"max_completion_length = {longest}. Set {key} to that value."
+        )
 
-def _no_overlong_punishment(script_args: RewardArguments, context: RewardContext) -> str | None:
-    start, longest = script_args.max_completion_len - script_args.soft_punish_cache, context.max_completion_length
-    if longest is None or longest > start:
-        return None
-    return (
-        f"soft_overlong_punishment has no effect: it starts beyond max_completion_len - soft_punish_cache = {start} "
-        f"tokens, but completions end at max_completion_length = {longest}. Set max_completion_len to that value."
-    )
-
-
-def _build_reasoning_gym(script_args: RewardArguments, context: RewardContext) -> Reward:
-    try:
-        require_library()
-    except ModuleNotFoundError as error:
-        raise ValueError(f"The reward 'reasoning_gym' can't be built: {error}") from error
-    return _function(reasoning_gym_reward)(script_args, context)
+    return check
 
 
 # Rewards that judge the answer in the column `solution`, and those that run programs.
@@ -198,17 +183,23 @@ REWARDS: dict[str, RewardSpec] = {
         reads_tokens=True,
     ),
     "demystify_cosine": _answer_row(
-        _from_keys(DemystifyCosineReward, "demystify_", ngram_size="demystify_n_grams"),
+        _from_keys(DemystifyCosineReward, "demystify_"),
         lambda script_args: min(script_args.demystify_correct_at_zero, script_args.demystify_correct_at_max_len),
         reads_tokens=True,
-        no_effect=_no_exceed_length,
+        no_effect=_starts_at(
+            lambda script_args: script_args.demystify_max_len - EXCEED_MARGIN_TOKENS - 1, "demystify_max_len"
+        ),
     ),
     "repetition_penalty": RewardSpec(
         _from_keys(RepetitionPenaltyReward, "repetition_", ngram_size="repetition_n_grams")
     ),
     "code_format": RewardSpec(_from_keys(CodeFormatReward, "code_"), 1.0),
     "soft_overlong_punishment": RewardSpec(
-        _from_keys(SoftOverlongPunishmentReward), reads_tokens=True, no_effect=_no_overlong_punishment
+        _from_keys(SoftOverlongPunishmentReward),
+        reads_tokens=True,
+        no_effect=_starts_at(
+            lambda script_args: script_args.max_completion_len - script_args.soft_punish_cache, "max_completion_len"
+        ),
     ),
     "soft_format": RewardSpec(_function(soft_format_reward), 1.0),
     "think_format": RewardSpec(_function(think_format_reward), 1.0),
@@ -217,7 +208,6 @@ REWARDS: dict[str, RewardSpec] = {
         reads_tokens=True,
     ),
     "language_consistency": RewardSpec(_from_keys(LanguageConsistencyReward)),
-    "readability": RewardSpec(_from_keys(ReadabilityReward)),
     "rubric": RewardSpec(_from_keys(RubricReward, "rubric_", text="rubric", patience_s="sandbox_patience_s"), 0.0),
     "truncated": RewardSpec(_from_keys(TruncatedReward, "truncated_"), reads_tokens=True),
     "countdown": _puzzle_row(
@@ -230,7 +220,7 @@ REWARDS: dict[str, RewardSpec] = {
         _function(knights_knaves_reward), 3.0, columns=("solution_text_format",), answer_column="solution_text_format"
     ),
     "reasoning_gym": _puzzle_row(
-        _build_reasoning_gym, 1.0, columns=("reasoning_gym_entry",), answer_column="solution"
+        _function(reasoning_gym_reward), 1.0, columns=("reasoning_gym_entry",), answer_column="solution"
     ),
     "code": _program_row(build_code, 1.0, any_column=TEST_COLUMNS, programs=CODE_ROWS),
     "binary_code": _program_row(
@@ -319,7 +309,7 @@ def reward_domains_of(script_args: RewardArguments) -> dict[str, list[str]]:
     """Return the domains of every reward that `reward_domains` lists; the others judge every row.
 
     Raises:
-        ValueError: `reward_domains` is malformed or lists a name that `reward_funcs` doesn't.
+        ValueError: `reward_domains` lists a name that `reward_funcs` doesn't.
     """
     return domains_by_reward(script_args.reward_funcs, script_args.reward_domains)
 
@@ -339,8 +329,8 @@ def get_reward_funcs(
     """Build the rewards that `script_args.reward_funcs` names, in that order, and no others.
 
     Raises:
-        ValueError: A name is unknown or listed twice, a parameter of a reward is out of range, a function can't be
-            loaded, or there is a reward model and nothing to load it with.
+        ValueError: A name is unknown or listed twice, two rewards have one metric key, a parameter of a reward is out
+            of range, a function can't be loaded, or there is a reward model and nothing to load it with.
     """
     names: Sequence[str] = script_args.reward_funcs
     context = context or DEFAULT_CONTEXT
@@ -353,13 +343,9 @@ def get_reward_funcs(
         reward = spec.build(script_args, context)
         if warning := spec.no_effect(script_args, context):
             logger.warning(warning)
-        reward = only_domains(reward, domains[name]) if name in domains else reward
-        # Metric keys that several rewards would share are numbered: `brevity`, `brevity_2`.
-        taken, key, number = {other.__name__ for other in rewards}, reward.__name__, 1
-        while key in taken:
-            number += 1
-            key = f"{reward.__name__}_{number}"
-        rewards.append(reward if number == 1 else renamed(reward, key))
+        if reward.__name__ in {other.__name__ for other in rewards}:
+            raise ValueError(f"Two rewards of reward_funcs have the metric key {reward.__name__!r}: rename one.")
+        rewards.append(only_domains(reward, domains[name]) if name in domains else reward)
     return rewards
 
 
@@ -392,8 +378,7 @@ def perfect_reply(
         code = "pass" if program is None else find_program(str(program), fence) or str(program)
         lines += [f"```{fence}", code.rstrip("\n"), "```"]
     lines = lines or ["It is so."]
-    joint = "\n" if "\n{answer}" in layout else " "
-    text = layout.replace("{answer}", joint.join(lines))
+    text = layout.replace("{answer}", "\n".join(lines))
     prefix = (context or DEFAULT_CONTEXT).completion_prefix
     # The prompt may open more than the tag ("Let me think.\n<think>\n"): only what it shares with the reply goes.
     shared = next(

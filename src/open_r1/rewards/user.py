@@ -8,7 +8,6 @@ The code runs in the training process with the user's rights. A function has TRL
 `(completions, **columns) -> list[float | None]`, plain or `async def`; the trainer awaits those together.
 """
 
-import asyncio
 import faulthandler
 import inspect
 import math
@@ -22,7 +21,7 @@ from typing import Any, NoReturn
 from open_r1.configs.rewards import RewardArguments
 from open_r1.data.user_code import load_function
 from open_r1.rewards.base import Completion, Reward
-from open_r1.rewards.wrappers import Ask, is_async, wrap
+from open_r1.rewards.wrappers import Ask, wrap
 
 # What the trainer passes beside the columns of the data.
 _GIVEN_BY_TRAINER = (
@@ -65,8 +64,6 @@ def load_user_reward(place: str, timeout_s: float = RewardArguments.reward_timeo
     async def judge(ask: Ask, completions: Sequence[Completion], **columns: object) -> list[float | None]:
         with _guarded(name, timeout_s):
             values = await ask(completions=completions, **columns)
-        if is_async(function) and getattr(asyncio.get_running_loop(), "_stopping", False):
-            _end(f"{name} has stopped the event loop.")  # an error would reach nobody
         return _checked(values, len(completions), name)
 
     return wrap(function, judge)
@@ -87,8 +84,7 @@ def _checked(values: Any, num_rows: int, name: str) -> list[float | None]:
 
 @contextmanager
 def _guarded(name: str, timeout_s: float) -> Iterator[None]:
-    """End the run with an error where a reward leaves the program, doesn't return, or returns in a forked process."""
-    process_id = os.getpid()
+    """End the run with an error where a reward leaves the program or doesn't return."""
     watch = threading.Timer(timeout_s, _end, [f"{name} took more than {timeout_s:g} s (`reward_timeout_s`)."])
     watch.daemon = True
     watch.start()
@@ -102,8 +98,6 @@ def _guarded(name: str, timeout_s: float) -> Iterator[None]:
         error.add_note(f"{name} has raised this.")
         raise
     finally:
-        if os.getpid() != process_id:
-            _end(f"{name} has forked; the new process, which would be a second trainer, ends here.")
         watch.cancel()
         faulthandler.cancel_dump_traceback_later()
 

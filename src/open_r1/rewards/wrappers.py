@@ -94,11 +94,6 @@ def wrap(reward: Reward, judge: Ask, name: str | None = None) -> Reward:
     return wrapped
 
 
-def renamed(reward: Reward, name: str) -> Reward:
-    """Return a reward under another metric key, where two would have the same."""
-    return wrap(reward, lambda ask, **columns: ask(**columns), name)
-
-
 def summary_of(completion: Completion, context: RewardContext = DEFAULT_CONTEXT) -> Completion:
     r"""Return a completion without its reasoning, in the shape it came in: text, or messages.
 
@@ -209,13 +204,10 @@ def domains_by_reward(
     {'accuracy': ['math'], 'countdown': ['puzzle']}
 
     Raises:
-        ValueError: It is no mapping of domains to lists of names, or a name isn't in `reward_funcs`.
+        ValueError: A name isn't in `reward_funcs`.
     """
     found: dict[str, list[str]] = {}
-    for domain, listed in (reward_domains or {}).items() if isinstance(reward_domains, Mapping | None) else [("", "")]:
-        # YAML reads `1:` and `no:` as no text, and rows have text.
-        if not isinstance(domain, str) or not isinstance(listed, list | tuple):
-            raise ValueError(f"`reward_domains` must be a mapping {{text: [reward, ...]}}, got {reward_domains!r}.")
+    for domain, listed in (reward_domains or {}).items():
         for name in listed:
             if name not in names:
                 raise ValueError(

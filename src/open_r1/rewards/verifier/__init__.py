@@ -78,16 +78,3 @@ from open_r1.rewards.verifier.judge import (
     verify,
     verify_all,
 )
-
-__all__ = [
-    "JudgedAnswer",
-    "Verdict",
-    "explain",
-    "fingerprint_verifier",
-    "judge_all",
-    "judge_completion",
-    "log_verdicts",
-    "unjudgeable_kind",
-    "verify",
-    "verify_all",
-]
