@@ -47,9 +47,14 @@ What is equal (`equal`); thousands of pairs in `assets/benchmarks/verifier` test
 | ratios, times       | 3:4 = 6:8 = 3/4; a time by its minutes: 17:00 = 5 p.m., 5:00 = 5 p.m.                        |
 | parts, statements   | (1) 2; (2) 3: by label, else in order; none may be missing; (1)(3)(4) is a list, no product  |
 | words               | case, spacing and a final period don't matter; never products of letters; no number words,   |
-|                     | but three quarters = 3/4                                                                     |
+|                     | but three quarters = 3/4;                                                                    |
+|                     | nouns that go without saying may be left out: an equilateral                                 |
+|                     | triangle, an exothermic reaction; odd integers are odd numbers, positive ones aren't         |
+| statements          | "the series converges" is convergent, "the sum is even" is even                              |
 | yes and no          | "Yes, it is possible" is yes, where what follows takes nothing back                          |
-| choice letters      | B = (B) = b) = "B. 12"; never the value of a choice; "(B) or (C)" chooses neither            |
+| choice letters      | B = (B) = b) = "B. 12" = "Option B is correct."; never the value of a choice; "(B) or (C)"   |
+|                     | chooses neither                                                                              |
+| sizes               | 20 m by 30 m = 30 m x 20 m, a list; 1s^2 2s^2 2p^6 is compared as it is written              |
 | infinity, no answer | infinity has a sign; no solution = the empty set; undefined and the like are words           |
 | notation            | what has no value (AB || CD) can't be judged; H_2SO_4 is the word H2SO4                      |
 | several boxes       | of a gold: all of them. Of an answer: the last sentence counts; they are a list against a    |
