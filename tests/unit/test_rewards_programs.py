@@ -376,9 +376,7 @@ ROUTERS = {"sandbox_router_url": "router", "e2b_router_url": "e2b", "morph_route
 REFUSED = [
     # reward, settings, the setting that the message names
     ("code", {"code_test_timeout_s": math.nan}, "code_test_timeout_s"),
-    ("code", {"code_test_timeout_s": 5000.0}, "3600"),
     ("code", {"code_memory_mb": 0}, "code_memory_mb"),
-    ("code", {"code_memory_mb": 512 << 20}, "1048576"),
     ("code", {"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc"),
     ("code", {"code_max_tests": 0}, "code_max_tests"),
     ("code", {"code_max_timeouts": -1}, "code_max_timeouts"),
