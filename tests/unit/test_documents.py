@@ -13,6 +13,7 @@ from scripts.map import map_lines
 ROOT = Path(__file__).resolve().parents[2]
 LISTING = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
 DOCUMENTS = LISTING.stdout.split()
+NUMBER = re.compile(r"(?<![\w.])\d{1,3}\.\d{2,}(?![\w.])")  # two decimals or more: measured
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -30,6 +31,24 @@ def test_relative_links_lead_somewhere(name):
 @pytest.mark.parametrize("path", sorted((ROOT / "assets" / "benchmarks").glob("*.md")), ids=lambda path: path.name)
 def test_measured_table_names_its_command(path):
     assert re.search(r"Made by `python [^`]+`", path.read_text(encoding="utf-8"))
+
+
+def paragraphs(name: str) -> list[str]:
+    """Paragraphs, list items and rows of tables of a document."""
+    return re.split(r"\n\n|\n(?=- |\|)", (ROOT / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name.startswith(("README", "docs/", "recipes/"))])
+def test_numbers_beside_a_measured_table_are_roundings_of_its_numbers(name):
+    wrong = []
+    for paragraph in paragraphs(name):
+        tables = re.findall(r"\(\S*(assets/benchmarks/\w+\.md)\)", paragraph)
+        measured = [float(number) for table in tables for number in NUMBER.findall((ROOT / table).read_text("utf-8"))]
+        for number in NUMBER.findall(paragraph) if tables else ():
+            step = 10.0 ** -len(number.partition(".")[2])
+            if not any(abs(value - float(number)) <= step / 2 + 1e-9 for value in measured):
+                wrong.append((number, tables))
+    assert wrong == []
 
 
 def test_curation_recipes_are_listed():
