@@ -68,9 +68,7 @@ def draw(
             right.scatter([last], [place], color="#4c72b0", zorder=2)
             labels.append(f"{stage}: {name.removesuffix('_reward')}")
     right.set_yticks([-number for number in range(len(labels))], labels)
-    right.set(
-        xlim=(-0.03, 1.03), title=f"Training prompts: rewards, first {NUM_STEPS} steps (hollow) to last {NUM_STEPS}"
-    )
+    right.set(xlim=(-0.03, 1.03), title=f"Training rewards: first {NUM_STEPS} steps (hollow), last {NUM_STEPS}")
     right.grid(axis="x", alpha=0.3)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
