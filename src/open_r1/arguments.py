@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read recipes and command lines: YAML by `--config`, then overrides; old names translated, unknown ones refused.
+"""Command lines and recipes: YAML by `--config`, then overrides; old names translated, unknown ones refused.
 
 1. Names of Open R1 and of older TRL releases that have an exact equivalent today are translated with one warning.
 2. Names without one stop the run and say the way out.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that are whole or not there: a manifest, written and synced last, says that every file is in place.
+"""Manifest of a folder: written and synced last, it says that every file is in place.
 
 A program may be killed at any moment, also inside a save. A checkpoint or a saved model counts only when its
 `manifest.json` names files that all exist with the sizes it gives. Small files must have their hashes, too; of larger

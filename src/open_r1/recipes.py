@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a YAML recipe, and the old names of settings. Needs no torch.
+"""YAML recipes, and the old names of settings. Needs no torch.
 
 1. A key that is written twice is refused; plain YAML takes the last one silently.
 2. `1e-5` is a number, as everywhere else but in YAML 1.1, which asks for `1.0e-5`.

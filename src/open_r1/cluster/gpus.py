@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Over how many GPUs a copy of a model goes: as few as hold it, in numbers that its attention heads can be split by.
+"""GPUs of one copy of a model: as few as hold it, in numbers that divide its attention heads.
 
 Heads and the size of the weights come from a folder, from the hub's cache, or from the hub where it may be asked; the
 size at last from the name ("7B"). `scripts/get_tensor_parallel_size.py` is the command, which slurm/ calls.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `slurm/train.slurm` has to know of a recipe, as assignments of bash; refuses what could not be trained.
+"""Plan of `slurm/train.slurm` for a recipe, as assignments of bash; recipes that could not be trained are refused.
 
     eval "$(python -m open_r1.cluster.plan --model M --task grpo --config demo --accelerator zero2 --nodes 2 --gpus 8)"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a launcher has to know of a training before it starts: values of the recipe, and of the words that override it.
+"""Values of a recipe, and of the words that override it, that a launcher reads before a training starts.
 
 The trainer reads the same two (`open_r1.arguments`), so server, launcher and trainer agree. This reads them
 without torch; names that matter to the trainer alone are left to it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Submitting a script of slurm/ from another program: in a clean environment, and with the numbers of its jobs."""
+"""Submission of a script of slurm/ from another program: in a clean environment, with the numbers of its jobs."""
 
 import os
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many nodes of a job train and how many serve, and with how many processes: decided before anything starts.
+"""Topology of a job: nodes that train, nodes that serve, and their processes, decided before anything starts.
 
 1. What cannot work is refused, with the values that would. Upstream started it: with one node and a server, no node
    was left to train; a batch that does not divide into groups was found after the model had loaded.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many processes train, and what of the model is split among them: of this launch, or of a planned one."""
+"""Launch of a training, this one or a planned one: processes, and what of the model is split among them."""
 
 import argparse
 import json

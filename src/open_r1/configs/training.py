@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the training scripts parse: script arguments (data, rewards), training arguments (TRL's config plus ours)."""
+"""Arguments of the training scripts: those of data and rewards, and TRL's configurations extended."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal

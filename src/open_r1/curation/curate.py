@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From generations to a data set for fine-tuning: rejection sampling and curation, step by step.
+"""Curation: from generations to a data set for fine-tuning, by rejection sampling and filters, step by step.
 
 Steps, in this order, those that aren't asked for left out; each is counted in the card:
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the good completions are taken: the best of each problem, or a sample over domains.
+"""Selection among good completions: the best of each problem, or a sample over domains.
 
 *Rule score*: simple signs of care, by which LIMO ranks chains of thought (arXiv 2502.03387 v3, section 3). The paper
 names four signs and their weights: elaborated reasoning 30 %, self-verification 20 %, exploration 25 %, connectives

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From rows to conversations to ask for: column, template, system prompt, and a name for each row.
+"""Prompts of rows: column, template, system prompt, and a name for each row.
 
     {"uuid": "a1", "problem": "Compute 7+9-8"}                         -> one user message, by the template
     {"messages": [{"role": "system", ...}, {"role": "user", ...}]}     -> the conversation as it is

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model or data from which a training would learn nothing, or what it should not."""
+"""Checks of model and data: what a training could not learn from, or should not."""
 
 import logging
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings that would train something else than they say, or fail only after hours; the training data are not read."""
+"""Checks of settings: those that would train something else than they say, or fail only after hours. Reads no data."""
 
 import importlib.util
 import logging

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTML file of runs, with Vega and the data in it: nothing is fetched when it is opened.
+"""Report of runs: one HTML file with Vega and the data in it, which fetches nothing when opened.
 
 Completions are text of a stranger: they are JSON here, compressed, and the page writes them as text nodes alone. A
 content security policy keeps the page from asking anybody for anything.

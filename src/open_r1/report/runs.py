@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of runs as what a page shows: facts, settings, curves and completions.
+"""Runs as a report shows them: facts, settings, curves and completions, read from their folders.
 
     data/demo/grpo/trainer_state.json     curves: {"reward": [[1, 0.41], [2, 0.44], ...], ...}
                    run_manifest.json      facts and settings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every reward shares: its context, the text of a completion, groups, and the logging of verdicts.
+"""Basics of every reward: its context, the text of a completion, groups, and the logging of verdicts.
 
 A reward is a plain function or picklable callable `(completions, **columns) -> list[float | None]`. TRL calls it with
 keywords only: prompts, completions, completion_ids, every dataset column, trainer_state, log_extra, log_metric.

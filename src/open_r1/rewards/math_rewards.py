@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reward for a right final answer.
+"""Reward for a right final answer.
 
 Different from upstream Open R1 (see `verifier` and `verifier.extract`):
 1. An answer block without a box counts, and so does "the answer is 42".

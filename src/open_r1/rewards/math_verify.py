@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Judges answers by math-verify as TRL's and Open R1's accuracy rewards do, for numbers to compare with others'.
+r"""Math-verify as the judge, as in TRL's and Open R1's accuracy rewards, for comparable numbers.
 
 `verifier: math_verify` in a recipe chooses it. Nothing else imports it, since math-verify brings sympy.
 

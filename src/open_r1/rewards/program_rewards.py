@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program earns: `code` by its share of tests, `binary_code` all or nothing, `ioi_code`, `cf_code` in contests.
+"""Rewards for programs: `code` by its share of tests, `binary_code` all or nothing, `ioi_code`, `cf_code` in contests.
 
 Different from upstream Open R1:
 1. The row says the language of its program; a fence may have any name of it (`grading.programs`).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Finds the prose in a completion, and counts its words by the script they are written in.
+r"""Prose of a completion, and its words counted by the script they are written in.
 
 Code, formulas, LaTeX commands and tags are no prose: in any language they hold Latin letters. Every pattern reads on
 from where it stands to the next place that could end it, and no further, so the work is linear in the text.

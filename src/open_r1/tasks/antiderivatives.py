@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges integrals by the value of the answer's derivative at points; never by `eval`, without algebra.
+"""Integrals, judged by the value of the answer's derivative at points; never by `eval`, without algebra.
 
 The library's scorers of integrals hand the answer to sympy, which evaluates the text and may then take minutes to
 simplify a formula of 60 characters. Here a formula costs some operations on complex numbers for each of its parts.

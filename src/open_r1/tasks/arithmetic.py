@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads arithmetic that somebody else wrote: exact, never by `eval`, and cheap whatever the text.
+"""Arithmetic of strangers, read exactly: never by `eval`, and cheap whatever the text.
 
 The text may hold whole numbers, + - * /, unary minus and plus, and parentheses. `95**87**66`, `7//2` and everything
 else is refused; the caps below bound the cost before anything is computed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the splits of a task apart: the text of a problem alone decides which split may have it."""
+"""Pools of problems: the text of a problem alone decides which split may have it."""
 
 import hashlib
 from collections.abc import Sequence

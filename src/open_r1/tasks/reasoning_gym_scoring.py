@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores answers to rows of `tasks/reasoning_gym/<name>` by the library's scorers, in a process with a time limit.
+"""Scores of answers to rows of `tasks/reasoning_gym/<name>` by the library's scorers, in a process with a time limit.
 
     score_answer("{'task': 'chain_sum', 'options': {}, 'question': ..., 'answer': '7', 'metadata': ...}", "7")   # 1.0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both trainers share: whole checkpoints, finite numbers, tokens per second, and evaluation.
+"""Basis of the trainers: whole checkpoints, finite numbers, tokens per second, and evaluation.
 
 `trainer.py` says how this differs from TRL, and why. Of evaluation:
 1. Benchmarks are measured inside `evaluate`, not by a callback. What `evaluate` returns is one entry of the log

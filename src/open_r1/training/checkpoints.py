@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: who trains in it, which checkpoints are whole, where a run starts; and the finished model."""
+"""Checkpoints in the folder of a run: its owner, which are whole, where a run starts; and the finished model."""
 
 import atexit
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pushing models to branches of a hub repository, and refusing early what could not be pushed.
+"""Pushes of models to branches of a hub repository; what could not be pushed is refused early.
 
 Nothing here contacts the hub unless `push_to_hub` or `push_to_hub_revision` is set.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that `sft.py`, `grpo.py` and `distill.py` share: start or resume a run, train, save, evaluate, push."""
+"""Run of a training script: start or resume, train, save, evaluate, push; shared by sft.py, grpo.py and distill.py."""
 
 import dataclasses
 import logging

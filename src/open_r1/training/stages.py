@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The curriculum of a GRPO run: which stage it is in, its prompts, and when the next one begins.
+"""Curriculum of a GRPO run: its stage, the prompts of the stage, and when the next one begins.
 
 The training loop, the optimizer and its schedule see nothing of it. The rows of TRL's data loader serve as a clock;
 the prompts come from the stream of the stage. All that a rule looks at is the same on every process, so all change

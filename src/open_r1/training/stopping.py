@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop a training between two steps when a file appears, with a checkpoint from which the same command resumes.
+"""Stop file: a training ends between two steps when it appears, with a checkpoint from which the same command resumes.
 
 Launchers do not hand signals on to the trainer, so whoever supervises it (a Slurm job before its time limit) names a
 file in `OPEN_R1_STOP_FILE` and makes it when time runs out. SIGTERM, which Slurm sends to every process of a job that

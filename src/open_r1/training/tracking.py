@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run reports and records: experiment trackers (off unless named) and the run manifest."""
+"""Experiment trackers (off unless named) and the manifest of a run."""
 
 import dataclasses
 import json

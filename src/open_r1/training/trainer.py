@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TRL's trainers, made restartable and measurable. `GRPOTrainer` is subclassed here and nowhere else.
+"""Trainers of TRL, made restartable and measurable. `GRPOTrainer` is subclassed here and nowhere else.
 
 What differs from TRL, and why:
 1. A checkpoint gets a manifest, written last; older ones are deleted only after that (TRL deletes first, so a kill in

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where Open R1's users import the callbacks from."""
+"""Callbacks under Open R1's import path."""
 
 from open_r1.training.callbacks import CALLBACKS as CALLBACKS
 from open_r1.training.callbacks import PushToHubRevisionCallback as PushToHubRevisionCallback

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where Open R1's users import sandboxes from. Here they run requests with tests, not scripts that print a score."""
+"""Sandboxes under Open R1's import path. Here they run requests with tests, not scripts that print a score."""
 
 from open_r1.sandbox.base import Sandbox as CodeExecutionProvider
 from open_r1.sandbox.providers import build_sandbox as get_provider

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where Open R1's users ask whether the SDKs of rented sandboxes are installed (extra `code`)."""
+"""Checks under Open R1's import path whether the SDKs of rented sandboxes are installed (extra `code`)."""
 
 from importlib.util import find_spec
 

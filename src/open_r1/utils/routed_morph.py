@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where Open R1's users import this client of a router from."""
+"""Client of a router under Open R1's import path."""
 
 from open_r1.sandbox.execute_batch import RoutedMorphSandbox as RoutedMorphSandbox
