@@ -71,7 +71,7 @@ def gpus_of_copy(size: ModelSize, num_gpus: int, gpu_memory_gb: float) -> int:
                 return tp
     raise ValueError(
         f"its weights are {size.weights_gb:.0f} GB, more than {sizes[-1]} GPUs of {gpu_memory_gb:g} GB hold, the most "
-        f"of {num_gpus} that its heads can be split over: take more nodes, or say --gpu_memory_gb"
+        f"of {num_gpus} that its heads can be split over: use more nodes, or set --gpu_memory_gb"
     )
 
 

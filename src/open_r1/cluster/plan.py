@@ -147,7 +147,7 @@ def _for_devices(
     if topology.gpus_per_node:
         return launch, [], {}
     if kind == "FSDP":
-        raise ValueError(f"{path}: FSDP needs GPUs. On CPU nodes take --accelerator ddp")
+        raise ValueError(f"{path}: FSDP needs GPUs. On CPU nodes use --accelerator ddp")
     launch += ["--mixed_precision", "no"]
     if kind == "DEEPSPEED":
         return launch, ["CUDA_VISIBLE_DEVICES=", "DS_ACCELERATOR=cpu"], {"ddp_backend": "gloo", "bf16": "false"}

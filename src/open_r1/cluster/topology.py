@@ -128,7 +128,7 @@ def _check_server(topology: Topology, values: RecipeValues) -> None:
     of_recipe = values["vllm_tensor_parallel_size"]
     if of_recipe not in (1, topology.tensor_parallel):
         raise ValueError(
-            f"`vllm_tensor_parallel_size` is {of_recipe}, which only colocated vLLM reads: the server's is --tp "
+            f"`vllm_tensor_parallel_size` is {of_recipe}, which only colocated vLLM reads: the server reads --tp "
             f"{topology.tensor_parallel}. Say --tp {of_recipe}, or leave `vllm_tensor_parallel_size` out"
         )
     num_nodes = topology.num_serving

@@ -198,7 +198,7 @@ def _load_part(entry: DatasetConfig, seed: int, args: "ScriptArguments") -> tupl
         if others:
             raise ValueError(
                 f"The mixture gives {entry.id!r} `domain: {entry.domain}`, but its column {_DOMAIN_COLUMN!r} has "
-                f"{sorted(map(str, others))[:5]}: leave `domain` out, or take the column out by `columns`."
+                f"{sorted(map(str, others))[:5]}: leave `domain` out, or leave the column out of `columns`."
             )
         rows = rows.remove_columns([_DOMAIN_COLUMN] if _DOMAIN_COLUMN in rows.column_names else [])
         rows = rows.add_column(_DOMAIN_COLUMN, [entry.domain] * len(rows))

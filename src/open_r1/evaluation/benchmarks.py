@@ -151,7 +151,7 @@ def local_benchmark(
 ) -> Benchmark:
     """Return the benchmark that a local file or folder, or a data set of the hub (a text with a `/`), is."""
     if kind != AUTO and kind not in KINDS:
-        raise ValueError(f"There is no kind of benchmarks {kind!r}; there are {', '.join(KINDS)}, and {AUTO}.")
+        raise ValueError(f"Unknown kind of benchmark {kind!r}; there are {', '.join(KINDS)}, and {AUTO}.")
     found = Path(path).expanduser()
     dataset = str(path) if isinstance(path, str) and not found.exists() else str(found.resolve())
     name = re.sub(r"[^\w.-]+", "_", Path(dataset).stem if found.is_file() else Path(dataset).name)

@@ -326,7 +326,7 @@ class PistonSandbox(Sandbox):
             raise UnsupportedLanguageError(f"Piston has no {runtime!r}, but {', '.join(sorted(self._runtimes))}.")
         if len(job.get("stdin", "").encode(errors="replace")) > STDIN_BYTES and not self._takes_long_stdin:
             raise UnsupportedRequestError(
-                f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence: start the endpoints by "
+                f"Piston silently truncates a standard input over {STDIN_BYTES} bytes: start the endpoints by "
                 "slurm/piston/start_piston.sh, or use `local`."
             )
         tries, failed, num_lost = self._service.tries(), [], 0

@@ -159,7 +159,7 @@ class _Run:
         context = args.max_model_len or self._noted()["settings"].get("max_model_len")
         context = context or self._server.served.max_model_len
         if context is None:
-            raise ValueError(f"Nobody says how long the context of {source!r} is: name --max_model_len.")
+            raise ValueError(f"The context length of {source!r} is unknown: set --max_model_len.")
         return Policy(args, tokenizer, context, thinking, self.problems.has_votes)
 
     def run(self) -> Report:

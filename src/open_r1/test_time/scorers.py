@@ -133,7 +133,7 @@ class Oracle:
         """
         judgements = self.judge.judge([one.task.row for one in candidates], [one.text for one in candidates])
         if any(judgement.verdict == LOST for judgement in judgements):
-            raise ScorerError("What judges for the oracle failed; the same command resumes.")
+            raise ScorerError("The oracle's judge failed; the same command resumes.")
         return [StepScores((float(judgement.score == 1.0),)) for judgement in judgements]
 
 

@@ -86,7 +86,7 @@ class EvaluateCheckpointCallback(TrainerCallback):
         if not is_done.wait(limit_s):
             logger.warning("Slurm has not answered within %.0f s.", limit_s)
         if self.without_job:
-            logger.warning("These checkpoints have no job that evaluates them: %s.", ", ".join(self.without_job))
+            logger.warning("No job evaluates these checkpoints: %s.", ", ".join(self.without_job))
         with suppress(OSError):
             (Path(args.output_dir) / EVALUATIONS_NAME).rmdir()  # where it is empty
 

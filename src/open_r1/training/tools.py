@@ -134,8 +134,8 @@ def _environment(script_args: GRPOScriptArguments, args: GRPOConfig) -> Callable
         return load_class(args.environment, object, role="environment", setting="environment")
     if args.environment is not None:
         raise ValueError(
-            "`tools: [python]` is an environment, too, and a rollout has one: leave it out, and derive yours from "
-            "open_r1.training.tools.PythonInterpreter."
+            "`tools: [python]` is an environment too, and a rollout can have only one: leave it out, and derive yours "
+            "from open_r1.training.tools.PythonInterpreter."
         )
     sandbox = LocalSandbox(python=script_args.sandbox_python)
     try:
@@ -159,7 +159,7 @@ def read_calls(tokenizer: PreTrainedTokenizerBase) -> None:
         ValueError: The template writes none, or in a form that neither TRL nor the tokenizer knows.
     """
     if not supports_tool_calling(tokenizer):
-        raise ValueError("The chat template can't write calls of tools and their results: take another one.")
+        raise ValueError("The chat template can't write tool calls and their results: use another one.")
     if getattr(tokenizer, "response_template", None) is None:
         call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
         turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "", "tool_calls": [call]}]

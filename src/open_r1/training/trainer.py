@@ -766,7 +766,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
             self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]
         else:  # TRL's own 0 and None: it generates first
             logger.warning(
-                "Batches or processes are others than those of %s: the run resumes at the next generation%s.",
+                "Batches or processes differ from those of %s: the run resumes at the next generation%s.",
                 checkpoint,
                 "" if state["buffered_inputs"] is None else ", and the rollouts in use are dropped",
             )
