@@ -121,22 +121,24 @@ def adapter_config(model_args: ModelConfig) -> LoraConfig | None:
             f"`model_name_or_path` {folder} is a LoRA adapter: continue it by `use_peft: true`, or make a model of it "
             f"first, `python scripts/merge_lora.py --adapter {folder} --output_dir <new folder>`."
         )
-    fresh = LoraConfig()
-    given = {
-        "r": (model_args.lora_r, ModelConfig.lora_r),
-        "lora_alpha": (model_args.lora_alpha, ModelConfig.lora_alpha),
-        "use_rslora": (model_args.use_rslora, fresh.use_rslora),
-        "use_dora": (model_args.use_dora, fresh.use_dora),
-    }
+    asked = vars(model_args)
+    names = {name: name for name in ("lora_alpha", "use_rslora", "use_dora")}
+    names |= {"lora_r": "r", "lora_target_modules": "target_modules", "lora_modules_to_save": "modules_to_save"}
+    names["lora_target_parameters"] = "target_parameters"
     differing = [
-        f"{name} {value} (the adapter's is {getattr(found, name)})"
-        for name, (value, default) in given.items()
-        if value not in (default, getattr(found, name))
+        f"`{name}` {asked[name]}, the adapter has {vars(found)[own]}"
+        for name, own in names.items()
+        # `check_lora_targets` compares all linear modules, which needs the model.
+        if asked[name] not in (None, "all-linear") and _as_set(asked[name]) != _as_set(vars(found)[own])
     ]
     if differing:
-        raise ValueError(f"The run continues the adapter in {folder}, which has other settings: {differing}.")
+        raise ValueError(f"The run continues the adapter in {folder}; set the same as it has: {'; '.join(differing)}.")
     found.lora_dropout = model_args.lora_dropout
     return found
+
+
+def _as_set(value: Any) -> Any:
+    return set(value) if isinstance(value, list) else value
 
 
 def lora_config(model_args: ModelConfig) -> LoraConfig | None:

@@ -20,8 +20,7 @@ from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history,
 ADAPTER = "adapter_model.safetensors"
 LORA = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.0}
 GRPO = {
-    "use_peft": True,
-    "lora_dropout": 0.0,
+    **LORA,
     "reward_funcs": ["cosine", "format"],  # with random weights the lengths of completions vary
     "cosine_max_len": 24,
     "max_completion_length": 24,
@@ -108,7 +107,10 @@ def test_merged_adapter_is_evaluated(tiny, continued, tmp_path):
     ("settings", "named"),
     [
         ({"use_peft": False}, "use_peft: true.*merge_lora"),
-        ({"lora_r": 32}, "r 32.*4"),
+        ({"lora_r": 32}, "`lora_r` 32.* 4"),
+        ({"lora_alpha": None}, "`lora_alpha` 32.* 8"),  # left out: the library's default
+        ({"lora_target_modules": ["q_proj", "o_proj"]}, "o_proj.*v_proj"),
+        ({"lora_target_modules": "all-linear"}, "all-linear.*v_proj.*'o_proj'"),
         ({"use_dora": True}, "use_dora"),
     ],
 )

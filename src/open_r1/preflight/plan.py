@@ -36,7 +36,7 @@ from trl import ModelConfig
 from open_r1.configs.launch import Launch
 from open_r1.configs.stages import build_stages
 from open_r1.configs.training import DistillConfig, GRPOConfig, SFTConfig, TrainingConfig, TrainingScriptArguments
-from open_r1.models import dtype_asked_for, load_config, lora_config, new_adapter, prompt_token_ids
+from open_r1.models import dtype_asked_for, load_config, lora_config, prompt_token_ids
 from open_r1.preflight.model_and_data import check_lora_targets, empty_model
 from open_r1.preflight.programs import spread
 from open_r1.preflight.rewards import Trial
@@ -244,8 +244,7 @@ def plan_run(
         return None
     lora = lora_config(model_args)
     if lora is not None:
-        if new_adapter(model_args) is not None:
-            check_lora_targets(model, model_args)
+        check_lora_targets(model, model_args)
         with torch.device("meta"):
             model = get_peft_model(model, lora)
     num_params = sum(parameter.numel() for parameter in model.parameters())

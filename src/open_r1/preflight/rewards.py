@@ -17,6 +17,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerState
 
 from open_r1.configs.training import TrainingScriptArguments
+from open_r1.data.user_code import raised_at
 from open_r1.preflight.programs import check_sandboxes, is_first_of_run, spread
 from open_r1.rewards import (
     DOMAIN_COLUMN,
@@ -176,8 +177,7 @@ def _try_user_function(
         values = run_reward(reward, prompts=[row["prompt"]] * size, **group)
     except Exception as error:  # whatever the user's code raises, which is kept as the cause
         raise ValueError(
-            f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data "
-            f"({type(error).__name__}: {error})."
+            f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data ({raised_at(error)})."
         ) from error
     logger.info("The reward %s gives a group of ideal completions %s.", name, values)
 
