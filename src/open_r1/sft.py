@@ -29,7 +29,6 @@ from open_r1.preflight import (
     check_weight_dtype,
     evaluates_split,
     plan_run,
-    refuse_odd_rows,
     report,
     tokenize_rows,
     warn_of_contaminated,
@@ -115,7 +114,11 @@ def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args:
     for columns in (["messages"], ["prompt", "completion"], [text]):
         if all(column in rows.column_names for column in columns):
             extra = [name for name in ("tools", "chat_template_kwargs") if name in rows.column_names]
-            refuse_odd_rows(rows, columns, where)
+            first = rows[0][columns[0]] if len(rows) and columns != [text] else ""
+            if isinstance(first, str) and (columns == ["messages"] or first.startswith("[{")):
+                raise ValueError(
+                    f"{where}: `{columns[0]}` is text in some row, and must be a list of messages in all."
+                )
             return drop_null_rows(rows.select_columns([*columns, *extra]), columns, split)
     require_columns(rows, ["messages"], f"split {split!r}; or give `prompt` and `completion`, or `{text}`")
     raise AssertionError("unreachable: the columns were found above")

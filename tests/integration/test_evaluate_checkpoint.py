@@ -21,7 +21,7 @@ from transformers import TrainerControl, TrainerState
 from trl import ModelConfig
 
 from open_r1.configs import SFTConfig
-from open_r1.preflight.settings import check_benchmarks
+from open_r1.preflight.settings import _check_benchmarks as check_benchmarks
 from open_r1.training import checkpoint_jobs
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.checkpoint_jobs import EvaluateCheckpointCallback
@@ -233,25 +233,6 @@ def test_only_the_main_process_submits(slurm, problems, tmp_path):
     assert not training.copies()
 
 
-@pytest.mark.parametrize("squeue", ["echo evaluate-a-run-checkpoint-1-0000aaaa", "exit 1", None])
-def test_copies_of_a_killed_run_go_unless_a_job_may_need_them(slurm, problems, tmp_path, caplog, monkeypatch, squeue):
-    slurm("takes jobs")
-    copies = tmp_path / "a run" / ".evaluations"
-    names = {"checkpoint-1-0000aaaa", "checkpoint-11-0000aaaa", "checkpoint-2-0000bbbb"}
-    for name in names:
-        (copies / name).mkdir(parents=True)
-    if squeue is not None:
-        monkeypatch.setenv("SQUEUE_STATES", "RUNNING")  # of the user, who asks for other jobs
-        (tmp_path / "bin" / "squeue").write_text(f'#!/bin/sh\n[ "$SQUEUE_STATES" ] && exit\n{squeue}\n')
-        (tmp_path / "bin" / "squeue").chmod(0o755)
-    else:
-        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    Training(tmp_path, [str(problems)]).end()
-    is_known = squeue is not None and squeue.startswith("echo")
-    assert {path.name for path in copies.iterdir()} == ({"checkpoint-1-0000aaaa"} if is_known else names)
-    assert "checkpoint-2-0000bbbb" in caplog.text
-
-
 def test_a_checkpoint_that_is_pushed_too_has_one_job_on_its_files_here(slurm, problems, tmp_path, monkeypatch):
     submitted = slurm("takes jobs")
     with Hub() as hub:
@@ -283,7 +264,7 @@ def test_a_checkpoint_that_is_pushed_too_has_one_job_on_its_files_here(slurm, pr
         ({"benchmarks": ["aime42"]}, "Unknown benchmark 'aime42'"),
         ({"benchmarks": ["both.jsonl"]}, "say which decide, math or code"),
         ({"benchmarks": ["questions.jsonl"]}, r"has no columns \['problem', 'solution'\]"),
-        ({"benchmarks": ["aime24"], "save_strategy": "no"}, "saves none"),
+        ({"benchmarks": ["aime24"], "save_strategy": "no"}, "save_strategy: no"),
     ],
 )
 def test_settings_without_effect_are_refused(slurm, tmp_path, monkeypatch, settings, said):
@@ -300,10 +281,10 @@ def test_adapters_and_machines_without_slurm_are_refused(slurm, tmp_path, monkey
     slurm("takes jobs")
     args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", benchmarks=["aime24"])
     check_benchmarks(args, ModelConfig())
-    with pytest.raises(ValueError, match="are adapters"):
+    with pytest.raises(ValueError, match="use_peft"):
         check_benchmarks(args, ModelConfig(use_peft=True))
     without_slurm(monkeypatch, tmp_path)
-    with pytest.raises(ValueError, match="there is no `sbatch` on the PATH"):
+    with pytest.raises(ValueError, match="there is no `sbatch`"):
         check_benchmarks(args, ModelConfig())
 
 

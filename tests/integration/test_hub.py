@@ -178,17 +178,6 @@ def test_finished_model_that_cannot_be_pushed_is_an_error_with_the_way_out(hub, 
         push_finished_model(config(tmp_path))
 
 
-def test_uploads_pile_up_with_a_warning_and_all_arrive(hub, tmp_path, caplog):
-    training = Training(tmp_path)
-    hub.gate.clear()
-    for step in (1, 2, 3):
-        training.save(step)
-    assert "3 uploads to the hub are waiting" in caplog.text
-    hub.gate.set()
-    training.event("on_train_end", 3)
-    assert training.callback.pushed == [f"v1-step-{step:09d}" for step in (1, 2, 3)]
-
-
 def test_refused_push_is_a_warning_with_its_reason(hub, tmp_path, caplog):
     hub.refuse = {"v1-step-000000001"}
     training = Training(tmp_path)

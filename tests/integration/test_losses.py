@@ -191,7 +191,7 @@ def test_loss_may_log_metrics(trainer):
     assert computed(trainer, micro_batch(trainer))[2]["long"] == [pytest.approx(2 / 9)]
 
 
-def test_gmpo_and_reinforce_are_the_policy_gradient_on_policy(trainer, monkeypatch):
+def test_reinforce_is_the_policy_gradient_on_policy(trainer, monkeypatch):
     """Where the policy is still the one that sampled, ratios are 1 and only their gradients are left."""
     monkeypatch.setattr(trainer, "loss_type", "grpo")
     monkeypatch.setattr(trainer, "beta", 0.0)
@@ -203,16 +203,6 @@ def test_gmpo_and_reinforce_are_the_policy_gradient_on_policy(trainer, monkeypat
         trainer.own_loss = load_loss(name)
         found = computed(trainer, inputs)[1]
         assert max((found[key] - expected[key]).abs().max() for key in expected) < 1e-6
-
-
-@pytest.mark.parametrize(("advantage", "expected"), [(1.0, 0.4), (-1.0, -0.4)])
-def test_gmpo_clips_the_side_that_the_advantage_pushes_to(trainer, monkeypatch, advantage, expected):
-    """One ratio is far beyond the range, the other far below; the unclipped one of them stays."""
-    monkeypatch.setattr(trainer.args, "epsilon", 0.4)
-    log_probs, mask = torch.tensor([[2.0, -3.0, 9.0]]), torch.tensor([[1, 1, 0]])
-    losses = LOSSES["gmpo"](log_probs, torch.zeros(1, 3), None, torch.tensor([advantage]), mask, trainer.args)
-    other = -3.0 if advantage > 0 else 2.0
-    assert losses[0].tolist() == pytest.approx([-advantage * math.exp((expected + other) / 2)] * 3)
 
 
 NAN = math.nan
@@ -237,7 +227,7 @@ def test_losses_of_trl_train(tiny, tmp_path, loss_type, level):
 
 def test_only_a_loss_that_says_so_is_separable(tmp_path, documented):
     (tmp_path / "own.py").write_text(OWN)
-    assert [load_loss(place).is_row_separable for place in (documented["loss"], "gmpo", "reinforce")] == [True] * 3
+    assert [load_loss(place).is_row_separable for place in (documented["loss"], "reinforce")] == [True] * 2
     assert load_loss(f"{tmp_path}/own.py:fine").is_row_separable is False
 
 
@@ -294,11 +284,11 @@ def fine(log_probs, old, ref, advantages, mask, settings): return -log_probs * a
 def good(rewards, settings): return rewards
 """
 REFUSED = {
-    "unknown loss": ({"loss": "ppo"}, ["`loss: ppo`", "gmpo"]),
+    "unknown loss": ({"loss": "ppo"}, ["`loss: ppo`", "reinforce"]),
     "loss that is not there": ({"loss": "OWN:missing"}, ["'missing'", "fine"]),
     "file of a loss that is not there": ({"loss": "nowhere.py:loss"}, ["nowhere.py"]),
     "loss beside an entropy bonus": ({"loss": "OWN:fine", "entropy_coef": 0.01}, ["entropy_coef"]),
-    "loss beside an adaptive bonus": ({"loss": "gmpo", "use_adaptive_entropy": True}, ["use_adaptive_entropy"]),
+    "loss beside an adaptive bonus": ({"loss": "reinforce", "use_adaptive_entropy": True}, ["use_adaptive_entropy"]),
     "unknown advantage": ({"advantage": "gae"}, ["`advantage: gae`", "rloo"]),
     "advantage of normalized rewards": (
         {"advantage": "OWN:good", "multi_objective_aggregation": "normalize_then_sum"},

@@ -4,7 +4,6 @@
 import json
 import re
 import shutil
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -25,13 +24,7 @@ CLOSED_THINKING_TEMPLATE = CHATML.replace(
     "<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif"
 )
 NO_WEIGHTS = r"no file named model\.safetensors"  # all checks were passed, and the model was to be loaded
-NEEDS_A_MACHINE_WITHOUT = {
-    "kernels that are not installed",
-    "attention that is not installed",
-    "bf16 without a device",
-    "vLLM that is not installed",
-    "4 bits without bitsandbytes",
-}
+NEEDS_A_MACHINE_WITHOUT = {"bf16 without a device"}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +69,7 @@ REFUSED = {
     "reward model that is a policy": ("grpo", {"reward_funcs": ["MODEL"]}, r"no reward model.*Qwen3ForCausalLM"),
     "column of a function": ("grpo", {"reward_funcs": ["OWN:graded"]}, r"Missing columns \['grade'\].*needed by"),
     "function that fails": (
-        "grpo", {"reward_funcs": ["OWN:fails"]}, r"own.py:fails' in reward_funcs fails in a trial call .*KeyError.*own.py, line \d"),
+        "grpo", {"reward_funcs": ["OWN:fails"]}, r"own.py:fails' in .* a trial call .*KeyError.*own.py, line \d"),
     "async function that fails": (
         "grpo", {"reward_funcs": ["OWN:fails_later"]}, r"fails_later' .*trial call .*ZeroDivisionError: division"),
     "function that gives one value": (
@@ -107,11 +100,7 @@ REFUSED = {
         "grpo", {"dataset_prompt_column": "question"}, r"'question'.*\['problem', 'solution', 'messages'\]"),
     "missing column of a reward": ("grpo", {"dataset_name": "UNSOLVED"}, r"'solution'.*accuracy.*\['problem'"),
     "missing columns of SFT": ("sft", {"dataset_name": "UNSOLVED"}, r"'messages'.*\['problem'\]"),
-    "kernels that are not installed": ("sft", {"use_liger_kernel": True}, r"liger_kernel"),
-    "attention that is not installed": ("grpo", {"attn_implementation": "flash_attention_2"}, r"flash_attn"),
     "bf16 without a device": ("sft", {"bf16": True, "use_cpu": False}, r"bf16.*accelerator.*use_cpu"),
-    "vLLM that is not installed": ("grpo", {"use_vllm": True}, r"package vllm"),
-    "4 bits without bitsandbytes": ("sft", {"load_in_4bit": True, "use_peft": True}, r"bitsandbytes.*EXTRAS=train"),
     "prompt and completion beyond the context": ("grpo", {"max_prompt_length": 250}, r"250.*exceed.*256"),
     "AdamW on bf16 weights": ("sft", {"dtype": "bfloat16"}, r"bfloat16.*--dtype float32 --bf16 true.*use_peft.*zero2"),
     "rows of SFT beyond the context": ("sft", {"max_length": 257}, r"max_length.*257.*256"),
@@ -121,7 +110,6 @@ REFUSED = {
         "sft", {"use_peft": True, "lora_target_modules": ["q_proj"]}, r"'q_proj'.*'v_proj'"),
     "saved module of LoRA that is not there": (
         "sft", {"use_peft": True, "lora_modules_to_save": ["embed_token"]}, r"'embed_token'.*'embed_tokens'"),
-    "tracker that is not installed": ("sft", {"report_to": "trackio"}, r"trackio.*EXTRAS=tracking"),
     "no room for the completions of SFT's evaluation": (
         "sft", {**SAMPLED, "eval_max_completion_length": 256}, r"eval_max_completion_length.*256 tokens for prompt"),
     "missing column of a reward of SFT": (
@@ -134,8 +122,6 @@ REFUSED = {
     "template that fails": ("sft", {"chat_template": "{{ raise_exception('no') }}"}, r"template fails.*no"),
     "template file that is missing": ("sft", {"chat_template": "nowhere/chat.jinja"}, r"nowhere/chat.jinja"),
     "rows all null": ("grpo", {"dataset_name": "NULL"}, r"No row of split 'train' has all"),
-    "stop texts that would be ignored": (
-        "grpo", {"stop_strings": ["a"], "use_transformers_continuous_batching": True}, r"stop_strings.*batching"),
     "fewer prompts than a generation takes": (
         "grpo", {"dataset_name": "ONE"}, r"has 1 prompts, .* takes 2 .*nothing would be trained"),
     "no rows": ("sft", {"dataset_name": "EMPTY"}, r"empty|no rows"),
@@ -146,11 +132,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path, monkeypatch, case):
+def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path, case):
     if case in NEEDS_A_MACHINE_WITHOUT and torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
-    if case == "tracker that is not installed":
-        monkeypatch.setitem(sys.modules, "trackio", None)  # to the import system, a package that is not there
     kind, settings, message = REFUSED[case]
     files = {
         "TRAIN": weightless.data / "train.jsonl",
@@ -281,22 +265,6 @@ def test_config_that_is_silent_about_the_dtype_leaves_it_to_the_weights(tmp_path
     (tiny.model / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="bfloat16") if dtype == torch.bfloat16 else nullcontext():
         tiny.train("sft", tmp_path / "output", dtype="auto", max_steps=1)
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "named"),
-    [
-        ("grpo", {"vllm_mode": "server"}, ["use_vllm", "vllm_mode"]),
-        ("sft", {"lora_r": 64, "lora_target_modules": ["q_proj"]}, ["use_peft", "lora_r", "lora_target_modules"]),
-        ("sft", {}, []),
-        ("grpo", {}, []),
-    ],
-)
-def test_setting_without_effect_is_a_warning_with_what_it_needs(weightless, tmp_path, caplog, kind, settings, named):
-    weightless.train(kind, tmp_path, **settings, check_only=True)
-    warnings = [message for message in caplog.messages if "no effect" in message]
-    assert len(warnings) == bool(named)
-    assert [name for name in named if name not in "".join(warnings)] == []
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,6 @@ def sys_exit(completions, **columns):
         sys.exit(0)
     return [0.0] * len(completions)
 
-def os_exit(completions, **columns):
-    if is_time():
-        os._exit(0)
-    return [0.0] * len(completions)
-
 async def exit_later(completions, **columns):
     if is_time():
         sys.exit()
@@ -81,7 +76,7 @@ def run(driver, tiny, tmp_path):
     return run_with
 
 
-@pytest.mark.parametrize("function", ["sys_exit", "os_exit", "exit_later", "mapping", "sleeps", "matches", "waits"])
+@pytest.mark.parametrize("function", ["sys_exit", "exit_later", "mapping", "sleeps", "matches", "waits"])
 def test_reward_that_does_not_return_its_values_is_an_error_that_names_it(run, tmp_path, function):
     status, said = run(function, reward_timeout_s=2)
     assert status == 1, said[-3000:]

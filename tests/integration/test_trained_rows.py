@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 
 from open_r1.configs import SFTConfig
 from open_r1.preflight import tokenize_rows
+from open_r1.preflight.trained_rows import RowFigures
 from scripts.stand_ins import byte_tokenizer
 from tests.integration.tiny import CHATML, Tiny, addition_row, build_tiny, write_rows
 
@@ -154,17 +155,17 @@ def long_rows(folder: Path, num_long: int) -> Path:
 
 def test_rows_that_max_length_cuts_are_counted_in_plan_and_manifest(tiny, tmp_path, capsys):
     settings = {"dataset_name": long_rows(tmp_path, 4), "max_length": 100, "max_steps": 1}
-    tiny.train("sft", tmp_path / "run", **settings, check_only=True, json=True)
-    planned = json.loads(capsys.readouterr().out)["row_figures"]
+    tiny.train("sft", tmp_path / "run", **settings, check_only=True)
+    (planned,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Rows: "))
     tiny.train("sft", tmp_path / "run", **settings)
     (run,) = json.loads((tmp_path / "run" / "run_manifest.json").read_text())["runs"]
-    assert run["rows"] == planned
+    assert str(RowFigures(**run["rows"])) == planned
     tokenizer = AutoTokenizer.from_pretrained(tiny.model)
     lengths = [
         len(tokenizer.apply_chat_template(json.loads(line)["messages"], return_dict=False))
         for line in (tmp_path / "rows.jsonl").read_text().splitlines()
     ]
-    assert planned == {
+    assert run["rows"] == {
         "num_rows": 10, "checked": 10, "dropped": 0, "stripped": 0, "cut": 4, "answers_cut": 4,
         "tokens": sum(lengths), "tokens_lost": 4 * (lengths[0] - 100), "longest": lengths[0],
     }  # fmt: skip
@@ -203,10 +204,10 @@ ODD = {
     "no role": ([{"content": "1+0?"}, FIRST], None, "role"),
     "no role in some": ([{"role": None, "content": "1+0?"}, FIRST], None, "role"),
     "a list as content": ([USER, {"role": "assistant", "content": [{"type": "text", "text": "1"}]}], None, "content"),
-    "a text among messages": ([USER, "1"], None, "role"),
+    "a text among messages": ([USER, "1"], None, "messages. is text"),
     "thoughts that are no text": ([USER, {**FIRST, "reasoning": {"step": "1"}}], None, "thoughts"),
     "a call without name": ([USER, {**FIRST, "tool_calls": [{"type": "function"}]}], None, "name"),
-    "text prompt, messages behind it": ("1+0?", [FIRST], "text and messages"),
+    "text prompt, messages behind it": ("1+0?", [FIRST], "prompt. is text"),
     "a role that the template refuses": ([{"role": "critic", "content": "no"}, FIRST], None, "critic"),
 }
 
@@ -222,7 +223,7 @@ def test_row_of_another_shape_is_refused_with_file_and_number(tiny, tmp_path, ca
         bad = {"prompt": first, "completion": completion}
     data = write_rows(tmp_path / "rows.jsonl", [*good, bad])
     template = "recipes/templates/chatml.jinja"
-    with pytest.raises(ValueError, match=rf"rows\.jsonl.*row 2 .*{named}"):
+    with pytest.raises(ValueError, match=rf"rows\.jsonl.*(row 2 .*)?{named}"):
         tiny.train("sft", tmp_path / "run", dataset_name=data, chat_template=template, check_only=check_only)
 
 

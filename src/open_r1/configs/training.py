@@ -118,17 +118,13 @@ class CheckParameters:
     check_only: bool = setting(
         False,
         "Run every check that comes before the model loads, print what the run would do and need, and "
-        "write nothing. Exit status 1 if it is refused or does not fit the GPU.",
-    )
-    check_gpu: str | None = setting(
-        None, "GPU to plan for: a name such as h100, or its memory in GiB. Default: the one here."
+        "write nothing. Exit status 1 if it is refused.",
     )
     check_launch: str | None = setting(
         None,
         "Launch to plan for: a config file of accelerate, and options over it ('zero3.yaml "
         "--num_processes 32'). Default: the launcher of this process, else the recipe's `Command` line.",
     )
-    json: bool = setting(False, "Print what `check_only` finds as JSON.")
 
 
 @dataclass
@@ -183,10 +179,8 @@ class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
 
     def __post_init__(self) -> None:
         self.not_checked: list[str] = []
-        if not self.check_only and (self.json or self.check_gpu or self.check_launch):
-            raise ValueError(
-                "`json`, `check_gpu` and `check_launch` say what `check_only` prints: add `--check_only`."
-            )
+        if not self.check_only and self.check_launch:
+            raise ValueError("`check_launch` says what `check_only` prints: add `--check_only`.")
         has_bf16_device = torch.cuda.is_available() or torch.accelerator.is_available()
         is_elsewhere = self.check_only and not has_bf16_device and not self.use_cpu
         precision = {"bf16": not self.fp16 if self.bf16 is None else self.bf16, "fp16": self.fp16, "tf32": self.tf32}

@@ -17,7 +17,7 @@ from open_r1.preflight.settings import (
     check_sft_settings,
     choose_dynamic_sampling_metric,
 )
-from open_r1.preflight.trained_rows import refuse_odd_rows, tokenize_rows
+from open_r1.preflight.trained_rows import tokenize_rows
 
 __all__ = [
     "check_distill_settings",
@@ -33,7 +33,6 @@ __all__ = [
     "evaluates_split",
     "measure_prompts",
     "plan_run",
-    "refuse_odd_rows",
     "report",
     "tokenize_rows",
     "warn_of_contaminated",

@@ -2,7 +2,7 @@
 """Plan of a run: steps, tokens and memory. The log begins with it; `--check_only` prints it instead of training.
 
     Run: GRPO of Qwen/Qwen2.5-1.5B-Instruct, 1,543,714,304 parameters, 100.00% trained, on ...; 8 processes
-    Steps: 1,250, 1,250 an epoch of 20,000 rows; a step has 128 completions in 16 groups; ...
+    Steps: 1,250, 1,250 an epoch of 20,000 rows; a step has 128 completions in 16 groups
 
 Memory of a GPU, by formulas that are not calibrated on one:
 
@@ -11,20 +11,17 @@ Memory of a GPU, by formulas that are not calibrated on one:
    each layer, and one layer whole (Korthikanti et al. 2022, arXiv 2205.05198, section 5).
 3. Logits: TRL 1.16 computes them in tiles of 4,096 tokens x 32,768 entries of the vocabulary, and collects the
    gradients of the head and of its input in fp32 (`trl/kernels/chunked_logprob.py`).
-4. Generation by transformers: 2 x layers x key-value heads x size of a head for each token, in 16 bits. vLLM takes the
-   share of the GPU that the recipe gives it.
+4. Generation by transformers: keys and values of each token and layer in 16 bits.
 
-Left out: CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, reward models and teachers, eager
-attention.
+Left out: CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, vLLM (it takes the share of the GPU
+that the recipe gives it), reward models and teachers, eager attention, fragments of an epoch.
 """
 
-import json
 import logging
 import math
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -45,32 +42,8 @@ from open_r1.preflight.trained_rows import RowFigures
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
-# GiB as the driver reports them.
-GPUS = {
-    "a10g": 22.5, "a100": 80.0, "a100-40gb": 40.0, "b200": 179.0, "h100": 79.6, "h200": 140.4, "l4": 22.5,
-    "l40s": 45.0, "rtx3090": 24.0, "rtx4090": 24.0, "t4": 15.0,
-}  # fmt: skip
 _NUM_ROWS_MEASURED = 256
 _TASKS: dict[type, str] = {SFTConfig: "SFT", GRPOConfig: "GRPO", DistillConfig: "Distillation"}
-
-
-def plan_lines(plan: dict[str, Any]) -> list[str]:
-    """Return a plan in four lines, for SFT in five."""
-    found = SimpleNamespace(**plan)
-    batch = f"{found.batch:,} rows"
-    if found.groups is not None:
-        batch = f"{found.batch:,} completions in {found.groups:g} groups; {found.prompts:,} prompts a generation, "
-        batch += f"steps from a generation: {found.steps_a_generation:g}"
-    gpu = "no GPU is known" if found.gpu is None else f"{found.gpu} has {found.gpu_gib:.1f} GiB"
-    return [
-        f"Run: {found.task} of {found.model}, {found.num_params:,} parameters, "
-        f"{found.num_trained / found.num_params:.2%} trained, on {found.data}; {found.launch}",
-        f"Steps: {found.steps:,}, {found.steps_an_epoch:,} an epoch of {found.rows:,} rows; a step has {batch}",
-        f"Tokens: at most {found.tokens:,} a step, {found.tokens * found.steps / 1e6:,.1f} M in all; up to "
-        f"{found.length:,} in a row",
-        f"Memory: about {found.peak / GIB:,.2f} GiB for each process, by formulas, not calibrated on a GPU; {gpu}",
-        *([] if found.row_figures is None else [str(found.row_figures)]),
-    ]
 
 
 def make_schedule(args: TrainingConfig, num_rows: int, mean_length: float, longest: int) -> dict[str, Any]:
@@ -85,35 +58,29 @@ def make_schedule(args: TrainingConfig, num_rows: int, mean_length: float, longe
     replicas = args.launch.num_processes // args.launch.num_per_sequence
     accumulation = args.gradient_accumulation_steps
     batch = args.per_device_train_batch_size * replicas * accumulation
-    groups = prompts = repeats = None
-    num_rounds = 1
-    if not isinstance(args, SFTConfig):
-        group = 1
+    group, num_rounds = 1, 1
+    if isinstance(args, SFTConfig):
+        length = min(longest, args.max_length or longest)
+        mean_length = min(mean_length, length)
+        if args.packing and args.max_length:
+            num_rows = math.ceil(num_rows * mean_length / args.max_length)
+            mean_length = length = args.max_length
+        micro_batches = math.ceil(math.ceil(num_rows / args.per_device_train_batch_size) / replicas)
+    else:
         prompts, repeats = batch, accumulation  # of a distillation
         if isinstance(args, GRPOConfig):
             group = args.num_generations or 1
             prompts = (args.generation_batch_size or 0) // group
             repeats = (args.steps_per_generation or 1) * args.num_iterations
             num_rounds += args.dynamic_sampling_rounds
-        groups = batch / group
         micro_batches = num_rows // prompts * repeats  # an incomplete generation is left out
         mean_length += args.max_completion_length or 0
         length = longest + (args.max_completion_length or 0)
-    else:
-        length = min(longest, args.max_length or longest)
-        mean_length = min(mean_length, length)
-        if args.packing and args.max_length:
-            num_rows = math.ceil(num_rows * mean_length / args.max_length)
-            mean_length = length = args.max_length
-        whole = math.floor if args.dataloader_drop_last else math.ceil
-        micro_batches = whole(whole(num_rows / args.per_device_train_batch_size) / replicas)
     an_epoch = max(1, math.ceil(micro_batches / accumulation))
     return {
         "rows": num_rows,
         "batch": batch,
-        "groups": groups,
-        "prompts": prompts,
-        "steps_a_generation": None if repeats is None else repeats / accumulation,
+        "groups": batch / group,
         "length": length,
         "tokens": round(batch * mean_length * num_rounds),
         "steps_an_epoch": an_epoch,
@@ -160,27 +127,19 @@ def activation_bytes(config: Any, tokens: int, width: int, *, is_checkpointed: b
     """Return the bytes of what autograd saves of so many tokens, with numbers of `width` bytes.
 
     Of each token and layer: for both norms the input in fp32, the normalised input and the result; queries, keys,
-    values and the output of the attention, with a number for each head; gate, its activation, up, and their product.
+    values and the output of the attention; gate, its activation, up, and their product.
     """
-    hidden, layers, queries = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
-    inner = getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None) or 4 * hidden
-    inner *= getattr(config, "num_experts_per_tok", None) or 1
-    attention = 2 * queries * (getattr(config, "head_dim", None) or hidden // queries) + _cached_numbers(config)
-    layer = 2 * hidden * (4 + 2 * width) + (attention + 4 * inner) * width + 4 * queries
+    hidden, layers = config.hidden_size, config.num_hidden_layers
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    layer = 2 * hidden * (4 + 2 * width) + 4 * (hidden + inner) * width
     kept = layers * hidden * width + layer if is_checkpointed else layers * layer
     return tokens * (kept + hidden * (4 + width))
 
 
-def _cached_numbers(config: Any) -> int:
-    """Return how many numbers the keys and values of a token have in a layer."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return 2 * heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-
-
 def _memory(
     args: TrainingConfig, model_args: ModelConfig, config: Any, num_params: int, num_trained: int, length: int
-) -> dict[str, Any]:
-    """Return bytes for each process with rows of up to `length` tokens, by part, the most at any time, and the GPU."""
+) -> dict[str, float]:
+    """Return bytes for each process with rows of up to `length` tokens, by part."""
     dtype = dtype_asked_for(args, model_args) or config.dtype or torch.float32
     parts = state_bytes(num_params, num_trained, args.launch, bytes_a_parameter(args, model_args, dtype))
     if isinstance(args, GRPOConfig) and args.beta != 0 and not model_args.use_peft:
@@ -188,39 +147,15 @@ def _memory(
     tokens = args.per_device_train_batch_size * length // args.launch.num_per_sequence
     width = 2 if args.bf16 or args.fp16 else dtype.itemsize
     head = 0 if model_args.use_peft else config.vocab_size * config.hidden_size * 4
-    step = {
-        "activations": activation_bytes(config, tokens, width, is_checkpointed=bool(args.gradient_checkpointing)),
-        "logits": min(tokens, 4096) * min(config.vocab_size, 32768) * width + tokens * config.hidden_size * 4 + head,
-    }
-    name, gib = find_gpu(args)
-    generation = 0.0
+    logits = min(tokens, 4096) * min(config.vocab_size, 32768) * width + tokens * config.hidden_size * 4 + head
+    step = activation_bytes(config, tokens, width, is_checkpointed=bool(args.gradient_checkpointing)) + logits
+    generation = 0
     if not isinstance(args, SFTConfig) and not args.use_vllm:
         rows = args.per_device_train_batch_size * (getattr(args, "steps_per_generation", None) or 1)
-        generation = rows * length * 2 * config.num_hidden_layers * _cached_numbers(config)
-    elif not isinstance(args, SFTConfig) and args.vllm_mode == "colocate":
-        generation = args.vllm_gpu_memory_utilization * (gib or 0) * GIB
-    sleeps = isinstance(args, SFTConfig) or not args.use_vllm or args.vllm_enable_sleep_mode
-    now = max(sum(step.values()), generation) if sleeps else sum(step.values()) + generation
-    memory = parts | step | {"generation": generation}
-    return {"memory": memory, "peak": sum(parts.values()) + now, "gpu": name, "gpu_gib": gib}
-
-
-def find_gpu(training_args: TrainingConfig) -> tuple[str | None, float | None]:
-    """Return name and GiB of the GPU to plan for: `check_gpu`, a name or a number of GiB, else this machine's.
-
-    Raises:
-        ValueError: `check_gpu` is neither.
-    """
-    name = training_args.check_gpu
-    if name is not None:
-        try:
-            return name, GPUS.get(name.lower()) or float(name)
-        except ValueError:
-            raise ValueError(f"`check_gpu` is {name!r}: give its memory in GiB, or one of {sorted(GPUS)}.") from None
-    if training_args.use_cpu or not torch.cuda.is_available():
-        return None, None
-    found = torch.cuda.get_device_properties(0)
-    return found.name, found.total_memory / GIB
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        generation = rows * length * 4 * config.num_hidden_layers * heads * size
+    return parts | {"a step or generation": max(step, generation)}
 
 
 def plan_run(
@@ -228,8 +163,8 @@ def plan_run(
     training_args: TrainingConfig,
     model_args: ModelConfig,
     rows: RowFigures | tuple[int, float, int],
-) -> dict[str, Any] | None:
-    """Return what a run will do with its rows, and begin the log with it in a few lines, at any level.
+) -> list[str] | None:
+    """Return in a few lines what a run will do with its rows; begin the log with them, at any level.
 
     Args:
         rows: The figures of SFT's rows, or what `measure_prompts` says of GRPO's.
@@ -249,24 +184,26 @@ def plan_run(
             model = get_peft_model(model, lora)
     num_params = sum(parameter.numel() for parameter in model.parameters())
     num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    config: Any = load_config(training_args, model_args).get_text_config()
-    figures = rows if isinstance(rows, RowFigures) else None
     lengths = rows if isinstance(rows, tuple) else (rows.num_rows, rows.tokens / rows.checked, rows.longest)
-    schedule = make_schedule(training_args, *lengths)
-    plan = {
-        "task": _TASKS[type(training_args)],
-        "model": model_args.model_name_or_path,
-        "data": script_args.dataset_name or "a mixture",
-        "launch": training_args.launch,
-        "num_params": num_params,
-        "num_trained": num_trained,
-        "row_figures": figures,
-        **schedule,
-        **_memory(training_args, model_args, config, num_params, num_trained, schedule["length"]),
-    }
+    found = make_schedule(training_args, *lengths)
+    config = load_config(training_args, model_args).get_text_config()
+    memory = _memory(training_args, model_args, config, num_params, num_trained, found["length"])
+    kind = "rows" if isinstance(training_args, SFTConfig) else f"completions in {found['groups']:g} groups"
+    lines = [
+        f"Run: {_TASKS[type(training_args)]} of {model_args.model_name_or_path}, {num_params:,} parameters, "
+        f"{num_trained / num_params:.2%} trained, on {script_args.dataset_name or 'a mixture'}; "
+        f"{training_args.launch}",
+        f"Steps: {found['steps']:,}, {found['steps_an_epoch']:,} an epoch of {found['rows']:,} rows; "
+        f"a step has {found['batch']:,} {kind}",
+        f"Tokens: at most {found['tokens']:,} a step, {found['tokens'] * found['steps'] / 1e6:,.1f} M in all; "
+        f"up to {found['length']:,} in a row",
+        f"Memory: about {sum(memory.values()) / GIB:,.2f} GiB for each process, by formulas, not calibrated on a GPU: "
+        + ", ".join(f"{name} {size / GIB:,.2f}" for name, size in memory.items()),
+        *([] if isinstance(rows, tuple) else [str(rows)]),
+    ]
     if training_args.process_index == 0 and not training_args.check_only:
-        _write(plan_lines(plan))
-    return plan
+        _write(lines)
+    return lines
 
 
 def measure_prompts(
@@ -278,45 +215,28 @@ def measure_prompts(
     return len(dataset), statistics.mean(sizes), max(sizes)
 
 
-def report(plan: dict[str, Any] | None, training_args: TrainingConfig, tried: Sequence[Trial]) -> dict[str, float]:
+def report(plan: list[str] | None, training_args: TrainingConfig, tried: Sequence[Trial]) -> dict[str, float]:
     """Print what `check_only` has found, and return no metrics.
 
     Args:
         plan: What `plan_run` returned.
-        training_args: Whether to print JSON, the stages, and what could not be checked here.
+        training_args: The stages, and what could not be checked here.
         tried: What the rewards gave; empty where nothing is judged.
 
     Raises:
-        ValueError: The run doesn't fit the GPU that is planned for, or what it needs isn't known.
+        ValueError: What the run needs isn't known.
     """
     if plan is None:
         raise ValueError("What the run needs is not known, the warning above says why. All else was checked.")
     stages = build_stages(getattr(training_args, "stages", None))
-    fits = None if plan["gpu"] is None else plan["peak"] <= plan["gpu_gib"] * GIB
-    if training_args.json:
-        found = {
-            **plan,
-            "fits": fits,
-            "is_calibrated": False,
-            "rewards": tried,
-            "stages": getattr(training_args, "stages", None),
-            "not_checked": training_args.not_checked,
-        }
-        lines = [json.dumps(found, indent=1, default=vars)]
-    else:
-        lines = [
-            *plan_lines(plan),
-            *(f"Memory for {name}: {size / GIB:,.2f} GiB" for name, size in plan["memory"].items()),
-        ]
-        lines += [f"Stage {number}: {stage}" for number, stage in enumerate(stages, start=1) if len(stages) > 1]
-        lines += [str(each) for each in tried]
-        lines += [f"Not checked here: {reason}" for reason in training_args.not_checked]
     if training_args.process_index == 0:
-        _write(lines)
-    if fits is False:
-        raise ValueError(
-            f"The run needs about {plan['peak'] / GIB:,.1f} GiB of each GPU, and {plan['gpu']} has {plan['gpu_gib']}. "
-            "Less is needed by ZeRO-3 over more processes, gradient checkpointing, LoRA, fewer or shorter rows."
+        _write(
+            [
+                *plan,
+                *(f"Stage {number}: {stage}" for number, stage in enumerate(stages, start=1) if len(stages) > 1),
+                *map(str, tried),
+                *(f"Not checked here: {reason}" for reason in training_args.not_checked),
+            ]
         )
     return {}
 

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of settings: those that would train something else than they say, or fail only after hours. Reads no data."""
 
-import importlib.util
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from trl import ModelConfig
@@ -22,7 +20,7 @@ from open_r1.configs.training import (
     TrainingScriptArguments,
 )
 from open_r1.evaluation.benchmarks import check_columns, find_benchmarks
-from open_r1.evaluation.jobs import find_script, is_slurm_available
+from open_r1.evaluation.jobs import is_slurm_available
 from open_r1.models import context_length
 from open_r1.preflight.eval_benchmarks import is_evaluated
 from open_r1.rewards import REWARDS, Reward, get_reward_spec, reward_domains_of
@@ -30,14 +28,6 @@ from open_r1.training.hub import check_hub_revision_exists
 from open_r1.training.losses import load_advantage, load_loss
 
 logger = logging.getLogger(__name__)
-
-# Settings that do something only beside another one.
-_NEEDS = (
-    ("use_peft", True, "lora_r lora_alpha lora_dropout lora_target_modules lora_target_parameters "
-                       "lora_modules_to_save use_rslora use_dora"),
-    ("use_vllm", True, "vllm_mode vllm_max_model_length vllm_enable_sleep_mode vllm_server_base_url"),
-    ("log_completions", True, "num_completions_to_print log_unique_prompts log_completions_hub_repo"),
-)  # fmt: skip
 
 
 def check_sft_settings(
@@ -96,9 +86,6 @@ def check_grpo_settings(
         "`sync_ref_model: true` under FSDP, which doesn't save a reference that moves": (
             args.sync_ref_model and args.launch.is_fsdp
         ),
-        "`stop_strings` with `use_transformers_continuous_batching`": (
-            args.stop_strings and args.use_transformers_continuous_batching
-        ),
         "`entropy_coef` or `use_adaptive_entropy` with a `loss` of one's own": (
             args.loss is not None and (args.entropy_coef or args.use_adaptive_entropy)
         ),
@@ -156,23 +143,12 @@ def _check_common(
     training_args: TrainingConfig,
     model_args: ModelConfig,
 ) -> None:
-    needed = {
-        "vllm": (not isinstance(training_args, SFTConfig) and training_args.use_vllm, "train,vllm"),
-        "bitsandbytes": (model_args.load_in_4bit or model_args.load_in_8bit, "train"),
-        "flash_attn": (model_args.attn_implementation == "flash_attention_2", "train` and `pip install flash-attn"),
-        "liger_kernel": (training_args.use_liger_kernel, "train"),
-        **{name: (name in training_args.report_to, "tracking") for name in ("wandb", "trackio", "tensorboard")},
-    }
-    for package, (is_needed, extras) in needed.items():
-        if is_needed and importlib.util.find_spec(package) is None:
-            training_args.refuse_here(f"The settings need the package {package}: `make install EXTRAS={extras}`.")
-    _warn_of_unused(training_args, model_args)
     values = vars(training_args)
     has_tools = bool(values.get("tools") or values.get("environment"))
     if values.get("max_tool_calling_iterations") is not None and not has_tools:
         raise ValueError("`max_tool_calling_iterations` needs `tools` or `environment`, which GRPO has: leave it out.")
     _check_output_dir(training_args)
-    check_benchmarks(training_args, model_args)
+    _check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
     _check_rewards(script_args)
 
@@ -186,45 +162,20 @@ def _check_output_dir(training_args: TrainingConfig) -> None:
         training_args.refuse_here(f"`output_dir` is {output_dir}, but {there} {reason}: name another folder.")
 
 
-def _warn_of_unused(training_args: TrainingConfig, model_args: ModelConfig) -> None:
-    """Warn of settings that were given and do nothing, since another one that they need is off."""
-    values = vars(training_args) | vars(model_args)
-    defaults = {entry.name: entry.default for args in (training_args, model_args) for entry in fields(args)}
-    for needed, value, names in _NEEDS:
-        given = [name for name in names.split() if name in values and values[name] not in (defaults[name], None, [])]
-        if values.get(needed) != value and given:
-            logger.warning("Without `%s: %s` these have no effect: %s.", needed, str(value).lower(), ", ".join(given))
-
-
-def check_benchmarks(training_args: TrainingConfig, model_args: ModelConfig) -> None:
-    """Refuse benchmarks of saved checkpoints where no job could be submitted, or none would say anything.
-
-    Raises:
-        ValueError: See the message.
-    """
+def _check_benchmarks(training_args: TrainingConfig, model_args: ModelConfig) -> None:
+    """Refuse benchmarks of saved checkpoints where no job could be submitted, or none would say anything."""
     names = training_args.benchmarks
     if not names:
-        if "evaluate_checkpoint" in training_args.callbacks:
-            raise ValueError("`callbacks: [evaluate_checkpoint]` needs to know what to run: set `benchmarks`.")
         return
-    if training_args.save_strategy == "no":
-        raise ValueError(f"`benchmarks: {names}` run on saved checkpoints, but `save_strategy: no` saves none.")
-    if model_args.use_peft:
+    if training_args.save_strategy == "no" or model_args.use_peft:
         raise ValueError(
-            f"`benchmarks: {names}`, but checkpoints of `use_peft: true` are adapters, which aren't served by "
-            "themselves: leave `benchmarks` out, merge by scripts/merge_lora.py and run scripts/run_benchmarks.py."
+            f"`benchmarks: {names}` serve saved checkpoints: there are none with `save_strategy: no`, and with "
+            "`use_peft: true` adapters alone. Leave `benchmarks` out."
         )
     if training_args.process_index == 0:
-        try:
-            check_columns(find_benchmarks(names))
-            find_script()
-        except (ValueError, FileNotFoundError) as error:
-            raise ValueError(f"`benchmarks: {names}`: {error}") from None
+        check_columns(find_benchmarks(names))
         if not is_slurm_available():
-            training_args.refuse_here(
-                f"`benchmarks: {names}` are run by Slurm jobs, and there is no `sbatch` on the PATH: leave the "
-                "setting out, and run scripts/run_benchmarks.py on the checkpoints."
-            )
+            training_args.refuse_here(f"`benchmarks: {names}` are run by Slurm jobs, and there is no `sbatch` here.")
 
 
 def _check_rewards(script_args: TrainingScriptArguments) -> None:

@@ -152,54 +152,6 @@ def tokenize_rows(
     return rows, figures
 
 
-def refuse_odd_rows(rows: Dataset, columns: list[str], where: str) -> None:
-    """Refuse rows whose values are neither text nor messages of text, each with a role; null ones are passed over.
-
-    Raises:
-        ValueError: See above.
-    """
-    number, text_at = 0, None
-    for batch in rows.select_columns(columns).iter(batch_size=1000):
-        for values in zip(*(batch[column] for column in columns), strict=True):
-            if columns == ["messages"] and isinstance(values[0], str):
-                text_at = number if text_at is None else text_at
-                values = (_messages_in(values[0]),)
-            if reason := _oddity(values):
-                raise ValueError(f"{where}, row {number} (from 0): {reason}.")
-            number += 1
-    if text_at is not None:
-        raise ValueError(f"{where}, row {text_at} (from 0): `messages` is text, and must be a list of messages.")
-
-
-def _messages_in(value: Any) -> Any:
-    """Return the messages of which reading a column of mixed types has made JSON text, or the value as it is."""
-    if isinstance(value, str) and value.startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _oddity(values: tuple[Any, ...]) -> str:
-    types = {type(value) for value in values if value is not None}
-    if len(types) > 1:
-        values = tuple(map(_messages_in, values))
-        types = {type(value) for value in values if value is not None}
-    if len(types) > 1:
-        return "text and messages in one row: give both as text, or both as lists of messages"
-    for message in (message for value in values if isinstance(value, list) for message in value):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            return f"a message has no `role`: {str(message)[:200]}"
-        if not isinstance(message.get("content"), str | None):
-            return f"`content` of a message isn't text, which alone is trained on: {str(message)[:200]}"
-        if not all(isinstance(message.get(name), str | None) for name in _THOUGHTS):
-            return f"thoughts of a message aren't text: {str(message)[:200]}"
-        if not all((call.get("function") or call).get("name") for call in message.get("tool_calls") or []):
-            return f"a tool call has no `name`: {str(message)[:200]}"
-    return ""
-
-
 def _messages_of(row: Row) -> list[Row]:
     """Return the conversation of a row; an empty one for text."""
     whole = row["prompt"] + row["completion"] if "completion" in row else row.get("messages")
@@ -232,13 +184,19 @@ def _compare(
     """
     messages = _messages_of(row)
     try:
+        for message in messages:
+            texts = [message["role"], *(message.get(name) or "" for name in ("content", *_THOUGHTS))]
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError(f"role, content and thoughts of a message must be text: {str(message)[:200]}")
+        said_by = [list(_said(message)) for message in messages]
         rendered = _squeeze(render(messages, row)) if messages else ""
     except Exception as error:  # Jinja and template authors raise what they like
-        raise ValueError(f"{where}, row {numbers[number]} (from 0): the chat template fails: {error}") from error
+        raise ValueError(
+            f"{where}, row {numbers[number]} (from 0) can't be rendered: {type(error).__name__}: {error}"
+        ) from error
     question, first = _last_question(messages), len(row["prompt"]) if is_completion_only else 0
     place, lost, is_stripped = 0, "", False
-    for index, message in enumerate(messages):
-        said = list(_said(message))
+    for index, (message, said) in enumerate(zip(messages, said_by, strict=True)):
         end = _end_of([text for text, _ in said], rendered, place)
         if end is None and message["role"] == "assistant" and index >= first:
             end = _end_of([text for text, is_thought in said if not is_thought], rendered, place)

@@ -46,16 +46,10 @@ class PushToHubRevisionCallback(TrainerCallback):
         self._pending: list[Future[None]] = []
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub-push")
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, *rest: object, **kwargs: object) -> None:
         """Remove what an earlier run, killed during an upload, left behind."""
-        uploads = Path(args.output_dir) / UPLOADS_NAME
-        if state.is_world_process_zero and uploads.is_dir():
-            leftovers = sorted(path.name for path in uploads.iterdir())
-            if leftovers:
-                logger.warning("An earlier run ended before these were pushed to the hub: %s.", ", ".join(leftovers))
-            shutil.rmtree(uploads)
+        if args.process_index == 0:
+            shutil.rmtree(Path(args.output_dir) / UPLOADS_NAME, ignore_errors=True)
 
     def on_save(self, args: TrainingConfig, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Queue the upload of the checkpoint that was just saved."""
@@ -72,12 +66,6 @@ class PushToHubRevisionCallback(TrainerCallback):
                 shutil.rmtree(copy, ignore_errors=True)
             else:
                 self._pending.append(self._executor.submit(self._push, args, copy, revision))
-        if len(self._pending) > 2:
-            logger.warning(
-                "%d uploads to the hub are waiting, and keep their space on disk until then: the hub is slower "
-                "than `save_steps`.",
-                len(self._pending),
-            )
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object

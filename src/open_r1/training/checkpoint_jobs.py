@@ -10,12 +10,10 @@
 """
 
 import logging
-import os
 import secrets
 import shutil
-import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -32,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 # How long the end of a training waits for Slurm; less where it was asked to stop.
 END_S, STOPPED_S = 30.0, 10.0
-_SQUEUE_TIMEOUT_S = 100.0
 
 
 class EvaluateCheckpointCallback(TrainerCallback):
@@ -49,14 +46,10 @@ class EvaluateCheckpointCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Remove copies of runs that were killed, unless a job still needs them."""
-        if not state.is_world_process_zero:
-            return
-        # A daemon: a process that crashes doesn't wait for Slurm.
-        threading.Thread(target=self._work, name="checkpoint-jobs", daemon=True).start()
-        copies = sorted((Path(args.output_dir) / EVALUATIONS_NAME).glob("checkpoint-*"))
-        if copies:
-            self._tasks.put(partial(remove_unused_copies, copies))
+        """Begin to submit."""
+        if state.is_world_process_zero:
+            # A daemon: a process that crashes doesn't wait for Slurm.
+            threading.Thread(target=self._work, name="checkpoint-jobs", daemon=True).start()
 
     def on_save(self, args: TrainingConfig, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Queue the submission for the checkpoint that was just saved."""
@@ -97,7 +90,7 @@ class EvaluateCheckpointCallback(TrainerCallback):
     def _submit(self, args: TrainingConfig, copy: Path, name: str) -> None:
         try:
             job_id = submit_evaluation(job_words(copy, name, args), job_name=_job_name(copy))
-        except TimeoutError as error:  # Slurm may have taken the job, which needs the copy; the next start tidies up
+        except TimeoutError as error:  # Slurm may have taken the job, which needs the copy
             logger.warning("%s may not be evaluated: %s", name, error)
         except (OSError, RuntimeError, ValueError) as error:
             _give_up(copy, name, error)
@@ -123,31 +116,8 @@ def job_words(copy: Path, name: str, args: TrainingConfig) -> list[str]:
     ]
 
 
-def remove_unused_copies(copies: Sequence[Path]) -> None:
-    """Remove copies of checkpoints that no job waits for or reads."""
-    # The user's SQUEUE_STATES and the like would hide jobs.
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
-    command = ["squeue", "--me", "--noheader", "--format=%j"]
-    try:
-        done = subprocess.run(
-            command, env=variables, capture_output=True, text=True, check=True, timeout=_SQUEUE_TIMEOUT_S
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        logger.warning(
-            "Copies of checkpoints stay, since it isn't known whether jobs need them: %s (%s)",
-            ", ".join(map(str, copies)),
-            error,
-        )
-        return
-    jobs = done.stdout.splitlines()
-    for copy in copies:
-        if not any(job.strip().endswith(copy.name) for job in jobs):
-            logger.warning("No job evaluates %s, of an earlier run: it is removed.", copy)
-            shutil.rmtree(copy, ignore_errors=True)
-
-
 def _job_name(copy: Path) -> str:
-    """Return the name of a copy's job; its end tells a killed run's successor which copy is needed."""
+    """Return the name of a copy's job."""
     return f"evaluate-{copy.parents[1].resolve().name}-{copy.name}"
 
 

@@ -95,30 +95,6 @@ def reinforce(
     return -importance_ratios(log_probs_BT, old_log_probs_BT, mask_BT, settings) * advantages_B[:, None]
 
 
-@row_separable
-def gmpo(
-    log_probs_BT: torch.Tensor,
-    old_log_probs_BT: torch.Tensor,
-    ref_log_probs_BT: torch.Tensor | None,
-    advantages_B: torch.Tensor,
-    mask_BT: torch.Tensor,
-    settings: GRPOConfig,
-) -> torch.Tensor:
-    """Return the loss of Geometric-Mean Policy Optimization (arXiv:2507.20673).
-
-    The geometric mean over a completion of ratios that are clipped one by one, on the side that the advantage pushes
-    to. `epsilon` and `epsilon_high` bound the *logarithm* of a ratio; the paper has 0.4 for both, and the average of
-    `loss_type: grpo`.
-    """
-    high = settings.epsilon if settings.epsilon_high is None else settings.epsilon_high
-    log_ratios_BT = log_probs_BT - old_log_probs_BT
-    clipped_BT = torch.where(
-        advantages_B[:, None] > 0, log_ratios_BT.clamp(max=high), log_ratios_BT.clamp(min=-settings.epsilon)
-    )
-    means_B = (clipped_BT * mask_BT).sum(-1) / mask_BT.sum(-1).clamp(min=1.0)
-    return (-torch.exp(means_B) * advantages_B)[:, None].expand_as(log_probs_BT)
-
-
 def rloo(rewards_PG: torch.Tensor, settings: GRPOConfig) -> torch.Tensor:
     """Return each reward minus the mean of the others in its group (REINFORCE leave-one-out, arXiv:2402.14740).
 
@@ -128,7 +104,7 @@ def rloo(rewards_PG: torch.Tensor, settings: GRPOConfig) -> torch.Tensor:
     return (num_scored_P1 * rewards_PG - rewards_PG.nansum(1, keepdim=True)) / (num_scored_P1 - 1)
 
 
-LOSSES: dict[str, Loss] = {"gmpo": gmpo, "reinforce": reinforce}
+LOSSES: dict[str, Loss] = {"reinforce": reinforce}
 ADVANTAGES: dict[str, Advantage] = {"rloo": rloo}
 
 

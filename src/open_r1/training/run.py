@@ -369,7 +369,7 @@ def _train(
     model.config.use_cache = True
     trainer.publish_model()
     if trainer.accelerator.is_main_process:
-        trainer.create_model_card(dataset_name=script_args.dataset_name, tags=["open-r1"])
+        trainer.create_model_card(Path(training_args.output_dir).name, script_args.dataset_name, tags=["open-r1"])
 
     if training_args.do_eval or trainer.benchmarks is not None:
         evaluation = trainer.evaluate()
@@ -389,8 +389,8 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
 
     What is refused before the training begins is one message on stderr and exit status 1; `--log_level debug` logs its
     traceback. What happens in the training keeps its traceback. Ctrl-C says what is kept, with exit status 130. A
-    mistake in the arguments themselves has exit status 2 (`parse_args`). Code that leaves the program from inside
-    (`sys.exit`, `os._exit`) would end a job without a model and without an error: the status is 1 then.
+    mistake in the arguments themselves has exit status 2 (`parse_args`). Code that leaves the program from inside by
+    `sys.exit` would end a job without a model and without an error: the status is 1 then.
 
     Args:
         main: Prepares a training and calls `run_training`.
@@ -399,14 +399,6 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
         description: For `--help`.
     """
     arguments = parse_args(script_class, config_class, description=description)
-    end, process_id = os._exit, os.getpid()
-
-    def leave(status: int) -> NoReturn:
-        if os.getpid() == process_id:
-            raise SystemExit(status)
-        end(status)  # a forked process, such as the worker of a data loader
-
-    os._exit = leave
     try:
         main(*arguments)
     except SystemExit as error:
@@ -428,8 +420,6 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
             kept = f"the same command resumes from {last}" if last else "there is no checkpoint yet to resume from"
             sys.stderr.write(f"\nStopped by Ctrl-C; {kept}.\n")
         sys.exit(STOPPED)
-    finally:
-        os._exit = end
     # NOTE: torch aborts now and then where its threads still wait for other processes at the interpreter's end.
     PartialState().destroy_process_group()
     sys.exit(0)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.cluster.submission import OWN_TRACKING_VARIABLE
-from open_r1.configs.rewards import RewardParameters
 from open_r1.configs.training import TrainingConfig
 from open_r1.data.card import source_commit, versions_of
 from open_r1.manifest import RUN_MANIFEST_NAME, write_whole
@@ -21,26 +20,8 @@ from open_r1.secret_names import hide_secrets, is_secret_name
 logger = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "math-verify", "deepspeed", "vllm")
-# Settings that change what is learned: resuming with other values deserves a warning.
-_LEARNING_KEYS = (
-    "model_name_or_path", "model_revision", "dtype", "bf16", "fp16", "attn_implementation", "chat_template",
-    "system_prompt", "eos_token", "use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
-    "load_in_4bit", "load_in_8bit", "teacher_model_name_or_path", "teacher_model_revision",
-    "dataset_name", "dataset_config", "dataset_revision", "dataset_mixture", "dataset_layout", "dataset_seed",
-    "dataset_train_split",
-    "dataset_prompt_column", "dataset_solution_column", "max_prompt_length",
-    "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "weight_decay", "adam_beta1",
-    "adam_beta2", "max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs",
-    "max_steps", "seed", "data_seed", "world_size",
-    "max_length", "packing", "assistant_only_loss", "completion_only_loss", "neftune_noise_alpha",
-    "num_generations", "max_completion_length", "temperature", "top_p", "top_k", "min_p", "beta", "loss", "loss_type",
-    "advantage", "scale_rewards", "num_iterations", "steps_per_generation", "epsilon", "epsilon_high", "delta",
-    "importance_sampling_level", "mask_truncated_completions", "reward_funcs", "reward_weights",
-    "dynamic_sampling_rounds", "dynamic_sampling_metric", "stages",
-    "code_eval_scoring_mode", "code_test_timeout_s", "code_memory_mb", "code_max_tests", "code_max_timeouts",
-    "code_total_cpu_s", "patch_code",
-    *(entry.name for entry in dataclasses.fields(RewardParameters)),
-)  # fmt: skip
+# Settings that change nothing of what is learned.
+_OF_A_LAUNCH = ("resume_from_checkpoint", "local_rank", "ddp_timeout", "report", "run_name")
 
 
 def init_wandb_training(training_args: TrainingConfig) -> None:
@@ -119,8 +100,8 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
         before, now = runs[-1]["settings"], run["settings"]
         changed = [
             f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
-            for key in _LEARNING_KEYS
-            if before.get(key) != now.get(key)
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and key not in _OF_A_LAUNCH
         ]
         if changed:
             logger.warning(

@@ -438,12 +438,6 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         except RuntimeError as error:
             if "probability tensor" in str(error):  # the weights are finite, but so large that the logits are not
                 raise self._divergence("The probabilities of the next token are NaN") from error
-            if "device-side assert" in str(error):
-                error.add_note(
-                    "A check in a GPU kernel has failed; stderr says above which. `probability tensor`: the model has "
-                    "diverged, lower `learning_rate`. `index out of bounds`: mostly a token id that the model has no "
-                    "row for. CUDA_LAUNCH_BLOCKING=1 shows where."
-                )
             raise
         finally:
             end_sessions(self.environments)
