@@ -26,9 +26,16 @@ from demo_report import print_completions, print_table, stage_results, write_cur
 from make_tiny_model import build_model, build_tokenizer
 from rich.console import Console
 
-from open_r1 import grpo, sft
+from open_r1 import distill, grpo, sft
 from open_r1.arguments import parse_args
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.configs import (
+    DistillConfig,
+    DistillScriptArguments,
+    GRPOConfig,
+    GRPOScriptArguments,
+    SFTConfig,
+    SFTScriptArguments,
+)
 from open_r1.manifest import missing_from, write_manifest
 from open_r1.report.page import REPORT_NAME, write_report
 from open_r1.report.runs import read_runs
@@ -44,7 +51,7 @@ class Stage:
     Args:
         name: Name of its output folder.
         title: What the table calls the model it ends with.
-        task: `sft` or `grpo`.
+        task: `sft`, `grpo` or `distill`.
         recipe: File name in recipes/demo/<task>/.
     """
 
@@ -157,6 +164,8 @@ def run_stage(stage: Stage, words: list[str]) -> None:
     words = [*words, "--report", "false"]
     if stage.task == "sft":
         sft.main(*parse_args(SFTScriptArguments, SFTConfig, words))
+    elif stage.task == "distill":
+        distill.main(*parse_args(DistillScriptArguments, DistillConfig, words))
     else:
         grpo.main(*parse_args(GRPOScriptArguments, GRPOConfig, words))
 

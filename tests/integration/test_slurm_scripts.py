@@ -321,10 +321,9 @@ def test_what_cannot_be_trained_is_refused_before_it_is_submitted(call, words, n
     assert [name for name in names if name not in done.stderr] == []
 
 
-def test_other_number_of_gpus_than_the_recipes_is_a_warning(call):
-    for nodes, is_warned in (("1", False), ("2", True)):
+def test_batch_of_all_processes_is_printed(call):
+    for nodes in ("1", "2"):
         printed = call("train.slurm", *SFT, "--nodes", nodes, "--dry-run").stdout
-        assert ("WARNING" in printed) == is_warned
         assert f"A step: {128 * int(nodes)} rows" in printed and f"{32768 * 128 * int(nodes):,} tokens" in printed
 
 

@@ -13,7 +13,7 @@ from open_r1.training.run import is_refusal
 from open_r1.training.tools import read_calls
 from open_r1.training.trainer import GRPOTrainer
 from scripts.stand_ins import byte_tokenizer, save_model_like
-from tests.integration.tiny import Tiny, addition_rows, log_history, weights_of, write_rows
+from tests.integration.tiny import Tiny, addition_rows, are_identical, log_history, weights_of, write_rows
 
 END = "<|im_end|>"
 TOOLS = '''
@@ -192,6 +192,17 @@ def test_packed_rows_have_the_gradients_of_padded_ones(tiny, places, says, tmp_p
     moved = max((one[name] - start[name]).abs().max() for name in one)
     assert moved > 0
     assert max((one[name] - other[name]).abs().max() for name in one) < 1e-3 * moved
+
+
+def test_run_resumes_amid_a_generation_exactly(tiny, places, says, tmp_path):
+    says([call("python", code="6 * 7"), f"42{END}"], [f"Done{END}"])
+    settings = {**SHORT, "tools": ["python"], "reward_funcs": [f"{places}:has_result"], "learning_rate": 1e-3}
+    settings |= {"num_iterations": 2, "save_strategy": "steps", "save_steps": 1}
+    tiny.train("grpo", tmp_path / "whole", **settings)
+    checkpoint = tmp_path / "whole" / "checkpoint-1"
+    tiny.train("grpo", tmp_path / "resumed", **settings, resume_from_checkpoint=checkpoint)
+    whole, resumed, before = (weights_of(tmp_path / name) for name in ("whole", "resumed", "whole/checkpoint-1"))
+    assert are_identical(whole, resumed) and not are_identical(whole, before)
 
 
 def test_environment_has_its_own_reward_and_ends_the_prompt(tiny, places, says, learned_from, tmp_path):

@@ -59,7 +59,6 @@ def test_tensor_parallel_of_colocated_vllm_is_not_the_servers():
     assert plan(2, 8, SERVER | {"vllm_tensor_parallel_size": 2}, tensor_parallel=2).tensor_parallel == 2
 
 
-EVALUATED = {"eval_strategy": "steps", "per_device_eval_batch_size": 1}
 FAR = SERVER | {"vllm_server_base_url": "http://n7:8000"}
 
 
@@ -81,15 +80,14 @@ FAR = SERVER | {"vllm_server_base_url": "http://n7:8000"}
         (2, 8, FAR, {"tensor_parallel": 2}, "--tp 2"),
         (1, 8, {}, {"processes_per_node": 9}, "--processes-per-node"),
         # Batches without whole groups: 2 x 3 x 1 = 6 completions; the server's node has no processes.
-        (1, 3, SIX, {}, "num_generations 2, 3, 6"),
+        (1, 3, SIX, {}, "num_generations 4"),
         (1, 8, {"num_generations": 0}, {}, "num_generations 0"),
         (1, 8, {"steps_per_generation": 3, "num_generations": 256}, {}, "384"),
         (1, 8, {"generation_batch_size": 256, "num_generations": 96}, {}, "256"),
         (1, 8, {"per_device_train_batch_size": 0}, {}, "per_device_train_batch_size"),
         (1, 8, {"steps_per_generation": 0}, {}, "per_device_train_batch_size"),
         (1, 8, {"steps_per_generation": 4, "generation_batch_size": 512}, {}, "steps_per_generation"),
-        (1, 8, EVALUATED, {}, "num_generations_eval 1, 2, 4, 8"),
-        (1, 3, {**COLOCATE, "vllm_tensor_parallel_size": 2, "num_generations": 4}, {}, "1, 3"),
+        (1, 3, {**COLOCATE, "vllm_tensor_parallel_size": 2, "num_generations": 4}, {}, "vllm_tensor_parallel_size"),
     ],
 )
 def test_what_cannot_work_is_refused_with_what_would(num_nodes, gpus, recipe, wanted, names):
@@ -101,8 +99,6 @@ def test_what_cannot_work_is_refused_with_what_would(num_nodes, gpus, recipe, wa
 @pytest.mark.parametrize(
     "recipe",
     [
-        EVALUATED | {"num_generations_eval": 8},
-        EVALUATED | {"eval_strategy": False},  # a bare `no` in YAML
         {**COLOCATE, "vllm_tensor_parallel_size": 4},
         {"generation_batch_size": 256},
     ],

@@ -39,7 +39,7 @@ HOSTILE = [
     *[(task, "9**9**9") for task in ("countdown", "puzzle24", "binary_matrix", "string_insertion")],
     *[
         (task, answer)
-        for task in ("polynomial_multiplication", "simple_integration", "intermediate_integration")
+        for task in ("polynomial_multiplication",)
         for answer in (
             "9**9**9", "x**9**9", "x**(9**9)", "1e999999999", "factorial(10**7)", "(x+1)**3000", "((x+1)**60)**60",
             "2**(2**40)", "exec('while 1: pass')", "__import__('os').getpid()", "x.__class__", "integrate(x,x)",
@@ -93,8 +93,6 @@ ORDINARY = [
     ("complex_arithmetic", "?", {"result": [-15.0, 3.0]}, "-15.0 + 3.0i", 1.0),
     ("n_queens", "?", {"valid_answers": ["Q _\n_ Q"]}, "Q _\n_ Q", 1.0),
     ("n_queens", "?", {"valid_answers": ["Q _\n_ Q"]}, "[['Q', '_'], ['_', 'Q']]", 0.5),
-    ("simple_integration", "x**2 + C", {"integrand": "2*x", "variable": "x"}, "(x - 1)*(x + 1)", 1.0),
-    ("simple_integration", "x**2 + C", {"integrand": "2*x", "variable": "x"}, "x**3", 0.0),
     ("game_of_life_halting", True, {}, "true", 1.0),
     ("game_of_life_halting", True, {}, "False", 0.0),
     ("coin_flip", "5/16", {}, "5/16", 1.0),
@@ -120,7 +118,12 @@ def test_a_model_cannot_run_programs_through_a_scorer(tmp_path, items: dict[str,
 
 
 def test_names_are_those_of_the_library():
-    assert set(reasoning_gym_items.NAMES) == set(DATASETS) - {"codeio", "composite"}
+    assert set(reasoning_gym_items.NAMES) == set(DATASETS) - {
+        "codeio",
+        "composite",
+        "simple_integration",
+        "intermediate_integration",
+    }
     assert len(reasoning_gym_items.NAMES) > 100
     assert {f"reasoning_gym/{name}" for name in reasoning_gym_items.NAMES} < set(list_tasks())
 

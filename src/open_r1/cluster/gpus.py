@@ -1,25 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPUs of one copy of a model: as few as hold it, in numbers that divide its attention heads.
 
-Heads and the size of the weights come from a folder, from the hub's cache, or from the hub where it may be asked; the
-size at last from the name ("7B"). `scripts/get_tensor_parallel_size.py` is the command, which slurm/ calls.
+Heads and the size of the weights come from a folder or from the hub's cache, heads also from the hub; the size at last
+from the name ("7B"). `scripts/get_tensor_parallel_size.py` is the command, which slurm/ calls.
 """
 
 import json
-import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-logger = logging.getLogger(__name__)
 
 # Weights take at most this share of the GPUs' memory, so that answers have room; else, on all GPUs, the second one.
 _ROOMY, _TIGHT = 0.6, 0.9
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
-_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # others have one
-_ASKED_S = 10
 
 
 @dataclass(frozen=True)
@@ -86,12 +81,8 @@ def read_size(model: str, revision: str) -> ModelSize:
         return _size_of(folder)
     from huggingface_hub import constants, hf_hub_download
 
-    is_asked = not constants.HF_HUB_OFFLINE
-    config = hf_hub_download(model, "config.json", revision=revision, local_files_only=not is_asked)
-    size = _size_of(Path(config).parent)
-    if size.weights_gb is None and is_asked:
-        size = replace(size, weights_gb=_weights_on_hub(model, revision))
-    return size
+    is_offline = constants.HF_HUB_OFFLINE
+    return _size_of(Path(hf_hub_download(model, "config.json", revision=revision, local_files_only=is_offline)).parent)
 
 
 def _size_of(folder: Path) -> ModelSize:
@@ -116,18 +107,6 @@ def _weights_in(folder: Path) -> float | None:
         return json.loads(index.read_text(encoding="utf-8"))["metadata"]["total_size"] / 1e9
     files = [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
     return sum(path.stat().st_size for path in files) / 1e9 or None
-
-
-def _weights_on_hub(model: str, revision: str) -> float | None:
-    import httpx
-    from huggingface_hub import HfApi
-
-    try:
-        found = HfApi().model_info(model, revision=revision, expand=["safetensors"], timeout=_ASKED_S).safetensors
-    except (OSError, httpx.HTTPError) as error:
-        logger.warning("The hub doesn't say how large %s is: %s", model, error)
-        return None
-    return sum(count * _BYTES.get(kind, 1) for kind, count in found.parameters.items()) / 1e9 if found else None
 
 
 def weights_by_name(model: str) -> float | None:

@@ -8,7 +8,6 @@
 """
 
 import argparse
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -93,7 +92,7 @@ def make_plan(args: argparse.Namespace) -> dict[str, object]:
         "train_env": environment,
         "train_args": words,
         "served": _served_words(values, topology) if topology.num_serving else [],
-        "notes": [*_describe(topology, values), *_describe_batch(recipe, task, topology, values, config)],
+        "notes": [*_describe(topology, values), *_describe_batch(task, topology, values, config)],
     }
 
 
@@ -187,11 +186,9 @@ def _describe(topology: Topology, values: RecipeValues) -> list[str]:
     device = f", of {topology.gpus_per_node} GPUs each" if topology.gpus_per_node else " without GPUs"
     notes = [f"Trains with {_counted(topology.num_processes, 'process', 'es')} on {nodes}{device}"]
     if topology.num_serving:
-        idle = topology.gpus_per_node * topology.num_serving - topology.copies * topology.tensor_parallel
         notes += [
             f"Serves {values['model_name_or_path']} on {_counted(topology.num_serving, 'more node')}: "
-            f"--dp {topology.copies} x --tp {topology.tensor_parallel}"
-            + (f"; {idle} GPUs stay idle (--dp, --tp)" if idle > 0 else ""),
+            f"--dp {topology.copies} x --tp {topology.tensor_parallel}",
             "Its server has no key and takes new weights: everybody who reaches its node can ask it, and change them",
         ]
         if not topology.gpus_per_node:
@@ -205,10 +202,8 @@ def _counted(number: int, noun: str, ending: str = "s") -> str:
     return f"{number} {noun}{'' if number == 1 else ending}"
 
 
-def _describe_batch(
-    recipe: Path, task: str, topology: Topology, values: RecipeValues, config: Mapping[str, Any]
-) -> list[str]:
-    """Return what a step of the optimizer sees, and a warning where that isn't what the recipe was written for."""
+def _describe_batch(task: str, topology: Topology, values: RecipeValues, config: Mapping[str, Any]) -> list[str]:
+    """Return what a step of the optimizer sees."""
     parallelism = config.get("parallelism_config") or {}
     shared = int(parallelism.get("parallelism_config_cp_size", 1)) if isinstance(parallelism, dict) else 1
     rows, steps = values["per_device_train_batch_size"], values["gradient_accumulation_steps"]
@@ -218,21 +213,7 @@ def _describe_batch(
     ]
     most = "" if None in lengths else f", at most {batch * sum(lengths):,} tokens"
     what = "rows" if task == "sft" else f"completions of {batch / values['num_generations']:g} prompts"
-    notes = [f"A step: {batch} {what} ({rows} x {topology.num_processes} processes x {steps} accumulated){most}"]
-    header = re.search(
-        r"^# Hardware:\s*(?:(\d+) nodes? of )?(\d+) (?:x |GPUs?\b)", recipe.read_text(encoding="utf-8"), re.M
-    )
-    if header is None or not topology.gpus_per_node:
-        return notes
-    expected = int(header[1] or 1) * int(header[2])
-    if topology.num_processes != expected and not {"gradient_accumulation_steps", "per_device_train_batch_size"} & set(
-        values.overrides
-    ):
-        notes.append(
-            f"WARNING: the recipe's batch, {batch * expected // topology.num_processes}, is for {expected} GPUs, and "
-            f"{topology.num_processes} train: change gradient_accumulation_steps, or learning_rate with the batch"
-        )
-    return notes
+    return [f"A step: {batch} {what} ({rows} x {topology.num_processes} processes x {steps} accumulated){most}"]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ without torch; names that matter to the trainer alone are left to it.
 1. Values are read from YAML and from words. Upstream searched both for text, so quotes, comments and `=` misled it.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,9 +165,9 @@ def find_recipe(root: Path, model: str, task: str, config: str) -> Path:
         return path
     models = sorted({recipe.parents[1].name for recipe in recipes.glob(f"*/{task}/config_*.yaml")})
     if model not in models:
-        raise ValueError(f"--model {model} has no recipe for {task}.{_nearest(model, models)} There are: {models}")
+        raise ValueError(f"--model {model} has no recipe for {task}. There are: {models}")
     configs = sorted(recipe.stem.removeprefix("config_") for recipe in path.parent.glob("config_*.yaml"))
-    raise ValueError(f"--config {config}: {path} doesn't exist.{_nearest(config, configs)} There are: {configs}")
+    raise ValueError(f"--config {config}: {path} doesn't exist. There are: {configs}")
 
 
 def find_accelerate_config(root: Path, accelerator: str) -> Path:
@@ -182,10 +181,4 @@ def find_accelerate_config(root: Path, accelerator: str) -> Path:
     if path.is_file():
         return path
     names = sorted(config.stem for config in folder.glob("*.yaml"))
-    near = _nearest(accelerator, names)
-    raise ValueError(f"--accelerator {accelerator}: {path} doesn't exist.{near} There are {names}; a path works too")
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
+    raise ValueError(f"--accelerator {accelerator}: {path} doesn't exist. There are {names}; a path works too")

@@ -5,12 +5,9 @@
    was left to train; a batch that does not divide into groups was found after the model had loaded.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from open_r1.cluster.recipe_values import RecipeValues
-
-_MAX_LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,6 @@ def plan_topology(num_nodes: int, gpus_per_node: int, values: RecipeValues, want
         _check_colocated(topology, values)
     if task == "grpo":
         _check_generation_batch(topology, values)
-        _check_evaluation_batch(topology, values)
     return topology
 
 
@@ -154,14 +150,8 @@ def _check_colocated(topology: Topology, values: RecipeValues) -> None:
     if values["use_vllm"] and not values.uses_server and (size < 1 or topology.num_processes % size):
         raise ValueError(
             f"`vllm_tensor_parallel_size` is {size}, and {topology.num_processes} processes train with colocated "
-            f"vLLM: it must divide them. Valid: {_divisors(topology.num_processes, at_least=1)}"
+            f"vLLM: it must divide them"
         )
-
-
-def _check_evaluation_batch(topology: Topology, values: RecipeValues) -> None:
-    if values["eval_strategy"] not in (False, "no", "false"):
-        batch = values["per_device_eval_batch_size"] * topology.num_processes
-        _check_groups("num_generations_eval", values["num_generations_eval"] or values["num_generations"], batch, 1)
 
 
 def _check_generation_batch(topology: Topology, values: RecipeValues) -> None:
@@ -183,15 +173,5 @@ def _check_groups(name: str, group: int, batch: int, smallest: int) -> None:
     """Refuse a batch of completions that does not divide into whole groups."""
     if group < smallest or batch % group:
         raise ValueError(
-            f"A batch has {batch} completions, which do not divide into groups of {name} {group}. Valid: {name} "
-            f"{_divisors(batch, at_least=smallest)}"
+            f"A batch has {batch} completions, which do not divide into groups of {name} {group} ({smallest} or more)"
         )
-
-
-def _divisors(number: int, *, at_least: int) -> str:
-    return _shortened([str(divisor) for divisor in range(at_least, number + 1) if number % divisor == 0])
-
-
-def _shortened(words: Sequence[str]) -> str:
-    shown = ", ".join(words[:_MAX_LISTED])
-    return (shown + (", ..." if len(words) > _MAX_LISTED else "")) or "none"

@@ -6,7 +6,7 @@ A task is a function `load(config, seed) -> {split: rows}`; to add one, write it
 
 `running_sums` the demo · `countdown`, `knights_knaves` puzzles · `reasoning_gym_items` the library's tasks ·
 `reasoning_gym_scoring` answers to them · `options` a config · `pools` keeps training and test apart ·
-`arithmetic`, `antiderivatives` formulas of a model
+`arithmetic` formulas of a model
 """
 
 import difflib

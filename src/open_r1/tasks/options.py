@@ -4,6 +4,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 Options = TypeVar("Options")
@@ -13,17 +14,16 @@ def parse_config(config: str | None, where: str) -> tuple[list[str], dict[str, A
     """Return the bare words and the options of a config.
 
     Args:
-        config: A JSON object, or words and `name=value` with commas between; a value is JSON, or else text. A comma
-            within brackets or quotes belongs to the value.
+        config: A JSON object, or words and `name=value` with commas between; a value is a number or text.
         where: Name of the task, for messages.
 
     Raises:
         ValueError: It is neither, or sets an option twice.
 
-    >>> parse_config("3to4, num_train=500, operators=[1, 2]", "tasks/x")
-    (['3to4'], {'num_train': 500, 'operators': [1, 2]})
-    >>> parse_config('{"num_train": 500}', "tasks/x")
-    ([], {'num_train': 500})
+    >>> parse_config("3to4, num_train=500, prompt=task", "tasks/x")
+    (['3to4'], {'num_train': 500, 'prompt': 'task'})
+    >>> parse_config('{"operators": [1, 2]}', "tasks/x")
+    ([], {'operators': [1, 2]})
     """
     text = (config or "").strip()
     if text.startswith("{"):
@@ -34,14 +34,16 @@ def parse_config(config: str | None, where: str) -> tuple[list[str], dict[str, A
         return [], options
     words: list[str] = []
     options = {}
-    for part in _split_at_commas(text):
+    for part in filter(None, map(str.strip, text.split(","))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             words.append(name)
         elif name in options:
             raise ValueError(f"The config {config!r} of {where} sets {name} twice.")
         else:
-            options[name] = _read_value(value)
+            with suppress(json.JSONDecodeError):
+                value = json.loads(value)
+            options[name] = value
     return words, options
 
 
@@ -72,23 +74,3 @@ def read_options(
             kind = "a whole number of at least 1" if isinstance(fields[name], int) else "text"
             raise ValueError(f"The option {name} of {where} is {value!r}, but it must be {kind}.")
     return dataclasses.replace(default, **settings)  # type: ignore[type-var]
-
-
-def _split_at_commas(text: str) -> list[str]:
-    """Return the parts between commas that stand outside of brackets and quotes; blank parts are left out."""
-    parts, depth, is_quoted = [""], 0, False
-    for character in text:
-        is_quoted ^= character == '"'
-        depth += 0 if is_quoted else {"[": 1, "{": 1, "]": -1, "}": -1}.get(character, 0)
-        if character == "," and depth == 0 and not is_quoted:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part for part in map(str.strip, parts) if part]
-
-
-def _read_value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

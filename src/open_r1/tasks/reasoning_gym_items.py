@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Rows made by the reasoning-gym library (extra `puzzles`): 104 generated tasks, each with the library's own scorer.
+r"""Rows made by the reasoning-gym library (extra `puzzles`): 102 generated tasks, each with the library's own scorer.
 
 A row of `tasks/reasoning_gym/chain_sum`:
     {"problem": "State the final answer to the following arithmetic problem: 4 + 3 =", "solution": "7",
@@ -17,7 +17,7 @@ Disjointness: the SHA-256 of the question puts an item into the pool `train` (9/
 options and the seed, and no question occurs twice. A few tasks have few questions (`coin_flip` 256 by default);
 where they run out, the splits are shorter, with a warning.
 
-Time: 1,100 rows of most tasks take seconds; of futoshiki, knight_swap, zebra_puzzles, intermediate_integration,
+Time: 1,100 rows of most tasks take seconds; of futoshiki, knight_swap, zebra_puzzles,
 quantum_lock, puzzle24 and sokoban one to six minutes, for searches of the library. Each run, and each rank of it,
 makes its rows anew. With some options the library searches without end: LOAD_LIMIT_S ends that.
 
@@ -26,7 +26,8 @@ Different from calling the library directly:
    would give other rows in every process (isomorphic_strings, knight_swap, list_functions, polynomial_multiplication,
    ransom_note, word_ladder), so in a run on several GPUs every rank would train on other data.
 2. The library draws item i from seed + i, so that the seeds 0 and 1 share all but one item. Ours are hashed first.
-3. `codeio` is left out: it executes programs of the internet that come with the library.
+3. Left out: `codeio`, which executes programs of the internet that come with the library, and `simple_integration` and
+   `intermediate_integration`, whose scorer gives `Integral(..., x)` full marks.
 """
 
 import ast
@@ -73,13 +74,13 @@ ab acre advanced_geometry aiw arc_1d arc_agi base_conversion basic_arithmetic bf
 bitwise_arithmetic boxnet caesar_cipher calendar_arithmetic chain_sum circuit_logic coin_flip
 color_cube_rotation complex_arithmetic count_bits count_primes countdown course_schedule cryptarithm
 decimal_arithmetic decimal_chain_sum dice emoji_mystery family_relationships figlet_font fraction_simplification
-futoshiki game_of_life game_of_life_halting gcd graph_color group_anagrams gsm_symbolic intermediate_integration
+futoshiki game_of_life game_of_life_halting gcd graph_color group_anagrams gsm_symbolic
 isomorphic_strings jugs kakurasu knight_swap knights_knaves largest_island lcm leg_counting letter_counting
 letter_jumble list_functions mahjong_puzzle manipulate_matrix maze mini_sudoku modulo_grid n_queens needle_haystack
 number_filtering number_format number_sequence number_sorting palindrome_generation palindrome_partitioning path_star
 polynomial_equations polynomial_multiplication pool_matrix power_function prime_factorization products
 propositional_logic puzzle24 quantum_lock ransom_note rearc rectangle_count rotate_matrix rotten_oranges rubiks_cube
-rush_hour self_reference sentence_reordering shortest_path simple_equations simple_geometry simple_integration
+rush_hour self_reference sentence_reordering shortest_path simple_equations simple_geometry
 sokoban spell_backward spiral_matrix string_insertion string_manipulation string_splitting string_synthesis sudoku
 survo syllogism time_intervals tower_of_hanoi tsumego word_ladder word_sequence_reversal word_sorting zebra_puzzles
 """

@@ -11,8 +11,8 @@ What the scorers of reasoning-gym 0.1.25 do with the text of a model, found by t
 2. Formulas, numbers such as `1e999999999` and moves repeated 99999999 times hang or eat the memory: an answer that
    takes longer than SCORE_LIMIT_S scores 0, and the process is started again.
 3. Full marks without being right: every answer to game_of_life_halting, `nan` to complex_arithmetic, `6*4*1*1` to any
-   puzzle24, `0` to any coin_flip (the first characters are compared), `Integral(..., x)` to any integral. For these
-   the library's scorer is replaced (`_JUDGES`), or guarded.
+   puzzle24, `0` to any coin_flip (the first characters are compared). For these the library's scorer is replaced
+   (`_JUDGES`), or guarded.
 """
 
 import ast
@@ -27,7 +27,6 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from open_r1.tasks.antiderivatives import is_antiderivative
 from open_r1.tasks.arithmetic import NotArithmetic, read_arithmetic
 from open_r1.tasks.reasoning_gym_items import NAMES, create_dataset, start_beside
 
@@ -162,16 +161,10 @@ def _is_literal(answer: str, item: Item) -> bool:
     return True
 
 
-def _solves_integral(answer: str, item: Item) -> bool:
-    return is_antiderivative(answer, item["metadata"]["integrand"], item["metadata"]["variable"])
-
-
 _JUDGES: dict[str, Callable[[str, Item], bool]] = {
     "coin_flip": _is_probability,
     "game_of_life_halting": lambda answer, item: answer.strip().lower() == str(item["answer"]).lower(),
-    "intermediate_integration": _solves_integral,
     "puzzle24": _solves_puzzle24,
-    "simple_integration": _solves_integral,
 }
 _GUARDS: dict[str, Callable[[str, Item], bool]] = {
     **dict.fromkeys(("binary_matrix", "n_queens", "spiral_matrix", "string_insertion"), _is_literal),
