@@ -407,15 +407,15 @@ def _settle_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     """Choose a padding token that is not EOS, since EOS must never be masked as padding."""
     if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
         return
-    taken = {tokenizer.eos_token, tokenizer.bos_token, *CHATML_TOKENS}
     specials = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    candidates = [token for token in specials if token not in taken]
-    # Prefer tokens that are meant for it, then the end of a document, which never stands inside a conversation. Any
-    # other one will do, since padding is masked: the EOS token of before, say, or at last BOS.
-    keys = ("pad", "endoftext", "reserved", "unk", "")
-    preferred = [token for key in keys for token in candidates if key in token.lower()]
-    if tokenizer.bos_token is not None and tokenizer.bos_token != tokenizer.eos_token:
-        preferred.append(tokenizer.bos_token)
+    taken = {tokenizer.eos_token, tokenizer.bos_token, *CHATML_TOKENS}
+    # Prefer tokens that are meant for it, then the end of a document, which never stands inside a conversation.
+    preferred = [
+        token
+        for key in ("pad", "endoftext", "reserved", "unk", "")
+        for token in specials
+        if key in token.lower() and token not in taken
+    ]
     if not preferred:
         raise ValueError(
             f"The padding token is {tokenizer.pad_token!r}, the same as EOS or none, and no other special token can "

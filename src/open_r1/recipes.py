@@ -129,19 +129,6 @@ def _only_auto(value: Any) -> None:
         )
 
 
-def _only_true(value: Any) -> None:
-    if not to_bool(value):
-        raise ValueError("is false, which has no equivalent: weights are always saved as safetensors")
-
-
-def _reentrant(value: Any) -> dict[str, bool]:
-    return {"use_reentrant": to_bool(value)}
-
-
-def _sampling_strategy(value: Any) -> str:
-    return "group_by_length" if to_bool(value) else "random"
-
-
 TRANSLATIONS: dict[str, Translation] = {
     "max_seq_length": Translation("max_length"),
     "torch_dtype": Translation("dtype"),
@@ -151,16 +138,10 @@ TRANSLATIONS: dict[str, Translation] = {
     "vllm_guided_decoding_regex": Translation("vllm_structured_outputs_regex"),
     "use_liger_loss": Translation("use_liger_kernel"),
     "evaluation_strategy": Translation("eval_strategy"),
-    "no_cuda": Translation("use_cpu"),
-    "group_by_length": Translation("train_sampling_strategy", "", _sampling_strategy),
-    "gradient_checkpointing_use_reentrant": Translation("gradient_checkpointing_kwargs", "", _reentrant),
-    "deal_by_length": Translation("pack"),
     "overwrite_output_dir": Translation(
         None, "a run resumes from the last complete checkpoint; `resume_from_checkpoint: false` starts afresh"
     ),
     "vllm_device": Translation(None, "use `vllm_mode` to choose where vLLM runs", _only_auto),
-    "verifier_timeout_s": Translation(None, "the verifier counts steps instead of seconds, and nothing reads a limit"),
-    "save_safetensors": Translation(None, "weights are always saved as safetensors", _only_true),
 }
 
 REMOVED: dict[str, str] = {
@@ -169,6 +150,9 @@ REMOVED: dict[str, str] = {
     "vllm_dtype": "vLLM takes the dtype of the model: set `dtype`",
     "vllm_enable_prefix_caching": "prefix caching is always on in vLLM: leave the setting out",
     "vllm_max_model_len": "set `vllm_max_model_length`",
+    "no_cuda": "set `use_cpu: true`",
+    "group_by_length": "set `train_sampling_strategy: group_by_length`",
+    "save_safetensors": "weights are always saved as safetensors: leave the setting out",
     "include_tokens_per_second": "tokens per second are always logged (`tokens_per_second`)",
 }
 

@@ -21,19 +21,8 @@ OLD_NAMES = {
     "vllm_guided_decoding_regex": ("a+", "grpo", "vllm_structured_outputs_regex", "a+"),
     "use_liger_loss": ("false", "grpo", "use_liger_kernel", False),
     "evaluation_strategy": ("epoch", "sft", "eval_strategy", "epoch"),
-    "no_cuda": ("true", "sft", "use_cpu", True),
-    "group_by_length": ("true", "sft", "train_sampling_strategy", "group_by_length"),
-    "gradient_checkpointing_use_reentrant": (
-        "false",
-        "sft",
-        "gradient_checkpointing_kwargs",
-        {"use_reentrant": False},
-    ),
-    "deal_by_length": ("false", "grpo", "pack", False),
     "overwrite_output_dir": ("true", "sft", None, None),
     "vllm_device": ("auto", "grpo", None, None),
-    "save_safetensors": ("true", "sft", None, None),
-    "verifier_timeout_s": ("5.0", "grpo", None, None),
 }
 
 
@@ -54,7 +43,7 @@ def test_old_name_is_translated_with_one_warning(parse, old, is_recipe):
         assert found[name] == value
 
 
-@pytest.mark.parametrize("old", ["overwrite_output_dir", "no_cuda", "use_liger_loss", "group_by_length"])
+@pytest.mark.parametrize("old", ["overwrite_output_dir", "use_liger_loss"])
 def test_old_flag_needs_no_value(parse, old):
     assert len(parse(None, f"--{old}", task="sft")["warnings"]) == 1
 
@@ -70,8 +59,6 @@ def test_old_name_on_the_command_line_overrides_the_recipe(parse):
         ("warmup_ratio: null", "`warmup_ratio` is None, but it is a share"),
         ("warmup_ratio: ten", "`warmup_ratio` is ten, but it is a share"),
         ("vllm_device: cuda:7", "`vllm_device` is cuda:7, which has no equivalent"),
-        ("save_safetensors: false", "`save_safetensors` is false, which has no equivalent"),
-        ("group_by_length: perhaps", "`group_by_length` is 'perhaps', but it must be true or false"),
     ],
 )
 def test_old_value_without_an_equivalent_is_refused(parse, text, message):

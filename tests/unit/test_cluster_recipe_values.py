@@ -58,8 +58,6 @@ def test_values_come_from_the_recipe_with_the_right_types(recipe):
         (["--torch_dtype", "float32"], "dtype", "float32"),
         (["--model_name_or_path", "/a folder/ü"], "model_name_or_path", "/a folder/ü"),
         (["--model_revision", "1.0"], "model_revision", "1.0"),
-        (["--no_cuda"], "use_cpu", True),
-        (["--save_safetensors", "true"], "bf16", None),  # without effect today
         (["--vllm_device", "auto", "--vllm_mode", "server"], "vllm_mode", "server"),
     ],
 )
