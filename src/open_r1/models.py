@@ -408,7 +408,8 @@ def _settle_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
         return
     specials = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    taken = {tokenizer.eos_token, tokenizer.bos_token, *CHATML_TOKENS}
+    specials.sort(key=lambda token: token == tokenizer.bos_token)  # at last BOS
+    taken = {tokenizer.eos_token, *CHATML_TOKENS}
     # Prefer tokens that are meant for it, then the end of a document, which never stands inside a conversation.
     preferred = [
         token
