@@ -153,7 +153,7 @@ def main() -> None:
     add("--override", nargs="+", default=[], metavar="WORD", help="settings of the distillation, as NAME=VALUE")
     args = parser.parse_args()
     overrides = [word for setting in args.override for word in (f"--{setting.split('=')[0]}", setting.split("=")[1])]
-    rows = [row for seed in args.seeds for row in run_seed(args.output_dir / f"seed_{seed}", seed, overrides)]
+    rows = [row for seed in args.seeds for row in run_seed(args.output_dir / str(seed), seed, overrides)]
     table = markdown_table(rows)
     print(table)
     if args.table is not None:
