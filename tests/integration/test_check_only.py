@@ -184,7 +184,7 @@ def test_a_training_does_the_steps_that_were_planned(kind, tiny, tmp_path, capfd
 @pytest.mark.parametrize(
     ("name", "shape", "words", "launch"),
     [
-        ("OlympicCoder-32B/sft/config_v00.00.yaml", "32B", [], "128 processes, ZeRO-3"),
+        ("OlympicCoder-32B/sft/config_v00.00.yaml", "32B", [], "128 processes, FSDP"),
         (
             "OlympicCoder-32B/sft/config_v00.00.yaml",
             "32B",

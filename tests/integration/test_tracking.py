@@ -100,7 +100,7 @@ def test_going_on_with_other_settings_is_warned_of(describe, tmp_path, caplog, b
 def test_going_on_with_the_same_settings_is_silent(describe, tmp_path, caplog, settings):
     write_run_manifest(tmp_path, describe(**settings))
     with caplog.at_level(logging.WARNING, logger="open_r1"):
-        write_run_manifest(tmp_path, describe(**settings, logging_steps=7))  # changes nothing that is learned
+        write_run_manifest(tmp_path, describe(**settings, run_name="again"))  # changes nothing that is learned
     assert our_messages(caplog) == []
 
 

@@ -203,7 +203,7 @@ def test_end_is_looked_for_beyond_the_first_rows_and_by_a_check(tiny, tmp_path):
 ODD = {
     "no role": ([{"content": "1+0?"}, FIRST], None, "role"),
     "no role in some": ([{"role": None, "content": "1+0?"}, FIRST], None, "role"),
-    "a list as content": ([USER, {"role": "assistant", "content": [{"type": "text", "text": "1"}]}], None, "content"),
+    "a list as content": ([USER, {"role": "assistant", "content": [{"type": "text", "text": "1"}]}], None, "content|messages. is text"),
     "a text among messages": ([USER, "1"], None, "messages. is text"),
     "thoughts that are no text": ([USER, {**FIRST, "reasoning": {"step": "1"}}], None, "thoughts"),
     "a call without name": ([USER, {**FIRST, "tool_calls": [{"type": "function"}]}], None, "name"),
@@ -223,7 +223,7 @@ def test_row_of_another_shape_is_refused_with_file_and_number(tiny, tmp_path, ca
         bad = {"prompt": first, "completion": completion}
     data = write_rows(tmp_path / "rows.jsonl", [*good, bad])
     template = "recipes/templates/chatml.jinja"
-    with pytest.raises(ValueError, match=rf"rows\.jsonl.*(row 2 .*)?{named}"):
+    with pytest.raises(ValueError, match=rf"rows\.jsonl.*(row 2 .*)?({named})"):
         tiny.train("sft", tmp_path / "run", dataset_name=data, chat_template=template, check_only=check_only)
 
 
