@@ -203,7 +203,11 @@ def test_end_is_looked_for_beyond_the_first_rows_and_by_a_check(tiny, tmp_path):
 ODD = {
     "no role": ([{"content": "1+0?"}, FIRST], None, "role"),
     "no role in some": ([{"role": None, "content": "1+0?"}, FIRST], None, "role"),
-    "a list as content": ([USER, {"role": "assistant", "content": [{"type": "text", "text": "1"}]}], None, "content|messages. is text"),
+    "a list as content": (
+        [USER, {"role": "assistant", "content": [{"type": "text", "text": "1"}]}],
+        None,
+        "content|messages. is text",
+    ),
     "a text among messages": ([USER, "1"], None, "messages. is text"),
     "thoughts that are no text": ([USER, {**FIRST, "reasoning": {"step": "1"}}], None, "thoughts"),
     "a call without name": ([USER, {**FIRST, "tool_calls": [{"type": "function"}]}], None, "name"),
