@@ -18,9 +18,17 @@ from open_r1.generation.messages import (
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("'n'", {"extra_body": {"n": 4}}), ("'top_p'", {"top_p": 0.9, "extra_body": {"top_p": 0.8}})],
+    [
+        ("'n'", {"extra_body": {"n": 4}}),
+        ("'top_p'", {"top_p": 0.9, "extra_body": {"top_p": 0.8}}),
+        ("temperature is -0.1", {"temperature": -0.1}),
+        ("temperature is 2.5", {"temperature": 2.5}),
+        ("top_p is 95", {"top_p": 95}),
+        ("min_p is -0.1", {"min_p": -0.1}),
+        ("max_tokens is 0", {"max_tokens": 0}),
+    ],
 )
-def test_a_body_that_comes_over_settings_is_refused(name, settings):
+def test_sampling_that_cannot_be_meant_is_refused(name, settings):
     with pytest.raises(ValueError, match=name):
         Sampling(**settings)
 

@@ -7,6 +7,7 @@ Reply(text="<think>\\n7+9=16 ...\\n</think>\\n\\n\\\\boxed{8}", finish_reason="s
 
 import hashlib
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -23,6 +24,7 @@ NOT_NOW = {429, 503}  # of HTTP: come again later, which is no fault of the requ
 _MAY_PASS = {408, 409, 425, *NOT_NOW}
 _RESERVED = {"model", "messages", "prompt", "n", "stream", "stream_options"}
 _NAMES = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed")
+_RANGES = {"temperature": (0, 2), "top_p": (0, 1), "min_p": (0, 1), "max_tokens": (1, math.inf)}
 _QUOTED_CHARACTERS = 500
 # Finish reasons of vLLM, SGLang and DeepSeek for trouble of their own: the text isn't whole.
 _BROKEN_OFF = {"abort", "error", "insufficient_system_resource"}
@@ -43,10 +45,13 @@ class Sampling:
         top_p: 0 to 1.
         top_k: -1 or 0: all tokens.
         min_p: 0 to 1.
-        max_tokens: Most tokens of one answer, reasoning included.
+        max_tokens: Most tokens of one answer, reasoning included; at least 1.
         seed: Of generation 0; generation i has `seed + i`.
         stop: Texts that end an answer.
         extra_body: More fields of the request's body, such as `repetition_penalty` or `chat_template_kwargs`.
+
+    Raises:
+        ValueError: A value is out of its range, or stands in `extra_body` too.
     """
 
     temperature: float | None = None
@@ -60,6 +65,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         note_secrets(self.extra_body)  # servers may repeat them
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} is {value}: {low} to {high} is allowed.")
         taken = sorted(set(self.extra_body) & (_RESERVED | self._given().keys()))
         if taken:
             raise ValueError(f"extra_body sets {taken}, which have settings of their own; leave them out of it.")

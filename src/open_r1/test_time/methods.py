@@ -131,7 +131,7 @@ class TestTimeArguments(EvaluationArguments):
         names = ("methods", "budgets", "num_waits", "n", "aggregations", "choices")
         twice = [name for name in names if len(set(getattr(self, name))) != max(1, len(getattr(self, name)))]
         least = {"num_repeats": 1, "beam_width": 1, "max_steps": 1, "max_step_tokens": 1, "lookahead": 0, "n": 1,
-                 "answer_reserve_tokens": 1, "max_tokens": 1, "temperature": 0, "seed": 0, "num_waits": 0}  # fmt: skip
+                 "answer_reserve_tokens": 1, "seed": 0, "num_waits": 0}  # fmt: skip
         low = [name for name, value in least.items() if _least(getattr(self, name)) < value]
         delimiters = {(text or "").strip() for text in (self.thinking_start, self.thinking_end)}
         refusals = {
