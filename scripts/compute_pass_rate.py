@@ -32,7 +32,6 @@ from open_r1.curation.parts import part_folder
 from open_r1.curation.pass_rate import PassRateArguments, PassRateCommand, merge_parts, run_pass_rate
 from open_r1.data.cli import STOPPED
 from open_r1.generation.journal import Journal
-from open_r1.generation.messages import ServersDownError
 
 
 def build_parser(*classes: type) -> HfArgumentParser:
@@ -59,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped; what came is kept, and the same command resumes.", file=sys.stderr)
         return STOPPED
-    except (ValueError, OSError, ServersDownError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print("\n".join([f"compute_pass_rate.py: error: {error}", *vars(error).get("__notes__", [])]), file=sys.stderr)
-        return 1 if isinstance(error, ServersDownError) else 2
+        return 1 if isinstance(error, RuntimeError) else 2
 
 
 def run(command: PassRateCommand, rest: list[str]) -> int:

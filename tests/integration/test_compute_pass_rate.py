@@ -148,10 +148,23 @@ def test_two_rewards_keep_apart_and_are_weighted(folder, model, server):
     assert (row["pass_rate_accuracy"], row["pass_rate_think_format"], row["pass_rate"]) == (0.25, 1.0, 0.4375)
 
 
-def test_bounds_may_act_on_one_reward(folder, model, server):
-    flags = ("--chat_template", THINK_TEMPLATE, "--pass_rate_reward", "accuracy")
-    run(folder, model, server.address, *flags, reward_funcs=("think_format", "accuracy"))
-    assert column(folder / "out", "pass_rate_accuracy", "pass_rate") == [0.25, 0.5, 0.75]
+def test_a_second_judge_speaks_where_the_verifier_abstains_and_another_one_judges_again(folder, model):
+    judging = ChatServer(lambda body, attempt: Reply(f"Verdict: {body['model']}"), models=["right", "wrong"])
+    with ChatServer(lambda body, attempt: Reply("no idea")) as server, judging as judge:
+
+        def rates(*flags):
+            assert run(folder, model, server.address, *flags) == 0
+            return column(folder / "out", "pass_rate"), read_card(folder / "out").notes
+
+        flags = ("--judge_url", judge.address, "--judge_model")
+        assert rates()[0] == [0.0] * 5
+        found, notes = rates(*flags, "right", "--overwrite")
+        assert found == [1.0] * 5
+        assert any("of 20 answers on which the verifier abstains 20 are right" in note for note in notes)
+        assert rates(*flags, "wrong", "--overwrite")[0] == [0.0] * 5
+        prompts = [line for line in (folder / "out" / "judge.jsonl").read_text().splitlines() if line]
+        assert len(prompts) == len(judge.requests) == 2 * 5  # equal answers of a row are one question
+        assert len(server.requests) == 5 * NUM_GENERATIONS
 
 
 # --- rows that are not as they should be
@@ -180,7 +193,7 @@ def test_rows_that_cannot_be_asked_or_judged_stay(folder, model, server, caplog)
     ("flags", "message"),
     [
         (("--pass_rate_min", "0.9", "--pass_rate_max", "0.1"), "pass_rate_min"),
-        (("--pass_rate_reward", "format"), "pass_rate_reward"),
+        (("--judge_url", "h:1"), "--judge_model"),
         (("--reward_weights", "1", "2"), "reward_weights"),
         (("--start", "5"), "--start 5"),
         (("--push_to_hub",), "--push_to_hub"),

@@ -13,6 +13,7 @@ from open_r1.rewards import accuracy_reward, get_reward_funcs, get_reward_spec
 from open_r1.rewards.rubric import JudgeModel, RubricReward
 from open_r1.rewards.second_judge import JUDGE_NAME, SecondJudge, reviewed
 from open_r1.rewards.verifier import Verdict
+from open_r1.rewards.wrappers import only_domains
 from scripts import curate
 from tests.integration.benchmark_runs import evaluator, folder_of, results_of, write_rows
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
@@ -122,12 +123,12 @@ def test_a_judge_that_is_gone_ends_what_asks_for_verdicts(server, tmp_path):
         second_of(server).review([OPEN], ["1+1?"], ["two"], ["2"])
 
 
-def test_pass_rates_ask_for_second_verdicts_through_the_reward(server):
-    reward = reviewed(accuracy_reward, second_of(server))
+def test_a_reward_has_second_verdicts_in_its_domains_alone(server):
     completions = [r"\boxed{2}", "Say Verdict: right.\n", "Say Verdict: right.\n"]
-    golds = ["2", "2", "see the proof above"]
-    assert reward.__name__ == "accuracy_reward"
-    assert reward(completions=completions, solution=golds, prompts=["1+1?"] * 3) == [1.0, 1.0, 1.0]
+    columns = {"solution": ["2", "2", "see the proof above"], "prompts": ["1+1?"] * 3, "domain": ["math"] * 3}
+    for domain, values in (("math", [1.0] * 3), ("chat", [None] * 3)):
+        reward = reviewed(only_domains(accuracy_reward, [domain]), second_of(server))
+        assert reward(completions=completions, **columns) == values
 
 
 def test_evaluation_reports_the_second_judge_and_keeps_what_it_said(server, tmp_path, capsys):

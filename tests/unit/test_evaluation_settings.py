@@ -21,7 +21,7 @@ from open_r1.evaluation.settings import EvaluationArguments, label_of, parse
         ("--model_id m --serve_args=--port=1", "--port"),
         ("--model_id a b --model_name c", "--model_name"),
         ("--model_id m --temperature 0 --num_samples 2", "--temperature"),
-        ("--model_id m --temperature 3", "temperature"),
+        ("--model_id m --top_p 95", "top_p"),
         ("--model_id m --limit 0", "--limit"),
         ("--model_id m --num_samples 0", "--num_samples"),
     ],

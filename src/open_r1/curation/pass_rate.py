@@ -3,6 +3,7 @@
 
     <folder>/generations.jsonl    every completion as it comes, by row and generation
     <folder>/scores.jsonl         the values of every reward, by row and completions
+    <folder>/judge.jsonl          what a model was asked for second verdicts (--judge_url), and said
     <folder>/data, pass_rate/     all rows with their completions; the rows that are kept, without them
 
 Columns that are added, G completions of a row, `<name>` a reward; null where nothing was asked or could be judged:
@@ -44,15 +45,17 @@ from open_r1.data.card import DataCard, Step, read_card
 from open_r1.data.folder import DatasetFolder
 from open_r1.generation.journal import Journal
 from open_r1.generation.messages import Reply, Request, Sampling, ServersDownError, row_key
+from open_r1.rewards import Reward, run_reward
+from open_r1.rewards.rubric import JudgeModel
+from open_r1.rewards.second_judge import JUDGE_NAME, SecondJudge, SecondJudgeArguments, reviewed
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from open_r1.rewards import Reward
-
 logger = logging.getLogger(__name__)
 
 KEPT_CONFIG, GENERATIONS, SCORES = "pass_rate", "generations.jsonl", "scores.jsonl"
+REVIEWED = "accuracy"  # the reward that a second judge reviews
 _ROWS_AT_A_TIME = 32  # of long completions, 30 MB
 _MOST_LOST_ROWS = 8  # in a row
 _TOLERANCE = 1e-9  # a sum of weights such as 0.1 + 0.2 is not quite 0.3
@@ -89,7 +92,7 @@ class PassRateCommand:
 
 
 @dataclass
-class PassRateArguments:
+class PassRateArguments(SecondJudgeArguments):
     """Which rows are asked, by whom, and which are kept; all may stand in the recipe."""
 
     output_dataset_name: str | None = setting(
@@ -97,11 +100,6 @@ class PassRateArguments:
     )
     pass_rate_min: float = setting(0.1, "Keep rows with at least this pass rate.")
     pass_rate_max: float = setting(0.9, "Keep rows with at most this pass rate.")
-    pass_rate_reward: str | None = setting(
-        None,
-        "The reward that the bounds act on, as `reward_funcs` names it; default: all, combined by `reward_weights` as "
-        "in training.",
-    )
     dataset_start_index: int | None = setting(None, "First row of this part, from 0.", aliases=["--start"])
     dataset_end_index: int | None = setting(None, "Row behind the last one of this part.", aliases=["--end"])
     dataset_shard: str | None = setting(
@@ -189,13 +187,12 @@ class PassRateRun:
         tokenizer: Of the model.
         rewards: The rewards by the names of their columns.
         weights: Weight of each. One of weight 0 is only watched.
-        bounded_reward: The reward that the bounds act on; None: all, combined.
         bounds: The lowest and the highest pass rate to keep.
         num_generations: Completions of a row.
         sampling: How completions are drawn.
         asked: Settings that the completions depend on.
         judged: Settings that the rewards' values depend on, beside those.
-        given: What else rewards are given, such as `trainer_state`.
+        second_judge: Gives `accuracy` second verdicts; None: nothing does.
         card: The card, so far.
     """
 
@@ -205,15 +202,14 @@ class PassRateRun:
     places: Mapping[int, int]
     render: Callable[[list[dict[str, Any]]], list[int]]
     tokenizer: Any
-    rewards: Mapping[str, "Reward"]
+    rewards: Mapping[str, Reward]
     weights: Mapping[str, float]
-    bounded_reward: str | None
     bounds: tuple[float, float]
     num_generations: int
     sampling: Sampling
     asked: dict[str, Any]
     judged: dict[str, Any]
-    given: Mapping[str, Any]
+    second_judge: JudgeModel | None
     card: DataCard
 
     def names(self) -> Iterator[tuple[str, int]]:
@@ -257,7 +253,7 @@ def run_pass_rate(
     ):
         if not all(name in generations for name in run.names()):
             ask(generations)
-        judge(run, generations, scores)
+        second = judge(run, generations, scores)
         statuses: Counter[str] = Counter()
         with folder:
             for start in range(run.part.start, run.part.stop, _ROWS_AT_A_TIME):
@@ -269,6 +265,7 @@ def run_pass_rate(
                     f"No row has a rate: {dict(statuses)}. What came is kept: mend the cause, which the log says, and "
                     "repeat the command."
                 )
+            folder.card.notes += [] if second is None else [f"{second}."]
             _close_card(folder.card, statuses, run.bounds)
     if without_rate:
         logger.warning("%d rows have no rate: --overwrite asks and judges again what failed.", without_rate)
@@ -300,12 +297,19 @@ def _score_name(row: int, replies: Sequence[Reply]) -> str:
     return row_key([row, *(reply.text for reply in replies)])
 
 
-def judge(run: PassRateRun, generations: Journal, scores: Journal) -> None:
+def judge(run: PassRateRun, generations: Journal, scores: Journal) -> SecondJudge | None:
     """Have the rewards judge every row that isn't judged, or whose completions have changed, and keep their values.
+
+    Returns:
+        Who gave second verdicts; None: nobody.
 
     Raises:
         ServersDownError: Nothing could be judged of several rows in a row: a service that a reward needs is down.
     """
+    judging, second = dict(run.rewards), None
+    if run.second_judge is not None:
+        second = SecondJudge(run.second_judge, scores.path.with_name(JUDGE_NAME))
+        judging |= {REVIEWED: reviewed(judging[REVIEWED], second)}
 
     def unjudged() -> Iterator[Group]:
         for row, place in run.places.items():
@@ -318,7 +322,7 @@ def judge(run: PassRateRun, generations: Journal, scores: Journal) -> None:
 
     lost_rows = 0
     for chunk in chunks(unjudged()):
-        for group, rewards in zip(chunk, score(run.rewards, run.given, chunk), strict=True):
+        for group, rewards in zip(chunk, score(judging, chunk), strict=True):
             is_lost = any(value is not None and math.isnan(value) for values in rewards.values() for value in values)
             lost_rows = lost_rows + 1 if is_lost else 0
             if not is_lost:
@@ -328,6 +332,7 @@ def judge(run: PassRateRun, generations: Journal, scores: Journal) -> None:
                 f"The last {lost_rows} rows could not be judged: a service that a reward needs is down. What was "
                 "judged is kept; repeat the command later."
             )
+    return second
 
 
 def chunks(groups: Iterable[Group], most: int = 64) -> Iterator[list[Group]]:
@@ -346,15 +351,13 @@ def chunks(groups: Iterable[Group], most: int = 64) -> Iterator[list[Group]]:
         yield chunk
 
 
-def score(
-    rewards: Mapping[str, "Reward"], given: Mapping[str, Any], groups: Sequence[Group]
-) -> list[dict[str, Values]]:
+def score(rewards: Mapping[str, Reward], groups: Sequence[Group]) -> list[dict[str, Values]]:
     """Return the values of each reward for each group: all in one call, as GRPO's trainer would call them.
 
     Raises:
         ValueError: A reward returns another number of values than there are completions.
     """
-    from open_r1.rewards import run_reward  # half a second, which --help needn't take
+    from transformers import TrainerState  # seconds, which --help needn't take
 
     owners = [group for group in groups for _ in group.texts]
     columns: dict[str, Any] = {
@@ -366,7 +369,7 @@ def score(
         "completion_ids": [ids for group in groups for ids in group.token_ids],
         "log_extra": lambda name, value: None,
         "log_metric": lambda name, value: None,
-        **given,
+        "trainer_state": TrainerState(),
     }
     found: list[dict[str, Values]] = [{} for _ in groups]
     for name, reward in rewards.items():
@@ -413,8 +416,7 @@ def _added(run: PassRateRun, row: int, generations: Journal, scores: Journal) ->
     rewards |= {f"_{name}": judged for name, judged in found["rewards"].items()}
     for name, judged in rewards.items():
         values |= {f"pass_rate_rewards{name}": judged, f"pass_rate{name}": mean(judged)}
-    bounded = "pass_rate" if run.bounded_reward is None else f"pass_rate_{run.bounded_reward}"
-    return {**values, "pass_rate_status": status_of(values[bounded], *run.bounds)}
+    return {**values, "pass_rate_status": status_of(values["pass_rate"], *run.bounds)}
 
 
 def _write(folder: DatasetFolder, table: pa.Table, statuses: Counter[str]) -> None:

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
-from transformers import TrainerState
 
 from open_r1.configs import DatasetConfig, GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.rewards import RewardArguments
 from open_r1.curation.parts import rows_of_part
-from open_r1.curation.pass_rate import PassRateArguments, PassRateRun
+from open_r1.curation.pass_rate import REVIEWED, PassRateArguments, PassRateRun
 from open_r1.data.card import DataCard, Parent
 from open_r1.data.sources import open_source
 from open_r1.data.training_rows import get_dataset, require_split
@@ -45,6 +44,7 @@ from open_r1.models import (
 from open_r1.reward_models import RewardModels
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
+from open_r1.rewards.second_judge import SecondJudge
 
 # Settings that only a training reads, as they do no harm on a machine without an accelerator.
 _NOT_READ: dict[str, Any] = {
@@ -76,8 +76,8 @@ class PassRateScriptArguments(PassRateArguments, GRPOScriptArguments):
         if not self.pass_rate_min <= self.pass_rate_max:
             raise ValueError(f"`pass_rate_min` {self.pass_rate_min} is above `pass_rate_max` {self.pass_rate_max}.")
         self.dataset_train_split = self.dataset_split = self.dataset_split or self.dataset_train_split
-        if self.pass_rate_reward not in (None, *self.reward_funcs):
-            raise ValueError(f"`pass_rate_reward` is {self.pass_rate_reward!r}: it must be one of `reward_funcs`.")
+        if self.second_judge is not None and REVIEWED not in self.reward_funcs:
+            raise ValueError(f"`judge_url` reviews {REVIEWED}, and `reward_funcs` is {self.reward_funcs}.")
 
 
 @dataclass
@@ -187,7 +187,7 @@ def prepare_pass_rate(
     check_rewards(rewards, script_args, prompts, tokenizer, context, template_kwargs=template_kwargs)
     reward_models.load()
     names = [reward.__name__.removesuffix("_reward") for reward in rewards]
-    bounded, weights = script_args.pass_rate_reward, training_args.reward_weights or [1.0] * len(names)
+    weights = training_args.reward_weights or [1.0] * len(names)
     parents = _parents_of(script_args)
     settings = {
         "model": model_args.model_name_or_path,
@@ -202,11 +202,11 @@ def prepare_pass_rate(
         "mixture": repr(script_args.dataset_mixture),
         **{name: vars(training_args)[name] for name in _SAMPLING_SETTINGS},
     }
-    judged = _judged_settings(script_args, context)
+    judged, second = _judged_settings(script_args, context), script_args.second_judge
+    judged |= {} if second is None else SecondJudge(second).settings()
     bounds = (script_args.pass_rate_min, script_args.pass_rate_max)
     of_the_rows = {
         "reward_weights": weights,
-        "pass_rate_reward": bounded,
         "bounds": list(bounds),
         "num_generations": num_generations,
         "max_prompt_length": limit,
@@ -230,13 +230,12 @@ def prepare_pass_rate(
         tokenizer=tokenizer,
         rewards=dict(zip(names, rewards, strict=True)),
         weights=dict(zip(names, weights, strict=True)),
-        bounded_reward=None if bounded is None else names[script_args.reward_funcs.index(bounded)],
         bounds=bounds,
         num_generations=num_generations,
         sampling=sampling_of(training_args, context.eos_token_ids),
         asked=settings,
         judged=judged,
-        given={"trainer_state": TrainerState()},
+        second_judge=second,
         card=card,
     )
 

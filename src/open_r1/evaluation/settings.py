@@ -28,7 +28,7 @@ from open_r1.evaluation.benchmarks import (
 from open_r1.generation.client import Patience
 from open_r1.generation.messages import NEUTRAL, Sampling
 from open_r1.generation.servers import check_serve_args
-from open_r1.rewards.rubric import JudgeModel
+from open_r1.rewards.second_judge import SecondJudgeArguments
 
 # As in the tables of DeepSeek-R1 and Open R1; where the context is shorter, what it leaves.
 DEFAULT_MAX_TOKENS = 32768
@@ -37,7 +37,7 @@ _SAMPLING = tuple(entry.name for entry in fields(Sampling) if entry.name not in 
 
 
 @dataclass(kw_only=True)
-class EvaluationArguments(CodeExecutionParameters):
+class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
     """How benchmarks are run on models.
 
     Raises:
@@ -83,12 +83,6 @@ class EvaluationArguments(CodeExecutionParameters):
         "A reward in place of the benchmark's judge: file.py:function, called with completions and all columns, which "
         "gives each a score from 0 to 1, or None; or a name of the table of rewards.",
     )
-    judge_url: str | None = setting(
-        None,
-        "Server, host:port or URL, of a model that gives second verdicts where the verifier abstains.",
-    )
-    judge_model: str | None = setting(None, "Its name at --judge_url.")
-    judge_key_env: str | None = setting(None, "Environment variable with the API key of --judge_url.")
     judge_again: bool = setting(False, "Judge the answers that the folders hold anew, and ask nothing.")
     output_dir: str = setting("eval_results", "Folder of the results.")
     overwrite: bool = setting(False, "Archive the folder of earlier answers under another name, and begin anew.")
@@ -164,11 +158,10 @@ class EvaluationArguments(CodeExecutionParameters):
                 not has_one_name
             ),
             "--temperature 0 gives the same answer each time: num_samples must be 1, and one seed": is_greedy_again,
-            f"--temperature is {self.temperature}: 0 to 2 is allowed": not 0 <= (self.temperature or 0) <= 2,
-            "--judge_url and --judge_model go together": (self.judge_url is None) != (self.judge_model is None),
         }
         if refused := [text for text, is_due in refusals.items() if is_due]:
             raise ValueError(f"{refused[0]}.")
+        _ = self.sampling(), self.second_judge  # refuse values out of range, and half a judge
         check_serve_args(self.serve_words, is_ours=not self.url)
         for model in self.model_id:
             label_of(model)
@@ -193,13 +186,6 @@ class EvaluationArguments(CodeExecutionParameters):
     def patience_of_client(self) -> Patience:
         """How long to go on when requests fail."""
         return Patience(self.retries, self.timeout, 2 * self.timeout, self.patience)
-
-    @property
-    def second_judge(self) -> JudgeModel | None:
-        """What gives second verdicts; None: nothing does."""
-        if self.judge_url is None or self.judge_model is None:
-            return None
-        return JudgeModel(self.judge_url, self.judge_model, self.judge_key_env)
 
     @property
     def takes_generation_config(self) -> bool:

@@ -12,9 +12,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from open_r1.configs.fields import setting
 from open_r1.rewards.base import Completion, Reward, completion_texts, is_unscorable, prompt_text
 from open_r1.rewards.rubric import NUM_PARALLEL, JudgeModel, end_of, filled
 from open_r1.rewards.verifier import Verdict
@@ -37,6 +39,30 @@ Solution:
 
 Reason briefly. End with a line `Verdict: right` or `Verdict: wrong`."""
 _VERDICT = re.compile(r"Verdict:\W*(right|wrong)", re.IGNORECASE)
+
+
+@dataclass
+class SecondJudgeArguments:
+    """Settings of a second judge."""
+
+    judge_url: str | None = setting(
+        None, "Server, host:port or URL, of a model that gives second verdicts where the verifier abstains."
+    )
+    judge_model: str | None = setting(None, "Its name at --judge_url.")
+    judge_key_env: str | None = setting(None, "Environment variable with the API key of --judge_url.")
+
+    @property
+    def second_judge(self) -> JudgeModel | None:
+        """What gives second verdicts; None: nothing does.
+
+        Raises:
+            ValueError: One of URL and model is missing.
+        """
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise ValueError("--judge_url and --judge_model go together.")
+        if self.judge_url is None or self.judge_model is None:
+            return None
+        return JudgeModel(self.judge_url, self.judge_model, self.judge_key_env)
 
 
 class KeptLines:
@@ -158,14 +184,17 @@ def reviewed(reward: Reward, second: SecondJudge) -> Reward:
     def judge(completions: Sequence[Completion], *, solution: Sequence[object], **columns: Any) -> list[float | None]:
         logged: dict[str, list] = {}
         own = {**columns, "completions": completions, "solution": solution, "log_extra": logged.__setitem__}
-        values = run_reward(reward, **own)
-        before = [Verdict(name) for name in logged[f"{reward.__name__}/verdict"]]
-        tasks = [prompt_text(prompt) for prompt in columns["prompts"]]
-        after = second.review(before, tasks, solution, completion_texts(completions))
-        return [
-            value if old == new or is_unscorable(value) else new.reward
-            for value, old, new in zip(values, before, after, strict=True)
-        ]
+        values = list(run_reward(reward, **own))
+        # Rows outside the reward's domains have no verdict.
+        names = enumerate(logged.get(f"{reward.__name__}/verdict", []))
+        before = {row: Verdict(name) for row, name in names if name is not None}
+        tasks, texts = [prompt_text(prompt) for prompt in columns["prompts"]], completion_texts(completions)
+        own_tasks, own_texts = [tasks[row] for row in before], [texts[row] for row in before]
+        after = second.review([*before.values()], own_tasks, [solution[row] for row in before], own_texts)
+        for (row, old), new in zip(before.items(), after, strict=True):
+            if old != new and not is_unscorable(values[row]):
+                values[row] = new.reward
+        return values
 
     judge.__name__ = reward.__name__
     return judge
