@@ -4,7 +4,7 @@
     python scripts/compute_optimal.py test_time_results/sft/main/sums-test-time
 
     | budget | bin | problems | best setting | accuracy (95 %) | tokens |
-    | 32 | medium | 156 | budget_forcing budget=16 num_waits=0 | 0.859 (0.799-0.910) | 22 |
+    | 32 | medium | ... | budget_forcing budget=16 num_waits=0 | ... | ... |
 
 It reads answers.parquet of the run. Source: arXiv 2502.06703. Differences:
 

@@ -32,12 +32,12 @@ INCOMPLETE = 3  # the exit status where requests or judgements failed: the rest 
 
 def list_benchmarks() -> str:
     """Return the table that --list_benchmarks prints."""
-    lines = [f"{'name':<14}{'kind':<9}{'figure':<45}{'lighteval 0.13':<23}data set"]
+    lines = [f"{'name':<14}{'kind':<9}{'figure':<45}{'other names':<23}data set"]
     for entry in SUPPORTED_BENCHMARKS.values():
         where = " ".join(filter(None, (entry.dataset, entry.config, f"({entry.split})")))
         note = "" if entry.is_checked else "; layout not checked against the hub"
-        alias = "".join(entry.aliases[:1])
-        lines.append(f"{entry.name:<14}{entry.kind:<9}{entry.metric:<45}{alias:<23}{where}{note}")
+        names = ", ".join(entry.aliases)
+        lines.append(f"{entry.name:<14}{entry.kind:<9}{entry.metric:<45}{names:<23}{where}{note}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many requests at a time: bounded, balanced over servers that die and come back, kept, stopped by signals."""
 
+import json
 import os
 import signal
 import threading
@@ -30,7 +31,7 @@ def ask_journal(folder, addresses, requests, *, patience=QUICK, **options):
         async with Client(addresses, model=MODEL, patience=patience) as client:
             with Journal(folder / "generations.jsonl", {}) as journal:
                 outcome = await ask(requests, client.ask_one, journal, **options)
-                return outcome, list(journal.records())
+                return outcome, [*map(json.loads, journal.path.read_text().splitlines()[1:])]
 
     return run(main())
 
@@ -160,7 +161,7 @@ def test_a_server_that_refuses_all_leaves_requests_at_others_their_grace(tmp_pat
             ask_journal(tmp_path, addresses, (question(number) for number in range(1000)), max_concurrent=4)
         num_asked = len(sound.requests)
     with Journal(tmp_path / "generations.jsonl", None) as journal:
-        assert [record["text"] for record in journal.records()] == ["8"] * num_asked
+        assert [json.loads(line)["text"] for line in journal.path.read_text().splitlines()[1:]] == ["8"] * num_asked
     assert 0 < num_asked <= 4
 
 

@@ -14,6 +14,10 @@ from open_r1.generation.messages import Reply, Request
 SETTINGS = {"model": "m", "temperature": 0.6, "stop": ["a"]}
 
 
+def records_of(journal):
+    return [json.loads(line) for line in journal.path.read_bytes().split(b"\n")[1:] if line]
+
+
 def record(number, text="8", index=0):
     return {"key": f"key-{number}", "index": index, "text": text}
 
@@ -45,7 +49,9 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
         path.write_bytes(content[:size])
         with Journal(path, SETTINGS) as journal:
             num_whole = sum(end <= size for end in whole)
-            assert [entry["key"] for entry in journal.records()] == [f"key-{n}" for n in range(max(0, num_whole - 1))]
+            assert [entry["key"] for entry in records_of(journal)] == [
+                f"key-{n}" for n in range(max(0, num_whole - 1))
+            ]
             assert len(journal) == max(0, num_whole - 1)
             journal.append(record(9))
         assert json.loads(path.read_bytes().splitlines()[-1])["key"] == "key-9"
@@ -66,10 +72,11 @@ def test_a_torn_line_longer_than_a_block_is_cut(tmp_path, caplog):
 )
 def test_any_text_is_one_line(tmp_path, text):
     with Journal(tmp_path / "generations.jsonl", SETTINGS) as journal:
-        journal.append(record(0, text), record(1))
+        journal.append(record(0, text))
+        journal.append(record(1))
         assert (tmp_path / "generations.jsonl").read_bytes().count(b"\n") == 3
         expected = text if text is None else text.replace("\ud800", "?")
-        assert [entry["text"] for entry in journal.records()] == [expected, "8"]
+        assert [entry["text"] for entry in records_of(journal)] == [expected, "8"]
 
 
 @pytest.mark.parametrize(
@@ -152,13 +159,14 @@ def test_a_full_disk_leaves_whole_lines_and_goes_on_when_there_is_room(tmp_path)
         assert path.read_bytes() == before
         assert ("key-1", 0) not in journal
         journal.append(record(1))
-        assert [entry["key"] for entry in journal.records()] == ["key-0", "key-1"]
+        assert [entry["key"] for entry in records_of(journal)] == ["key-0", "key-1"]
 
 
 def test_records_that_are_not_final_are_asked_for_again(tmp_path):
     path = tmp_path / "generations.jsonl"
     with Journal(path, SETTINGS) as journal:
-        journal.append(record(0, None), record(1))
+        journal.append(record(0, None))
+        journal.append(record(1))
     with Journal(path, SETTINGS, is_final=lambda entry: entry["text"] is not None) as journal:
         assert ("key-0", 0) not in journal
         assert ("key-1", 0) in journal
@@ -170,7 +178,8 @@ def test_a_reply_is_found_by_key_and_index_and_the_last_one_counts(tmp_path):
     path = tmp_path / "generations.jsonl"
     replies = [Reply(f"text {n}", "stop", {"completion_tokens": n}, 200, server="a") for n in range(3)]
     with Journal(path, SETTINGS) as journal:
-        journal.append(*(reply.record(Request("a", n % 2)) for n, reply in enumerate(replies)))
+        for number, reply in enumerate(replies):
+            journal.append(reply.record(Request("a", number % 2)))
         assert (journal["a", 0], journal["a", 1], journal["a", 2]) == (replies[2], replies[1], None)
     with Journal(path, SETTINGS) as journal:
         assert (journal["a", 0], len(journal)) == (replies[2], 2)

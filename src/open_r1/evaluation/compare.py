@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparison of runs: a table, the settings that differ, and which differences are noise, problem by problem.
 
-    #  model  benchmark  k  avg@k              pass@k  maj@k  truncated  ...
-    1  grpo   sums       4  85.6 [73.3, 94.5]  92.5    87.5   0.0 %
-    2  sft    sums       4  26.2 [15.1, 39.8]  47.5    27.5   0.0 %
+    #  model  benchmark  k  avg@k         pass@k  maj@k  truncated  ...
+    1  grpo   sums       4  mean [95 %]   ...
+    2  sft    sums       4  mean [95 %]   ...
 
-    sums: #2 against #1: -59.4 points [-71.8, -46.9], p = 3.5e-12: more than chance
-        40 problems: 1 better, 35 worse, 4 alike; so many show a true difference of 17.4 points in 8 of 10 cases
+    sums: #2 against #1: difference in points [95 %], p = ...: more than chance
+        problems: how many better, worse, alike
 
 1. Runs are found by their `results.json`, and have numbers by which the lines below the table name them.
 2. A problem is its text without the prompt template and its gold answer: rows may have any order, and one that stands
@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from open_r1.evaluation.intervals import POWER, SIGNIFICANCE, PairedDifference, holm, paired_difference
+from open_r1.evaluation.intervals import SIGNIFICANCE, PairedDifference, holm, paired_difference
 from open_r1.evaluation.run import ANSWERS_NAME, RESULTS_NAME, read_results
 
 logger = logging.getLogger(__name__)
@@ -153,8 +153,7 @@ class Comparison:
         corrected = "" if self.holm_p_value == found.p_value else f" ({self.holm_p_value:.3g} by Holm)"
         says = "noise: chance alone makes such a difference" if self.is_noise else "more than chance"
         interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}], p = {found.p_value:.3g}{corrected}"
-        power = f"a true difference of {100 * found.detectable:.1f} points in {10 * POWER:.0f} of 10 cases"
-        return "\n    ".join([f"{head} {interval}: {says}", f"{problems}; so many show {power}", *self.notes])
+        return "\n    ".join([f"{head} {interval}: {says}", problems, *self.notes])
 
 
 def compare(one: tuple[int, Run], other: tuple[int, Run]) -> Comparison:

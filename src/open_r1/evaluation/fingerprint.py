@@ -85,7 +85,7 @@ def note_of_unknown(name: str) -> str:
     )
 
 
-def check_model_name(model: str, *, is_tokenizer_enough: bool = False) -> None:
+def check_model_name(model: str) -> None:
     """Refuse what is neither a folder with a model nor written as names on the hub are; the hub isn't asked.
 
     Raises:
@@ -93,11 +93,10 @@ def check_model_name(model: str, *, is_tokenizer_enough: bool = False) -> None:
     """
     path = Path(model).expanduser()
     if path.is_dir():
-        names = (*_CONFIGS, *(["tokenizer_config.json"] if is_tokenizer_enough else []))
-        found = sorted({entry.parent for name in names for entry in (*path.glob(name), *path.glob(f"*/{name}"))})
+        found = sorted({entry.parent for name in _CONFIGS for entry in (*path.glob(name), *path.glob(f"*/{name}"))})
         if path not in found:
             hint = f" These in it do: {', '.join(map(str, found))}." if found else ""
-            raise ValueError(f"The folder {path} holds no model: no {', no '.join(names)}.{hint}")
+            raise ValueError(f"The folder {path} holds no model: no {', no '.join(_CONFIGS)}.{hint}")
         return
     try:
         validate_repo_id(model)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-SIGNIFICANCE, POWER = 0.05, 0.8
+SIGNIFICANCE = 0.05
 LEAST_DIFFERING = 6
 _EXACT_BELOW = 20
 _ROUNDING = 1e-9
@@ -156,7 +156,6 @@ class PairedDifference:
         num_worse: Problems in which a is.
         num_equal: Problems in which they are alike.
         standard_error: Of the mean; NaN: too few to compare.
-        detectable: Smallest true difference that so many problems show in 8 of 10 cases (5 % level); NaN: unknown.
     """
 
     num_problems: int
@@ -168,7 +167,6 @@ class PairedDifference:
     num_worse: int
     num_equal: int
     standard_error: float
-    detectable: float
 
     @property
     def is_too_few(self) -> bool:
@@ -195,7 +193,7 @@ def paired_difference(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.n
     differences[np.abs(differences) < _ROUNDING] = 0.0
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
     number, mean = differences.size, float(differences.mean())
-    low = high = error = detectable = math.nan
+    low = high = error = math.nan
     if better + worse >= LEAST_DIFFERING:
         center, error, degrees = mean, float(differences.std(ddof=1)) / math.sqrt(number), number - 1
         if error < _ROUNDING:  # all differ by the same: half problems of it and its opposite are added, else no width
@@ -204,13 +202,10 @@ def paired_difference(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.n
             degrees = number
         margin = student_quantile(1 - SIGNIFICANCE / 2, degrees) * error
         low, high = center - margin, center + margin
-        detectable = margin + student_quantile(POWER, degrees) * error
         if within_bounds(values):
-            low, high, detectable = max(low, -1.0), min(high, 1.0), min(detectable, 1.0)
+            low, high = max(low, -1.0), min(high, 1.0)
     p_value = sign_flip_p_value(differences)
-    return PairedDifference(
-        number, mean, low, high, p_value, better, worse, number - better - worse, error, detectable
-    )
+    return PairedDifference(number, mean, low, high, p_value, better, worse, number - better - worse, error)
 
 
 def sign_flip_p_value(differences: Sequence[float] | np.ndarray) -> float:

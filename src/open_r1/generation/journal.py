@@ -13,7 +13,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -111,12 +111,6 @@ class Journal:
         place, size = self._places[name]
         return json.loads(os.pread(self._fd, size, place))
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the records written so far, in the order of writing; a generation asked for again comes again."""
-        with self.path.open("rb") as lines:
-            next(lines, b"")
-            yield from map(json.loads, lines)
-
     def _open(self) -> None:
         """Lock the file, note settings and places, and cut what a killed process had written of its last line."""
         self._places: dict[tuple[str, int], tuple[int, int]] = {}
@@ -158,16 +152,15 @@ class Journal:
         (self._unfinished.discard if is_final else self._unfinished.add)(name)
         self._size += size
 
-    def append(self, *records: Mapping[str, Any]) -> None:
-        """Write records, all or none, which count as finished; they outlive this process from here on.
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write a record, which counts as finished; it outlives this process from here on.
 
         Raises:
             JournalError: The disk is full or gone; the journal is left as it was before.
         """
-        lines = [_encode(record) for record in records]
-        self._write(b"".join(lines))
-        for record, line in zip(records, lines, strict=True):
-            self._note(record, len(line), is_final=True)
+        line = _encode(record)
+        self._write(line)
+        self._note(record, len(line), is_final=True)
 
     def _write(self, line: bytes) -> None:
         written = 0

@@ -4,7 +4,7 @@
     with VllmServer("Qwen/Qwen3-8B", args=["--tensor-parallel-size", "2"], log_path=Path("vllm.log")) as server:
         ask(server.url, server.model)
 
-1. It listens on 127.0.0.1 only, on a free port unless one is named, and sends no usage statistics.
+1. It listens on 127.0.0.1 only, on a free port, and sends no usage statistics.
 2. Ready is 200 from /health (Open R1's job scripts take any answer, 503 too, and wait for ever).
 3. It never outlives this process: after an exception, ctrl-C, SIGTERM or kill -9 nothing is left within seconds.
 """
@@ -105,7 +105,6 @@ class VllmServer:
 
     Args:
         model: Model folder or name on the hub.
-        port: 0 for a free one.
         args: More arguments for `vllm serve`.
         log_path: File for its output.
         deadline_s: Seconds until it must be ready.
@@ -127,7 +126,6 @@ class VllmServer:
         self,
         model: str,
         *,
-        port: int = 0,
         args: Sequence[str] = (),
         log_path: Path,
         deadline_s: float = DEFAULT_DEADLINE_S,
@@ -138,7 +136,7 @@ class VllmServer:
         check_serve_args([word for word in args if word.startswith(("--host", "--port", *_SECRET))])
         self.model, self.log_path = _served_name(args) or model, log_path
         self._deadline_s, self._grace_s = deadline_s, grace_s
-        port = port or free_port()
+        port = free_port()
         where = ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
         self._command = [str(find_vllm(vllm)), "serve", model, *where, *args]
         self._env = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}

@@ -21,7 +21,6 @@ from open_r1.test_time.methods import Attempt, Setting, Value
 # What is varied along a curve: of a method, the first of these that varies; by the others its curves are told apart.
 _ALONG = ("n", "budget", "num_waits")
 _WIDE = 8.0  # from this ratio of the most to the fewest tokens on, their axis is logarithmic
-_MOST_LABELLED = 24
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,6 @@ def draw_curves(curves: Sequence[Curve], path: Path, title: str) -> None:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(9, 5), constrained_layout=True)
-    is_labelled = sum(len(curve.points) for curve in curves) <= _MOST_LABELLED
     tokens: list[float] = []
     for curve in curves:
         x = [point.figures["thinking_tokens"] for point in curve.points]
@@ -184,7 +182,7 @@ def draw_curves(curves: Sequence[Curve], path: Path, title: str) -> None:
         )
         axis.errorbar(x, y, yerr=[y - low, high - y], marker="o", markersize=4, capsize=3, label=curve.label)
         for point, place in zip(curve.points, zip(x, y, strict=True), strict=True):
-            if is_labelled and curve.along:
+            if curve.along:
                 name = f"{curve.along}={point.setting.values[curve.along]}"
                 axis.annotate(name, place, xytext=(4, 5), textcoords="offset points", fontsize=7)
         tokens += x

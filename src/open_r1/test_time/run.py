@@ -72,7 +72,6 @@ CURVE_NAME = "curve.png"
 _SUFFIX = "-test-time"  # of folders: without it they are those of run_benchmarks.py, whose files have the same names
 _REQUESTS_AT_ONCE = 2048  # their token ids are in memory together
 _SCORED_AT_ONCE = 64  # candidates, whose scores are then in the journal
-_FEW_PROBLEMS = 30
 
 
 @dataclass(frozen=True)
@@ -360,14 +359,12 @@ class _Run:
     def _notes(self, points: Sequence[Point], num_long: int) -> list[str]:
         """Return what must be known to read the points."""
         args, num_lost = self.args, sum(point.figures["lost"] for point in points)
-        fewest = min(point.figures["problems"] for point in points)
         notes = {
             note_of_unknown(str(self._model)): not any(self._identity.values()),
             f"{num_long} prompts are too long for the context of {self._policy.context_tokens} tokens: all accuracies "
             "are of the other problems": num_long,
             "the oracle looks at the gold: its accuracies are upper bounds of what scorers could do": args.scorer
             == ORACLE,
-            f"{fewest} problems are few: intervals are wide, and most differences are noise": fewest < _FEW_PROBLEMS,
             f"{num_lost} attempts could not be judged: the accuracies are of the others": num_lost,
         }
         return [note for note, is_due in notes.items() if is_due]

@@ -15,7 +15,6 @@ outcome reward model gives the whole 0. How many these are is logged.
 
 import hashlib
 import inspect
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,10 +162,7 @@ class FunctionScorer:
             values = self.function(problems=problems, steps=[*map(list, steps)], messages=messages, texts=texts)
             return [StepScores(tuple(map(float, value if _is_list(value) else [value]))) for value in values]
         except Exception as error:  # whatever the user's code raises
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            raise ScorerError(
-                f"The scorer {self.name} failed ({last.filename}, line {last.lineno}): {type(error).__name__}: {error}"
-            ) from error
+            raise ScorerError(f"The scorer {self.name} failed: {type(error).__name__}: {error}") from error
 
 
 def _is_list(value: Any) -> bool:
