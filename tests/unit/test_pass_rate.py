@@ -53,11 +53,11 @@ def test_a_reward_sees_what_the_trainer_passes_and_groups_stay_apart():
         return range(len(columns["completions"]))
 
     groups = [group(0, "a", "b", solution="4"), group(1, "c", solution="5")]
-    assert score({"spy": spy_reward}, groups) == [{"spy": [0.0, 1.0]}, {"spy": [2.0]}]
+    assert score({"spy": spy_reward}, {"trainer_state": "state"}, groups) == [{"spy": [0.0, 1.0]}, {"spy": [2.0]}]
     assert seen["completions"] == [[{"role": "assistant", "content": text}] for text in "abc"]
     assert seen["prompts"] == [[{"role": "user", "content": f"row {row}"}] for row in (0, 0, 1)]
-    assert (seen["solution"], seen["completion_ids"]) == (["4", "4", "5"], [[1]] * 3)
-    assert {"log_extra", "log_metric", "trainer_state"} <= seen.keys() and "prompt" not in seen
+    assert (seen["solution"], seen["completion_ids"], seen["trainer_state"]) == (["4", "4", "5"], [[1]] * 3, "state")
+    assert {"log_extra", "log_metric"} <= seen.keys() and "prompt" not in seen
 
 
 def test_a_group_is_never_cut_and_equal_prompts_go_to_different_calls():
@@ -69,4 +69,4 @@ def test_a_group_is_never_cut_and_equal_prompts_go_to_different_calls():
 
 def test_a_reward_that_returns_another_number_of_values_is_named():
     with pytest.raises(ValueError, match="'r'"):
-        score({"r": lambda completions, **columns: [1.0]}, [group(0, "a", "b")])
+        score({"r": lambda completions, **columns: [1.0]}, {}, [group(0, "a", "b")])

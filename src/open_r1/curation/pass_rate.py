@@ -192,6 +192,7 @@ class PassRateRun:
         sampling: How completions are drawn.
         asked: Settings that the completions depend on.
         judged: Settings that the rewards' values depend on, beside those.
+        given: What else rewards are given, such as `trainer_state`.
         second_judge: Gives `accuracy` second verdicts; None: nothing does.
         card: The card, so far.
     """
@@ -209,6 +210,7 @@ class PassRateRun:
     sampling: Sampling
     asked: dict[str, Any]
     judged: dict[str, Any]
+    given: Mapping[str, Any]
     second_judge: JudgeModel | None
     card: DataCard
 
@@ -322,7 +324,7 @@ def judge(run: PassRateRun, generations: Journal, scores: Journal) -> SecondJudg
 
     lost_rows = 0
     for chunk in chunks(unjudged()):
-        for group, rewards in zip(chunk, score(judging, chunk), strict=True):
+        for group, rewards in zip(chunk, score(judging, run.given, chunk), strict=True):
             is_lost = any(value is not None and math.isnan(value) for values in rewards.values() for value in values)
             lost_rows = lost_rows + 1 if is_lost else 0
             if not is_lost:
@@ -351,14 +353,12 @@ def chunks(groups: Iterable[Group], most: int = 64) -> Iterator[list[Group]]:
         yield chunk
 
 
-def score(rewards: Mapping[str, Reward], groups: Sequence[Group]) -> list[dict[str, Values]]:
+def score(rewards: Mapping[str, Reward], given: Mapping[str, Any], groups: Sequence[Group]) -> list[dict[str, Values]]:
     """Return the values of each reward for each group: all in one call, as GRPO's trainer would call them.
 
     Raises:
         ValueError: A reward returns another number of values than there are completions.
     """
-    from transformers import TrainerState  # seconds, which --help needn't take
-
     owners = [group for group in groups for _ in group.texts]
     columns: dict[str, Any] = {
         name: [group.columns[name] for group in owners] for name in groups[0].columns if name not in _TAKEN
@@ -369,7 +369,7 @@ def score(rewards: Mapping[str, Reward], groups: Sequence[Group]) -> list[dict[s
         "completion_ids": [ids for group in groups for ids in group.token_ids],
         "log_extra": lambda name, value: None,
         "log_metric": lambda name, value: None,
-        "trainer_state": TrainerState(),
+        **given,
     }
     found: list[dict[str, Values]] = [{} for _ in groups]
     for name, reward in rewards.items():

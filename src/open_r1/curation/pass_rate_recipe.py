@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
+from transformers import TrainerState
 
 from open_r1.configs import DatasetConfig, GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.rewards import RewardArguments
@@ -235,6 +236,7 @@ def prepare_pass_rate(
         sampling=sampling_of(training_args, context.eos_token_ids),
         asked=settings,
         judged=judged,
+        given={"trainer_state": TrainerState()},
         second_judge=second,
         card=card,
     )
