@@ -6,11 +6,18 @@ A program may be killed at any moment, also inside a save. A checkpoint or a sav
 safetensors files the header is read. Whoever edits a saved model deletes its manifest.
 
     {"version": 2, "files": {"config.json": 713, "model.safetensors": 988097536}, "sha256": {"config.json": "9f2c..."}}
+
+Cards and records of runs name the versions and the commit that made them.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -21,6 +28,7 @@ RUN_MANIFEST_NAME = "run_manifest.json"
 STAGING_NAME = ".model-staging"
 # Every save reads the hashed files of all checkpoints again.
 _MAX_HASHED_BYTES = 4 * 2**20
+_PACKAGES = ("open-r1", "datasets", "pyarrow", "numpy", "transformers", "trl", "vllm", "distilabel", "math-verify")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -105,3 +113,32 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that can change what is made, and of Python."""
+    return {"python": sys.version.split()[0], **versions_of(_PACKAGES)}
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def source_commit() -> str | None:
+    """Return the commit of the checkout that runs, with `-dirty` where it was changed; None outside of one."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None  # no checkout, or no git: the versions still tell what ran
+    return found.stdout.strip()

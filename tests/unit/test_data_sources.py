@@ -160,7 +160,7 @@ def test_task_gives_the_rows_of_its_generator(name):
         ("a.csv", b"problem,solution\n", ""),
         ("a.parquet", b"\x93\x8c\x00\xff" * 100, "(?i)parquet"),
         ("a.csv", "problem\näöü\n".encode("latin-1"), "utf-8"),
-        ("a.csv", b"a,b\n1,2,3,4\n", "more fields"),
+        ("a.csv", b"a,b\n1,2,3,4\n", "more cells"),
         ("a.txt", b"text", ".jsonl"),
         ("a", b"text", "unknown file type"),
         ("folder/nothing.bin", b"x", ""),

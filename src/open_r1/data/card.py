@@ -8,22 +8,19 @@
 Neither holds a secret.
 """
 
-import contextlib
 import hashlib
 import json
 import re
-import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import yaml
 
+from open_r1.manifest import package_versions, source_commit
 from open_r1.secret_names import command_line, hide_secrets, without_named_secrets
 
 CARD_NAME = "card.json"
@@ -44,11 +41,6 @@ _HUB_LICENCES = """
     gpl-2.0 gpl-3.0 isc lgpl lgpl-3.0 mit mpl-2.0 ms-pl ncsa odbl odc-by openrail osl-3.0 other pddl postgresql
     unlicense wtfpl zlib
 """
-# What else of a card stands in its README.
-_FACTS = (
-    "counts", "licence", "command", "created", "commit", "reports", "teacher", "sampling", "settings", "versions",
-)  # fmt: skip
-_PACKAGES = ("open-r1", "datasets", "pyarrow", "numpy", "transformers", "trl", "vllm", "distilabel", "math-verify")
 
 
 @dataclass
@@ -135,8 +127,8 @@ class DataCard:
     counts: dict[str, int] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=lambda: package_versions())
-    commit: str | None = field(default_factory=lambda: source_commit())
+    versions: dict[str, str] = field(default_factory=package_versions)
+    commit: str | None = field(default_factory=source_commit)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def __post_init__(self) -> None:
@@ -168,25 +160,18 @@ class DataCard:
         if len(configs) > 1:
             configs[0]["default"] = True
         header = {"configs": configs, **header_licence(self.licence or UNKNOWN_LICENCE)}
-        card = plain_json(asdict(self))
-        checked = {
-            parent["name"]: found
-            for _, parent in _ancestors(card["parents"])
-            if (found := (parent.get("card") or {}).get("contamination"))
-        }
+        text = json.dumps(self.summary(), indent=1).replace("<", "\\u003c")
         parts = [
             f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
-            f"# {_plain(card['name'])}",
-            *map(_plain, card["notes"]),
-            *_section("Made from", "\n".join(_line_of(*found) for found in _ancestors(card["parents"]))),
-            *_section("Steps", "\n".join(_line_of_step(step) for step in card["steps"])),
-            *_section(
-                "Contamination", _block(card["contamination"]) or ("Not checked here." if checked else "Not checked.")
-            ),
-            *(("Of what it was made from:", _block(checked)) if checked else ()),
-            *_section("How it was made", _block({name: card[name] for name in _FACTS if card[name]})),
+            *(" ".join(line.split()).replace("<", "&lt;").replace("![", "!\\[") for line in plain_json(self._lines())),
+            f"```json\n{text}\n```",
         ]
         return "\n\n".join(parts) + "\n"
+
+    def _lines(self) -> list[str]:
+        steps = [f"{step.name}: {step.rows_before} -> {step.rows_after} rows." for step in self.steps]
+        checked = [] if self.contamination else ["Not checked for contamination here."]
+        return [f"# {self.name}", *self.notes, *steps, *checked]
 
     def summary(self) -> dict[str, Any]:
         """Return what the card of a data set made from this one repeats: how it was made, and from what."""
@@ -291,85 +276,3 @@ def declared_licence(name: str, revision: str | None) -> str | None:
     if value == "other":
         value = header.get("license_name", value)
     return SEPARATOR.join(map(str, value)) if isinstance(value, list) else value
-
-
-def flag_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns by which rows are marked: `contaminated_<benchmark>`, boolean."""
-    return [field.name for field in schema if field.name.startswith(FLAG_PREFIX) and pa.types.is_boolean(field.type)]
-
-
-def count_flagged(card: Mapping[str, Any]) -> int:
-    """Return how many flagged rows a data set was left with, by its card, else by those of what it was made from.
-
-    Args:
-        card: A card as a dictionary (`DataCard.summary`).
-    """
-    found = card.get("contamination")
-    if found:
-        return found.get("flagged_rows", 0) if found.get(FATE) == MARKED else 0
-    return sum(count_flagged(parent.get("card") or {}) for parent in card.get("parents", []))
-
-
-def _ancestors(parents: list[dict[str, Any]], depth: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the parents, each followed by what it was made from, with the number of steps back."""
-    for parent in parents:
-        yield depth, parent
-        yield from _ancestors((parent.get("card") or {}).get("parents", []), depth + 1)
-
-
-def _line_of(depth: int, parent: dict[str, Any]) -> str:
-    about = {name: value for name, value in parent.items() if value is not None and name not in ("name", "card")}
-    return f"{'  ' * depth}- {_plain(parent['name'])}: {_plain(_pairs(about))}"
-
-
-def _line_of_step(step: dict[str, Any]) -> str:
-    rows = f"{step['rows_before']} -> {step['rows_after']} rows"
-    return f"- {_plain(step['name'])}: {rows}" + (f" ({_plain(_pairs(step['detail']))})" if step["detail"] else "")
-
-
-def _section(title: str, text: str) -> list[str]:
-    return [f"## {title}", text] if text else []
-
-
-def _block(value: Any) -> str:
-    return "```json\n" + json.dumps(value, indent=1).replace("<", "\\u003c") + "\n```" if value else ""
-
-
-def _plain(text: str) -> str:
-    """Return text on one line, without tags and images of a web page."""
-    return " ".join(text.split()).replace("<", "&lt;").replace("![", "!\\[")
-
-
-def _pairs(detail: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in detail.items()
-    )
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that can change what is made, and of Python."""
-    return {"python": sys.version.split()[0], **versions_of(_PACKAGES)}
-
-
-def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
-    found = {}
-    for package in packages:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def source_commit() -> str | None:
-    """Return the commit of the checkout that runs, with `-dirty` where it was changed; None outside of one."""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None  # no checkout, or no git: the versions still tell what ran
-    return found.stdout.strip()

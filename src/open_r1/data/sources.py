@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import xxhash
 
-from open_r1.data.card import Parent, declared_licence, read_card
+from open_r1.data.card import FLAG_PREFIX, Parent, declared_licence, read_card
 from open_r1.data.folder import published_files, refuse_unfinished
 from open_r1.tasks import load_task
 
@@ -158,11 +158,10 @@ def _load(name: str, config: str | None, seed: int, revision: str | None) -> "Da
     import datasets
     from datasets import packaged_modules
 
-    reader = Path(__file__).with_name("json_lines.py")
-    packaged_modules._PACKAGED_DATASETS_MODULES["json"] = (
-        "open_r1.data.json_lines",
-        hashlib.sha256(reader.read_bytes()).hexdigest(),  # a part of the key in the cache of `datasets`
-    )
+    reader = Path(__file__).with_name("text_files.py")
+    key = hashlib.sha256(reader.read_bytes()).hexdigest()  # a part of that in the cache of `datasets`
+    for kind in ("json", "csv"):
+        packaged_modules._PACKAGED_DATASETS_MODULES[kind] = ("open_r1.data.text_files", key)
     path = Path(name).expanduser()
     if name.startswith(TASK_PREFIX):
         splits = load_task(name.removeprefix(TASK_PREFIX), config, seed)
@@ -192,10 +191,7 @@ def _load_file(pattern: str, path: Path) -> "DatasetDict":
     if suffix not in _FORMATS:
         raise ValueError(f"unknown file type {suffix!r}; known are {sorted(_FORMATS)}")
     options = {"sep": "\t"} if suffix == ".tsv" else {}
-    loaded = datasets.load_dataset(_FORMATS[suffix], data_files=pattern, **options)
-    if "__index_level_0__" in loaded["train"].column_names and _FORMATS[suffix] == "csv":
-        raise ValueError("a row has more fields than the header: the columns would be shifted")
-    return loaded
+    return datasets.load_dataset(_FORMATS[suffix], data_files=pattern, **options)
 
 
 def _load_folder(path: Path, config: str | None) -> "DatasetDict":
@@ -239,3 +235,8 @@ def require_columns(dataset: "Dataset", columns: list[str], where: str) -> None:
     missing = [column for column in columns if column not in dataset.column_names]
     if missing:
         raise ValueError(f"Missing columns {missing} in {where}. Columns found: {dataset.column_names}")
+
+
+def flag_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns by which rows are marked: `contaminated_<benchmark>`, boolean."""
+    return [field.name for field in schema if field.name.startswith(FLAG_PREFIX) and pa.types.is_boolean(field.type)]

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from open_r1.data.card import package_versions, plain_json, source_commit
+from open_r1.data.card import plain_json
 from open_r1.evaluation.benchmarks import Benchmark
 from open_r1.evaluation.fingerprint import identify, identify_served, note_of_unknown
 from open_r1.evaluation.judges import Answer, VerifierJudge, judge_of, judged_answers
@@ -45,6 +45,7 @@ from open_r1.generation.client import Client, ServedModel, refuse_another
 from open_r1.generation.journal import Journal, differing, free_name
 from open_r1.generation.messages import ServersDownError
 from open_r1.generation.servers import VllmServer, find_vllm
+from open_r1.manifest import package_versions, source_commit
 
 if TYPE_CHECKING:
     from open_r1.generation.transformers_here import TransformersHere

@@ -12,7 +12,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer, PreTrainedM
 from trl import ModelConfig
 
 from open_r1.configs.training import DistillConfig, GRPOConfig, ScriptArguments, SFTConfig, TrainingConfig
-from open_r1.data.card import flag_columns
+from open_r1.data.sources import flag_columns
 from open_r1.models import (
     adapter_config,
     dtype_asked_for,

@@ -28,7 +28,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from open_r1.data.card import package_versions, source_commit
 from open_r1.evaluation.fingerprint import identify, identify_served, note_of_unknown
 from open_r1.evaluation.judges import judge_of
 from open_r1.evaluation.prompts import Problems, load_problems
@@ -47,6 +46,7 @@ from open_r1.evaluation.settings import label_of
 from open_r1.generation import driver
 from open_r1.generation.journal import Journal
 from open_r1.generation.messages import Reply, Request, ServersDownError, row_key
+from open_r1.manifest import package_versions, source_commit
 from open_r1.test_time import budget_forcing
 from open_r1.test_time.curves import Point, curves_of, draw_curves, forcing_of, points_of
 from open_r1.test_time.methods import (

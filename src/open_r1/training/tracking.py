@@ -13,8 +13,7 @@ from typing import Any
 
 from open_r1.cluster.submission import OWN_TRACKING_VARIABLE
 from open_r1.configs.training import TrainingConfig
-from open_r1.data.card import source_commit, versions_of
-from open_r1.manifest import RUN_MANIFEST_NAME, write_whole
+from open_r1.manifest import RUN_MANIFEST_NAME, source_commit, versions_of, write_whole
 from open_r1.secret_names import hide_secrets, is_secret_name
 
 logger = logging.getLogger(__name__)

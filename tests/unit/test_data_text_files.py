@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON lines and lists: values arrive exactly, wrong lines are refused with their number."""
+"""JSON lines and lists, csv and tsv: values arrive exactly, wrong lines are refused with their number."""
 
 import bz2
+import csv
 import gzip
+import io
 import json
 import lzma
 
 import pytest
 import zstandard
 
-from open_r1.data import json_lines
+from open_r1.data import text_files
 from open_r1.data.sources import load_source, open_source
 
 BIG = 2**53 + 1
@@ -54,14 +56,14 @@ def column(source, name="a"):
 )
 @pytest.mark.parametrize("block_bytes", [1, 10**6])
 def test_values_of_a_column_come_exactly(read, monkeypatch, lines, values, block_bytes):
-    monkeypatch.setattr(json_lines, "_BLOCK_BYTES", block_bytes)  # 1: each line is a block
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", block_bytes)  # 1: each line is a block
     source = read("\n".join(lines).encode())
     assert [value if value == value else "nan" for value in column(source)] == values
 
 
 @pytest.mark.parametrize("block_bytes", [1, 10**6])
 def test_no_digit_is_lost_beside_a_fraction(read, monkeypatch, block_bytes):
-    monkeypatch.setattr(json_lines, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", block_bytes)
     try:
         assert column(read(f'{{"a": {BIG}}}\n{{"a": 0.5}}\n'.encode())) == [str(BIG), "0.5"]
     except ValueError as error:
@@ -116,6 +118,47 @@ def test_types_of_all_files_and_splits_make_one_schema(tmp_path):
 
 
 def test_lines_larger_than_a_block_come_whole(read, monkeypatch):
-    monkeypatch.setattr(json_lines, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", 1000)
     texts = ["é" * 500_000, "x", "y" * 1_000_000]
     assert column(read("\n".join(json.dumps({"a": text}, ensure_ascii=False) for text in texts).encode())) == texts
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["7", "-12", ""], [7, -12, None]),
+        (["0.5", "1.0", "1e-05"], [0.5, 1.0, 1e-05]),
+        (["True", "False"], [True, False]),
+        (["007", "7"], ["007", "7"]),
+        (["NA", "null", "nan", "None", ""], ["NA", "null", "nan", "None", None]),
+        (["1", "0.5"], ["1", "0.5"]),
+        (["0.50"], ["0.50"]),
+        (["3.14159265358979323846"], ["3.14159265358979323846"]),
+        ([str(2**63)], [str(2**63)]),
+        (["1_000", "+1", " 1"], ["1_000", "+1", " 1"]),
+        (["2024-01-02", "1/2"], ["2024-01-02", "1/2"]),
+        (["True", "1"], ["True", "1"]),
+        (["x" * 200_000, "a\nb", 'say "x, y"', "é"], ["x" * 200_000, "a\nb", 'say "x, y"', "é"]),
+    ],
+)
+@pytest.mark.parametrize(("name", "sep"), [("rows.csv", ","), ("rows.tsv", "\t"), ("rows.csv.gz", ",")])
+@pytest.mark.parametrize("block_rows", [1, 1000])
+def test_cells_come_exactly(read, monkeypatch, cells, values, name, sep, block_rows):
+    monkeypatch.setattr(text_files, "_BLOCK_ROWS", block_rows)
+    stream = io.StringIO()
+    csv.writer(stream, delimiter=sep).writerows([["", "a"], *([number, cell] for number, cell in enumerate(cells))])
+    content = stream.getvalue().encode()
+    source = read(gzip.compress(content) if name.endswith(".gz") else content, name)
+    assert column(source) == values
+    assert column(source, "") == list(range(len(cells)))
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n1,2,3\n", "a,a\n1,2\n", 'a\n"x\n'])
+def test_cells_that_fit_no_column_are_refused(read, content):
+    with pytest.raises(ValueError, match=r"rows\.csv"):
+        read(content.encode(), "rows.csv")
+
+
+def test_cells_of_a_folder_come_exactly(tmp_path):
+    (tmp_path / "train.csv").write_text("answer\n007\nNA\n")
+    assert load_source(str(tmp_path))["train"]["answer"][:] == ["007", "NA"]
