@@ -141,6 +141,8 @@ def test_verdicts_are_kept_for_other_filters(corpus, tmp_path):
     before = (tmp_path / "out" / "verdicts.jsonl").read_bytes()
     assert main([*words, "--order", "shortest", "--overwrite"]) == 0
     assert (tmp_path / "out" / "verdicts.jsonl").read_bytes() == before
+    assert main([*words, "--gold_column", "uuid", "--overwrite"]) == 1  # other verdicts, none of which is right
+    assert (tmp_path / "out" / "verdicts.1.jsonl").read_bytes() == before
 
 
 def test_verdicts_of_a_layout_are_known_again_by_another_process(tmp_path):
@@ -279,6 +281,6 @@ def test_killed_command_goes_on_without_judging_again(tmp_path):
     assert main(words) == 0
     whole = before[: before.rfind(b"\n") + 1]
     assert journal.read_bytes().startswith(whole)
-    verdicts = [entry for line in journal.read_text(encoding="utf-8").splitlines()[1:] for entry in json.loads(line)]
-    assert sorted(row for row, _, _ in verdicts) == list(range(4000))
+    verdicts = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()[1:]]
+    assert sorted(int(record["key"]) for record in verdicts) == list(range(4000))
     assert len(rows_of(tmp_path / "out")) >= 3999

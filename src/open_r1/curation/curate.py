@@ -9,11 +9,11 @@ Steps, in this order, those that aren't asked for left out; each is counted in t
     best of each problem, <exact or near> duplicates of ..., sample    `selection`, `duplicates`
 
 All completions are written once to an Arrow file in the staging folder, and read from there. In memory are about 200
-bytes for each that passes and for each verdict, and what `duplicates` and clusters hold. Verdicts are appended to
+bytes for each that passes, 400 for each verdict, and what `duplicates` and clusters hold. Verdicts are appended to
 `verdicts.jsonl`, so that judging resumes after kill -9, and other filters need no second judging:
 
-    {"verdicts_of": {"inputs": ["a1b2..."], "columns": ["..."], "verifier": "c3d4..."}}
-    [[0, 0, "right"], [0, 1, "wrong"], [3, 2, "no_answer"]]
+    {"journal": 1, "settings": {"inputs": ["a1b2..."], "columns": ["..."], "verifier": "c3d4..."}}
+    {"key": "3", "index": 2, "verdict": "no_answer"}      # key: the row, over all inputs
 """
 
 import json
@@ -53,10 +53,11 @@ from open_r1.curation.selection import (
     rule_score,
     use_one_unit,
 )
-from open_r1.data.card import FATE, REMOVED, DataCard, Parent, Step, flag_columns, inherited_licence
+from open_r1.data.card import FATE, REMOVED, DataCard, Parent, Step, inherited_licence
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.layout_readers import UnmappableError
-from open_r1.data.sources import RowSource, open_source
+from open_r1.data.sources import RowSource, flag_columns, open_source
+from open_r1.generation.journal import Journal
 from open_r1.rewards.prose import reasoning_of
 from open_r1.rewards.rubric import JudgeModel
 from open_r1.rewards.second_judge import JUDGE_NAME, SecondJudge
@@ -106,6 +107,7 @@ class Curation:
         self.settings = settings
         self.steps: list[Step] = []
         self.verdicts: dict[tuple[int, int], str] = {}  # by row and generation index
+        self.second: SecondJudge | None = None  # where the verifier abstains
         self.filters = asked_filters(settings)
         where = {"config": settings.dataset_config, "split": settings.dataset_split}
         sources = [open_source(name, **where, revision=settings.dataset_revision) for name in settings.input]
@@ -233,16 +235,48 @@ class Curation:
         self._count(step, len(after), len({entry.row for entry in after}), +dropped)
         return after
 
-    def run(self, folder: Path, journal: "Verdicts") -> tuple["Dataset", list[Kept], str]:
-        """Return the completions that passed the filters, those chosen of them, and the unit of their lengths."""
+    def judge(self, rows: "Dataset", folder: Path) -> None:
+        """Give completions their verdicts, but for those that the journal in a folder has."""
+        settings = self.settings
+        if settings.correct_by != "verifier":
+            return
+        # Without the layout, whose readers print as their addresses.
+        columns = [repr(replace(columns, layout=None)) for _, columns in self.inputs]
+        columns += [] if settings.dataset_layout is None else [settings.dataset_layout]
+        inputs = [parent.fingerprint for parent in self.parents[: len(self.inputs)]]
+        made_of = {"inputs": inputs, "columns": columns, "verifier": fingerprint_verifier()}
+        made_of |= {} if self.second is None else self.second.settings()
+        with Journal(folder / JOURNAL, made_of, overwrite=settings.overwrite) as journal:
+            completions = self.each(rows)
+            while batch := list(islice(completions, _CHUNK)):
+                new = [row for row in batch if row["completion"] is not None and row["finish_reason"] != "error"]
+                new = [row for row in new if (str(row["row"]), row["generation_index"]) not in journal]
+                texts = [close_prefilled_think(row["completion"]) for row in new]
+                golds, problems = [row["solution"] for row in new], [row["problem"] for row in new]
+                verdicts = verify_all(golds, texts, problems)
+                if self.second is not None:
+                    verdicts = self.second.review(verdicts, problems, golds, texts)
+                places = [{"key": str(row["row"]), "index": row["generation_index"]} for row in new]
+                journal.append(
+                    *({**it, "verdict": str(verdict)} for it, verdict in zip(places, verdicts, strict=True))
+                )
+            self.verdicts = {(int(it["key"]), it["index"]): it["verdict"] for it in journal.records()}
+
+    def run(self, folder: Path, output: Path) -> tuple["Dataset", list[Kept], str]:
+        """Return the completions that passed the filters, those chosen of them, and the unit of their lengths.
+
+        Args:
+            folder: Takes the file of all completions.
+            output: Keeps the verdicts.
+        """
         settings, own_rates = self.settings, None
         rows = spooled(self.completions(), self.schema, folder / "completions.arrow")
         for step, fault_of in self.filters.items():
             if fault_of is is_whole and settings.hard_pass_rate == OWN_GENERATIONS:
-                self.verdicts = journal.judged(self.each(rows))
+                self.judge(rows, output)
                 own_rates = self._own_rates(rows)
             elif fault_of is is_correct:
-                self.verdicts = journal.judged(self.each(rows))
+                self.judge(rows, output)
             rows = self.sift(step, rows, (fault_of(row, settings) for row in self.each(rows)))
         rows = self.sift("distinct in its problem", rows, _repeated(self.each(rows)))
         if own_rates is not None:
@@ -404,54 +438,6 @@ def spooled(rows: Iterator[Row], schema: pa.Schema, path: Path) -> "Dataset":
     return Dataset.from_file(str(path))
 
 
-class Verdicts:
-    """The verdicts of the verifier, kept in a file.
-
-    Args:
-        path: The file; None keeps nothing (`--dry_run`, or other judges).
-        settings: What verdicts depend on.
-        overwrite: Begin anew where the file was begun with other settings.
-        second: Gives second verdicts where the verifier abstains.
-
-    Raises:
-        ValueError: The file was begun with other settings.
-    """
-
-    def __init__(
-        self, path: Path | None, settings: dict[str, Any], *, overwrite: bool, second: SecondJudge | None = None
-    ) -> None:
-        self.path, self.known, self.second = path, dict[tuple[int, int], str](), second
-        header = json.dumps({"verdicts_of": settings})
-        content = path.read_bytes() if path is not None and path.exists() else b""
-        lines = content[: content.rfind(b"\n") + 1].splitlines()  # what a killed run left half written is cut off
-        if lines and lines[0].decode() != header:
-            if not overwrite:
-                raise ValueError(f"{path} holds verdicts of other rows or settings: replace them with --overwrite")
-            lines = []
-        for line in lines[1:]:
-            self.known |= {(row, index): verdict for row, index, verdict in json.loads(line)}
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"".join(line + b"\n" for line in lines or [header.encode()]))
-
-    def judged(self, rows: Iterator[Row]) -> dict[tuple[int, int], str]:
-        """Return the verdicts given so far, with those of these completions."""
-        while batch := list(islice(rows, _CHUNK)):
-            new = [row for row in batch if row["completion"] is not None and row["finish_reason"] != "error"]
-            new = [row for row in new if (row["row"], row["generation_index"]) not in self.known]
-            texts = [close_prefilled_think(row["completion"]) for row in new]
-            golds, problems = [row["solution"] for row in new], [row["problem"] for row in new]
-            verdicts = verify_all(golds, texts, problems)
-            if self.second is not None:
-                verdicts = self.second.review(verdicts, problems, golds, texts)
-            found = [(row["row"], row["generation_index"], str(it)) for row, it in zip(new, verdicts, strict=True)]
-            self.known |= {(row, index): verdict for row, index, verdict in found}
-            if found and self.path is not None:
-                with self.path.open("ab") as file:
-                    file.write(json.dumps(found).encode() + b"\n")
-        return self.known
-
-
 def curate(settings: Namespace) -> Iterator[str]:
     """Choose and write the rows as the flags say; yield the lines for the user.
 
@@ -464,8 +450,8 @@ def curate(settings: Namespace) -> Iterator[str]:
     )  # fmt: skip
     if settings.dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            second = None if model is None else SecondJudge(model)
-            curation.run(Path(folder), Verdicts(None, {}, overwrite=False, second=second))
+            curation.second = None if model is None else SecondJudge(model)
+            curation.run(Path(folder), Path(folder))
         yield f"{curation.table()}\nNothing was written (--dry_run)."
         return
     output = Path(settings.output_dir).expanduser()
@@ -475,20 +461,12 @@ def curate(settings: Namespace) -> Iterator[str]:
         yield f"{output} was finished earlier with these settings: nothing to do."
         return
     with folder:
-        inputs = [parent.fingerprint for parent in curation.parents[: len(curation.inputs)]]
-        # Without the layout, whose readers print as their addresses.
-        columns = [repr(replace(columns, layout=None)) for _, columns in curation.inputs]
-        columns += [] if settings.dataset_layout is None else [settings.dataset_layout]
-        made_of = {"inputs": inputs, "columns": columns, "verifier": fingerprint_verifier()}
-        path = output / JOURNAL if settings.correct_by == "verifier" else None
-        second = None if model is None else SecondJudge(model, output / JUDGE_NAME)
-        made_of |= {} if second is None else second.settings()
-        journal = Verdicts(path, made_of, overwrite=settings.overwrite, second=second)
-        rows, kept, unit = curation.run(folder.staging, journal)
+        curation.second = None if model is None else SecondJudge(model, output / JUDGE_NAME)
+        rows, kept, unit = curation.run(folder.staging, output)
         if not kept:
             raise ValueError(f"No completion is left:\n{curation.table()}")
-        card.notes += [f"The verdicts are in {JOURNAL}."] * (path is not None) + [f"`length` is in {unit}."]
-        card.notes += [] if second is None else [f"{second}."]
+        card.notes += [f"The verdicts are in {JOURNAL}."] * (settings.correct_by == "verifier")
+        card.notes += [f"`length` is in {unit}.", *([] if model is None else [f"{curation.second}."])]
         card.steps += curation.steps
         if curation.steps[0].name == CLEAN:
             clean = curation.steps[0]
@@ -498,5 +476,5 @@ def curate(settings: Namespace) -> Iterator[str]:
         schema, out = pa.schema(list((_OUTPUT | others).items())), curation.output_rows(rows, kept)
         while batch := list(islice(out, _WRITE_ROWS)):
             folder.write(pa.Table.from_pylist(batch, schema))
-    said = "" if second is None else f"\n{second}."
+    said = "" if model is None else f"\n{curation.second}."
     yield f"{curation.table()}{said}\nWritten to {output}."
