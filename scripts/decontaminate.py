@@ -4,8 +4,8 @@
     python scripts/decontaminate.py --dataset open-r1/OpenR1-Math-220k --problem_column problem --cleanup
     python scripts/decontaminate.py --dataset data/rows.parquet --benchmark_file benchmarks/aime.jsonl:problem
 
-Writes data/<name>_decontaminated: the rows, a card, contamination_report.json with evidence for each flagged row, and
-the same as a table. Without --cleanup all rows stay, with columns contaminated_<benchmark>. Nothing is pushed unless
+Writes data/<name>_decontaminated: the rows, a card, contamination_report.json with evidence for each flagged
+row. Without --cleanup all rows stay, with columns contaminated_<benchmark>. Nothing is pushed unless
 --new_dataset_name or --push_to_hub asks for it.
 
 Larger than one machine: run --shard 0/8 ... --shard 7/8 anywhere that sees the folder, then the same with --merge:
@@ -63,7 +63,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--deduplicate", type=float, nargs="?", const=0.8, metavar="SIMILARITY", help=text)
     add("--output_dir", type=Path, metavar="FOLDER", help="default: data/<name>_decontaminated")
-    add("--report", type=Path, metavar="FILE", help="also write the report here: JSON, or a table if it ends in .md")
     text = "flagged rows of each benchmark with evidence in the report; others are counted (default: %(default)s)"
     add("--max_evidence", type=int, default=1000, metavar="ROWS", help=text)
     add("--licence", help="licence of the output (default: that of the data set, if known)")
@@ -78,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--start", type=int, metavar="ROW", help="check a range of rows: the first one (from 0)")
     add("--end", type=int, metavar="ROW", help="the row behind the last one")
     text = (
-        "the same in equal parts: 0/8 is the first of eight. A part leaves --deduplicate, --report and pushes to the "
+        "the same in equal parts: 0/8 is the first of eight. A part leaves --deduplicate and pushes to the "
         "run with --merge, so that all may have one command line"
     )
     add("--shard", metavar="I/N", help=text)

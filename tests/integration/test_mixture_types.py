@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixtures of data sets whose columns have the same name and other types."""
 
-import json
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
-from open_r1.data.training_rows import get_dataset, to_conversations
-from open_r1.rewards import code_reward
+from open_r1.data.training_rows import get_dataset
 from tests.rows.layouts import CASES
 
 
@@ -30,19 +27,6 @@ def part(tmp_path):
 def mix(kind: type, *datasets: dict, **settings):
     args = kind(dataset_mixture={"datasets": list(datasets)}, **settings)
     return args, get_dataset(args)["train"]
-
-
-@pytest.mark.parametrize("is_first", [True, False])
-def test_known_set_beside_own_chat_prompts_is_mixed(is_first, part, tmp_path, monkeypatch):
-    part("BytedTsinghua-SIA/DAPO-Math-17k", [case.row for case in CASES["dapo"]])
-    own = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]]
-    part("own", [{"prompt": prompt, "solution": "4"} for prompt in own])
-    monkeypatch.chdir(tmp_path)
-    entries = [{"id": name, "columns": ["prompt"]} for name in ("BytedTsinghua-SIA/DAPO-Math-17k", "own")]
-    args, rows = mix(GRPOScriptArguments, *(entries if is_first else entries[::-1]))
-    prompts = to_conversations(rows, args, None)["prompt"][:]
-    expected = [*own, *([{"role": "user", "content": case.item.question}] for case in CASES["dapo"])]
-    assert sorted(prompts, key=str) == sorted(expected, key=str)
 
 
 @pytest.mark.parametrize("layout", ["messages", None])
@@ -74,18 +58,6 @@ def test_messages_of_large_types_are_mixed(part, tmp_path):
     found = mix(SFTScriptArguments, *entries)[1]["messages"][:]
     expected = [*messages, *(case.messages for case in CASES["medical_o1"])]
     assert sorted(found, key=str) == sorted(expected, key=str)
-
-
-def test_tests_in_text_and_in_structs_are_mixed_and_still_read(part):
-    names = ("primeintellect_code", "open_r1_code")
-    rows = mix(
-        GRPOScriptArguments,
-        *({"id": part(name), "layout": name, "columns": ["problem", "verification_info"]} for name in names),
-    )[1]
-    programs = {case.item.question: case.item.fenced for name in names for case in CASES[name]}
-    completions = [programs[problem] for problem in rows["problem"]]
-    assert code_reward(completions, verification_info=rows["verification_info"][:]) == [1.0] * 6
-    assert all(isinstance(json.loads(info), dict) for info in rows["verification_info"] if info.startswith('{"'))
 
 
 def test_whole_numbers_beside_answers_in_text_become_text(part):

@@ -10,6 +10,7 @@ from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTScriptArgum
 from open_r1.data.card import DataCard
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.training_rows import get_dataset
+from tests.integration.tiny import addition_rows, build_tiny, write_rows
 from tests.rows.layouts import CASES
 
 
@@ -181,7 +182,7 @@ def test_entry_that_gives_no_row_is_refused(source, entry):
 
 
 def test_every_data_set_has_a_layout_of_its_own(laid_out):
-    names = ("thought_turns", "medical_o1", "dolphin", "codeforces_cots")
+    names = ("thought_turns", "medical_o1", "magpie", "codeforces_cots")
     entries = [{"id": laid_out(name), "layout": name, "columns": ["messages"]} for name in names]
     rows = mix(*entries, kind=SFTScriptArguments)["train"]["messages"][:]
     expected = [case.messages for name in names for case in CASES[name]]
@@ -238,3 +239,16 @@ def test_folder_of_ours_is_part_of_a_mixture(source, tmp_path):
 def test_test_split_that_leaves_one_side_empty_is_refused(source, test_split_size):
     with pytest.raises(ValueError, match="empty"):
         mix({"id": source("a", 1)}, test_split_size=test_split_size)
+
+
+def test_check_only_counts_rows_found_taken_and_dropped(tmp_path, caplog):
+    tiny = build_tiny(tmp_path / "tiny")
+    first, second = (str(write_rows(tmp_path / name / "train.jsonl", addition_rows(8)).parent) for name in "ab")
+    mixture = {"datasets": [{"id": first, "num_rows": 3}, {"id": second}], "test_split_size": 2}
+    tiny.train("grpo", tmp_path / "out", dataset_name=None, dataset_mixture=mixture, check_only=True)
+    table = [line.split() for line in caplog.text.splitlines() if "(train)" in line]
+    assert table == [
+        ["8", "3", first, "(train)", "5", "not", "drawn"],
+        ["8", "8", second, "(train)"],
+    ]
+    assert not (tmp_path / "out" / "trainer_state.json").exists()

@@ -78,16 +78,6 @@ def _openthoughts(item: Item) -> Row:
     }
 
 
-def _dolphin() -> tuple[Case, ...]:
-    found = []
-    system = {"role": "system", "content": "Be brief."}
-    for item, before in zip((MATH[0], SCIENCE[1], PUZZLES[1]), ([], [system], [system]), strict=True):
-        prompt = [*before, {"role": "user", "content": item.question}]
-        row = {"messages": prompt, "reasoning": item.reasoning, "answer": item.answer, "model": "teacher"}
-        found.append(Case(row, item, prompt))
-    return tuple(found)
-
-
 def _s1k_1_1(item: Item) -> Row:
     return {
         "question": item.question,
@@ -133,21 +123,6 @@ def _r1_distill_v1(item: Item) -> Row:
         "messages": chat(item, "An older reply."),
         "source_dataset": "ours",
         "quality_metrics": None,
-    }
-
-
-def _synthetic_1(item: Item) -> Row:
-    info = {"language": "python", "test_cases": tests_of(item)} if item.tests else {"ground_truth": item.gold}
-    return {
-        "response_id": "r",
-        "problem_id": "p",
-        "prompt": item.question,
-        "llm_response": write(THINK, item),
-        "task_type": "verifiable_code" if item.tests else "verifiable_math",
-        "gold_standard_solution": item.answer,
-        "verification_info": repr(info),
-        "score": 1.0,
-        "metadata": "{}",
     }
 
 
@@ -319,7 +294,6 @@ CASES: dict[str, tuple[Case, ...]] = {
         *cases(_turns(("human", "gpt"), THINK), (SCIENCE[0],)),
     ),
     "openthoughts": cases(_openthoughts, (MATH[1], CODE[1], SCIENCE[2])),
-    "dolphin": _dolphin(),
     "r1_distill_v0": cases(
         lambda item: {"id": "1", "problem": item.question, "reannotated_assistant_content": write(THINK, item),
                       "source": "ours", "solution": item.answer, "verified": None}, MATH[:3]),
@@ -335,7 +309,6 @@ CASES: dict[str, tuple[Case, ...]] = {
     "numina_qwq": cases(
         lambda item: {"problem_id": 1, "prompt": item.question, "response": f"{item.reasoning}\n\n{item.answer}",
                       "ground_truth": item.gold, "correct": True}, MATH[6:9]),
-    "synthetic_1": cases(_synthetic_1, (MATH[0], CODE[0], MATH[8])),
     "openr1_math": _openr1_math(),
     "codeforces_cots": cases(_cots, CODE),
     "problem_answer": cases(

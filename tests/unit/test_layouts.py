@@ -69,7 +69,7 @@ def test_problem_is_the_question_and_the_gold_solution_scores_one(name, case):
         assert verify(mapped["solution"], r"\boxed{-999}") is Verdict.WRONG
 
 
-@pytest.mark.parametrize("name", ["openthoughts", "synthetic_1", "primeintellect_code", "open_r1_code"])
+@pytest.mark.parametrize("name", ["openthoughts", "primeintellect_code", "open_r1_code"])
 def test_tests_of_programs_can_be_read(name):
     rows = [case for case in CASES[name] if case.item.tests]
     assert rows
@@ -99,9 +99,6 @@ def test_tests_of_programs_can_be_read(name):
         ("openthoughts", {"deepseek_reasoning": None}, "'deepseek_reasoning' is null or empty"),
         ("openthoughts", {"deepseek_reasoning": "\t "}, "'deepseek_reasoning' is blank"),
         ("openthoughts", {"deepseek_solution": "so </think> there"}, "thought tags inside"),
-        ("dolphin", {"reasoning": None}, "'reasoning' is null or empty"),
-        ("dolphin", {"messages": []}, "'messages' holds no messages"),
-        ("dolphin", {"messages": chat(ITEM, "It is 5.")}, "a prompt that ends with a reply"),
         ("s1k", {"thinking_trajectories": []}, "'thinking_trajectories' is null or empty"),
         ("s1k", {"thinking_trajectories": ["a", "b"]}, "'thinking_trajectories' is no text but a list"),
         ("magpie", {"response": "no tags"}, "no thought tags"),
@@ -113,8 +110,6 @@ def test_tests_of_programs_can_be_read(name):
         ("limo", {"solution": "Nothing was found.", "answer": None}, "a trace without a final answer"),
         ("numina_qwq", {"correct": False}, "a response that is not correct"),
         ("numina_qwq", {"correct": None}, "a response that is not correct"),
-        ("synthetic_1", {"score": 0.0}, "a response without score 1"),
-        ("synthetic_1", {"score": None}, "a response without score 1"),
         ("openr1_math", {"messages": None, "generations": None}, "no generations"),
         ("openr1_math", {"messages": None, "generations": [None, " "]}, "no generations"),
         ("openr1_math", {"messages": None, "correctness_math_verify": [True]}, "not one value for each generation"),
@@ -157,13 +152,8 @@ def test_damaged_row_gives_no_conversation_but_a_reason(name, columns, reason):
         ("countdown", {"nums": None}, "no whole numbers"),
         ("countdown", {"nums": ["1", "2"]}, "no whole numbers"),
         ("countdown", {"target": 1.5}, "no whole numbers"),
-        ("synthetic_1", {"verification_info": "{'ground_truth'"}, "neither JSON nor a Python literal"),
-        ("synthetic_1", {"verification_info": "5"}, "'verification_info' is no mapping"),
-        (
-            "synthetic_1",
-            {"task_type": "llm_judgeable_groundtruth_similarity"},
-            "no answer that a verifier could judge",
-        ),
+        ("dapo", {"reward_model": "{'ground_truth'"}, "neither JSON nor a Python literal"),
+        ("dapo", {"reward_model": "5"}, "'reward_model' is no mapping"),
         ("openthoughts", {"ground_truth_solution": None}, "'ground_truth_solution' is null or empty"),
         ("ioi", {"problem": ""}, "'problem' is null or empty"),
     ],
@@ -257,11 +247,6 @@ def test_messages_that_call_tools_stay_as_they_are():
     assert map_row("messages", {"messages": messages}) == ({MESSAGES: messages}, None)
 
 
-def test_instruction_in_a_system_message_alone_is_the_users():
-    row = changed("dolphin", messages=[{"role": "system", "content": ITEM.question}])
-    assert map_row("dolphin", row)[0][MESSAGES][0] == {"role": "user", "content": ITEM.question}
-
-
 @pytest.mark.parametrize(
     "prompt",
     ["What is 1+1?", DAPO_HEAD + "What is 1+1?" + DAPO_TAIL, DAPO_HEAD + "What is 1+1?", "What is 1+1?" + DAPO_TAIL],
@@ -275,9 +260,3 @@ def test_problem_that_repeats_is_taken_once_whatever_its_spacing():
     columns = mapper({"prompt": ["What is 1+1?", "What is\n1+1?", "What is 1+2?"], "solution": ["2", "2", "3"]})
     assert columns["problem"] == ["What is 1+1?", None, "What is 1+2?"]
     assert columns["no_problem_because"] == [None, "a problem that stands in an earlier row", None]
-
-
-def test_program_of_synthetic_1_has_no_solution_but_tests():
-    row = next(case.row for case in CASES["synthetic_1"] if case.item.tests)
-    assert map_row("synthetic_1", row, PROBLEM)[0]["solution"] is None
-    assert "no mapping" not in str(map_row("synthetic_1", row | {"verification_info": ""}, PROBLEM)[0])

@@ -30,7 +30,6 @@ THOUGHTS = ["system", "conversations"]
         ("open-thoughts/OpenThoughts-114k", list(CASES["openthoughts"][0].row), "openthoughts"),
         ("ServiceNow-AI/R1-Distill-SFT", list(CASES["r1_distill_v0"][0].row), "r1_distill_v0"),
         ("ServiceNow-AI/R1-Distill-SFT", list(CASES["r1_distill_v1"][0].row), "r1_distill_v1"),
-        ("QuixiAI/dolphin-r1", ["messages", "reasoning", "answer", "model"], "dolphin"),
         ("QuixiAI/dolphin-r1", ["messages", "overall_quality"], "messages"),
         (
             "hf://datasets/hkust-nlp/SimpleRL-Zoo-Data/simplelr_qwen_level3to5/train.parquet",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from open_r1.curation.near import near_duplicates
+from open_r1.curation.duplicates import near_duplicates
 from open_r1.curation.ngrams import Index, canonical, make_rule, operators, spans, words
 from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows
 

@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from open_r1.curation.near import near_duplicates
+from open_r1.curation.duplicates import near_duplicates
 from open_r1.curation.ngrams import Hit, Index, make_rule, pc
 from open_r1.curation.parts import finished_parts, part_folder, rows_of_part
 from open_r1.data.card import FATE, FLAG_PREFIX, MARKED, REMOVED, DataCard, Step
@@ -38,14 +38,13 @@ from open_r1.evaluation.benchmarks import SUPPORTED_BENCHMARKS
 
 logger = logging.getLogger(__name__)
 
-REPORT_NAME, TABLE_NAME = "contamination_report.json", "contamination_report.md"
+REPORT_NAME = "contamination_report.json"
 # Open R1's five, and what two of them are called in the table of benchmarks.
 DEFAULT_BENCHMARKS = ("aime_2024", "aime_2025", "math_500", "gpqa", "lcb")
 _TABLE_NAMES = {"aime_2024": "aime24", "aime_2025": "aime25"}
 _ITEM_COLUMNS = ("problem", "question", "Question", "question_content", "problem_statement", "prompt", "text")
 _TEXT_FIELDS = ("content", "value", "text")
 _BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 22
-_CELL_CHARACTERS, _TABLE_ROWS = 160, 50
 _OF_A_PART = ("start", "end", "duplicates")  # settings in which parts differ from the merge
 
 Rows = tuple[int, int]  # the first, and the one behind the last
@@ -284,13 +283,8 @@ def decontaminate(args: Namespace) -> Iterator[str]:
             else:
                 _write(folder, source, columns, report, args)
             folder.write_text(REPORT_NAME, json.dumps(content | report, indent=1, ensure_ascii=False) + "\n")
-            folder.write_text(TABLE_NAME, _table(report))
         yield from _summary(report, card)
-        yield f"Written: {output}, with {REPORT_NAME} and {TABLE_NAME}"
-    if args.report is not None and not is_part:
-        name = TABLE_NAME if args.report.suffix == ".md" else REPORT_NAME
-        args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text((output / name).read_text(encoding="utf-8"), encoding="utf-8")
+        yield f"Written: {output}, with {REPORT_NAME}"
     if pushed is not None:
         from open_r1.data.push import push_folder
 
@@ -348,23 +342,6 @@ def _write(
             table = table.append_column(name, [pa.array(flags[own])])
         folder.write(table.filter(pa.array(kept[own])))
         first += batch.num_rows
-
-
-def _table(report: dict[str, Any]) -> str:
-    """Return the counts and the first evidence in Markdown."""
-    lines = [
-        f"# Contamination\n\n{report['flagged_rows']} of {report['rows']} rows share text with a benchmark.\n",
-        "| benchmark | flagged rows | its items found |",
-        "|---|--:|--:|",
-    ]
-    for name, counts in report["benchmarks"].items():
-        lines.append(f"| {name} | {counts['flagged_rows']} | {counts['items_found']} |")
-    lines += ["\n| row | column | benchmark | item | found by | matched text |", "|--:|---|---|--:|---|---|"]
-    for hit in [hit for hit in report["evidence"] if "benchmark" in hit][:_TABLE_ROWS]:
-        matched = " ".join(hit["matched"].split()).replace("|", "\\|").replace("`", "'")[:_CELL_CHARACTERS]
-        cells = [str(hit[name]) for name in ("row", "column", "benchmark", "item", "kind")]
-        lines.append(f"| {' | '.join(cells)} | `{matched}` |")
-    return "\n".join([*lines, f"\nAll evidence is in {REPORT_NAME}.\n"])
 
 
 def _summary(report: dict[str, Any], card: DataCard) -> Iterator[str]:

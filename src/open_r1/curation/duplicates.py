@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Duplicates among texts: equal ones, and near ones by MinHash (`datasketch`).
+r"""Duplicates among texts: equal ones, near ones by MinHash (`datasketch`), and near ones of benchmark items.
 
-Both functions return, for each text, the number of the earlier text that it repeats, or None where it is the first of
-its kind. The text named is itself a first one, so dropping all rows with a number leaves one of each kind.
+`find_exact_duplicates` and `find_near_duplicates` return, for each text, the number of the earlier text that it
+repeats, or None where it is the first of its kind. The text named is itself a first one, so dropping all rows with a
+number leaves one of each kind.
 
 >>> find_exact_duplicates(["What is 2+2?", "What  is\n2+2?", None, "What is 3+3?", None])
 [None, 0, None, None, None]
 """
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
@@ -17,37 +17,15 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from open_r1.curation.ngrams import canonical, fold, operators, words
+from open_r1.curation.ngrams import SPAN_CHARACTERS, Hit, Index, Positions, canonical, operators, windows, words
 
 DEFAULT_THRESHOLD = 0.8
 _NUM_HASHES = 128
 _SHINGLE_WORDS = 3
+_MIN_SHINGLES = 8  # of a benchmark item
 _SKETCH_SIZE = 1024  # shingles kept of a text: all of most problems, a sample of a long reasoning
 _MIN_RECALL = 0.995  # share of the pairs right at the threshold that are compared
 _LAST_WORDS = 5  # in which copies must agree: most problems say at their end what they ask for
-
-_UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-_NUMBERS = {word: str(number) for number, word in enumerate(_UNITS.split())}
-# Words on which an answer hangs, though all others are the same.
-_WORDS = """
-    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million
-    billion half third quarter once twice thrice double triple maximum minimum maximal minimal maximize
-    minimize max min largest smallest greatest least biggest longest shortest most more fewer less higher
-    lower increasing decreasing increase decrease increases decreases even odd positive negative prime
-    composite rational irrational not no never without plus minus times sum product difference quotient union
-    intersection above below before after inside outside left right clockwise counterclockwise north south
-    east west sin cos tan cot sec csc sine cosine tangent arcsin arccos arctan log ln exp lcm gcd convex
-    concave mean median mode first last
-"""
-_DECIDING = frozenset(_WORDS.split())
-# Letters that stand for something, and names of up to four capitals (`AB`, the side of a triangle).
-_NAME = re.compile(r"(?<![^\W\d_\\])(?:[A-Z]{2,4}|[b-zB-HJ-Z]|[aAI](?!\s+[^\W\d_]{2}))(?![^\W\d_])")
-# What no word and no operator tells: grouping of exponents, decimals, ratios, primes, indices.
-_MARK = re.compile(
-    r"[\^_] ?\{[^{}]*[^{}\w\s\\][^{}]*\}|\.(?=\d)|\d ?: ?(?=\d)|(?<=\b[^\W\d_])'|(?<=[^\W_])_(?=[\d{\\])"
-)
-_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it|bb)|operatorname) ?|\\[a-zA-Z]+")
-_EXCLAMATION = re.compile(r"(?<=[^\W\d_]{2})\W{0,3}!")
 
 
 def find_repeats(texts: Callable[[], Iterable[str]], similarity: float) -> list[int | None]:
@@ -89,11 +67,11 @@ def find_near_duplicates(
     Args:
         texts: Problems or completions; they are not held.
         threshold: Above 0, at most 1.
-        same_numbers: Texts whose numbers, signs, variables or words such as maximum differ, or stand in another order,
-            are no duplicates: "7 apples" and "9 apples" are two problems, and so are 3x + 5 and 3x - 5. So are texts
-            that differ in their last five words ("Find its area" and "Find its perimeter"), which misses copies with
-            another ending ("Answer in a box."). Problems still pass for copies where they differ earlier, in other
-            words alone ("3 sheep, 7 goats" and "3 goats, 7 sheep"). Turn it off for completions.
+        same_numbers: Texts whose numbers, operators or LaTeX commands differ, or stand in another order, are no
+            duplicates: "7 apples" and "9 apples" are two problems, and so are 3x + 5 and 3x - 5. So are texts that
+            differ in their last five words ("Find its area" and "Find its perimeter"), which misses copies with
+            another ending ("Answer in a box."). Problems still pass for copies where they differ earlier, in words
+            alone ("3 sheep, 7 goats" and "3 goats, 7 sheep", or maximum and minimum). Turn it off for completions.
     """
     from datasketch import MinHash, MinHashLSH  # imports scipy: half a second
 
@@ -118,7 +96,8 @@ def find_near_duplicates(
         for start in range(0, len(shingles), 8192):  # 8 MiB at a time
             signature.update_batch(shingles[start : start + 8192].tolist())
         if same_numbers:  # texts that differ there are in no common bucket
-            signature.hashvalues ^= np.uint64(_hash([*deciding_words(text, found), *found[-_LAST_WORDS:]]))
+            asked = [word for word in found if not word.isalpha()]  # numbers, commands
+            signature.hashvalues ^= np.uint64(_hash([*asked, *operators(text), *found[-_LAST_WORDS:]]))
         sketch = shingles[:_SKETCH_SIZE]
         candidates = sorted(map(int, map(str, index.query(signature))))
         near = (earlier for earlier in candidates if _share_in_common(sketches[earlier], sketch) >= threshold)
@@ -127,23 +106,6 @@ def find_near_duplicates(
             index.insert(number, signature)
             sketches[number] = sketch
     return repeats
-
-
-def deciding_words(text: str, found: list[str]) -> list[str]:
-    r"""Return what copies of a problem must agree in: numbers, commands, words such as maximum, names, signs.
-
-    >>> text = "Take seven of the 3 sheep - a few - and find AB, or A."
-    >>> deciding_words(text, [word for word in text.lower().split() if word.isalnum()])
-    ['7', '3', 'AB', 'A', '-', '-']
-    """
-    plain = fold(_EXCLAMATION.sub(" ", text))
-    decide = [
-        _NUMBERS.get(word, word) for word in found if not word.isalpha() or word in _DECIDING or word in _NUMBERS
-    ]
-    bare = _COMMAND.sub(" ", plain)
-    names = _NAME.findall(bare.lower() if bare.isupper() else bare)
-    names = [name for name in names if name.lower() not in _DECIDING and name.lower() not in _NUMBERS]
-    return [*decide, *names, *operators(plain), *(mark.replace(" ", "") for mark in _MARK.findall(plain))]
 
 
 def _hash(found: list[str]) -> int:
@@ -157,3 +119,47 @@ def _share_in_common(one: np.ndarray, other: np.ndarray) -> float:
         union = union[:_SKETCH_SIZE]  # beyond the sample's end one text's shingles are unknown
     in_both = np.isin(union, one, assume_unique=True) & np.isin(union, other, assume_unique=True)
     return float(in_both.sum()) / len(union)
+
+
+def near_duplicates(index: Index, threshold: float) -> Callable[[pa.Array], list[Hit]]:
+    """Return a function from a column of strings to the nearest item of each benchmark in each row, by row.
+
+    A row is near when it holds at least `threshold` of an item's shingles (runs of three words). Items with fewer than
+    eight shingles are too short to be nearly anything.
+
+    On the planted corpus (260 items of prose), 0.7 finds 93 % of the items with one word in 20 changed and 65 % with
+    one in 10, and of 4,200 other rows those alone that change a number or sign of a formula; 0.6 finds 98 % and 88 %,
+    but flags programming problems that share phrases with an item.
+    """
+    from scipy.sparse import csr_array  # half a second
+
+    ids_N, first_I = index.ids_N
+    hashes = windows(ids_N, _SHINGLE_WORDS)
+    known = np.unique(hashes)
+
+    def shingles(hashes: np.ndarray, first_R: Positions) -> csr_array:
+        """Return which rows hold which known shingles, as R x S."""
+        places = np.minimum(np.searchsorted(known, hashes), max(len(known) - 1, 0))
+        found = np.flatnonzero(known[places] == hashes)
+        rows = np.searchsorted(first_R, found, side="right") - 1
+        found, rows = (values[found + _SHINGLE_WORDS <= first_R[rows + 1]] for values in (found, rows))
+        pairs = np.unique(np.stack([rows, places[found]]), axis=1)
+        return csr_array((np.ones(pairs.shape[1], np.int32), tuple(pairs)), (len(first_R) - 1, len(known)))
+
+    of_items = shingles(hashes, first_I)
+    num_shingles = of_items.sum(axis=1)
+
+    def find(texts: pa.Array) -> list[Hit]:
+        ids, first_R = index.read(texts)
+        shared = (shingles(windows(ids, _SHINGLE_WORDS), first_R) @ of_items.T).tocoo()
+        share = shared.data / num_shingles[shared.col]
+        nearest: dict[tuple[int, str], Hit] = {}
+        for place in np.flatnonzero((share >= threshold) & (num_shingles[shared.col] >= _MIN_SHINGLES)).tolist():
+            row, (benchmark, number, _) = int(shared.row[place]), index.items[shared.col[place]]
+            text, length = texts[row].as_py(), int(first_R[row + 1] - first_R[row])
+            found = round(float(share[place]), 3)
+            hit = Hit(row, benchmark, number, "near", length, 0, len(text), text[:SPAN_CHARACTERS], share=found)
+            nearest[row, benchmark] = max(nearest.get((row, benchmark), hit), hit, key=lambda hit: hit.share or 0)
+        return [nearest[key] for key in sorted(nearest)]
+
+    return find

@@ -127,7 +127,7 @@ class Hit:
         row: Number in the column.
         benchmark: Name of the benchmark.
         item: Row of the benchmark.
-        kind: `n-gram`, `long run` (boilerplate in pieces), `whole item`, or `near` (`near.py`: the whole row).
+        kind: `n-gram`, `long run` (boilerplate in pieces), `whole item`, or `near` (`near_duplicates`: the whole row).
         length: Words in common.
         start: First character of these words in the row's text.
         end: Character behind the last one.

@@ -35,7 +35,7 @@ _NAME = re.compile(r"[\w\-][\w.\- ]*")
 _SHARD = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as `datasets` demands
 # What a run writes, whatever its configurations.
-_OWN = {"data", README_NAME, CARD_NAME, STAGING_NAME, "contamination_report.json", "contamination_report.md"}
+_OWN = {"data", README_NAME, CARD_NAME, STAGING_NAME, "contamination_report.json"}
 _SHARD_BYTES = 500 * 2**20  # of Arrow data: about the size that the hub advises for a file
 _BUFFER_ROWS = 10_000
 _BUFFER_BYTES = 64 * 2**20

@@ -180,18 +180,6 @@ def gold_unless_tests(row: Row, column: str, tests: str) -> str | None:
     return None if has_tests(row.get(tests)) else gold(row, column)
 
 
-def synthetic_gold(row: Row, task_type: str, verification_info: str) -> str | None:
-    """Return the gold of a SYNTHETIC-1 row: an answer for mathematics, None for programs that have tests."""
-    kind = row[task_type]
-    if kind == "verifiable_math":
-        return gold_within(row, verification_info, "ground_truth")
-    if kind != "verifiable_code":
-        raise UnmappableError(f"task type {str(kind)[:50]!r} has no answer that a verifier could judge")
-    if not has_tests(row[verification_info]):
-        raise UnmappableError(f"{verification_info!r} holds no tests")
-    return None
-
-
 def unwrapped(row: Row, column: str) -> str:
     """Return a DAPO problem without the two sentences around it that ask for an `Answer:` line."""
     problem = text(row, column)
@@ -297,22 +285,6 @@ def _message(turn: object) -> dict[str, str]:
         "role": role,
         "content": text_of(turn.get("content") if turn.get("value") is None else turn["value"], "a turn"),
     }
-
-
-def prompt_and_reply(row: Row, messages: str, reasoning: str, answer: str) -> Messages:
-    """Return a prompt of messages with the reply whose reasoning and answer are in columns beside it (dolphin-r1)."""
-    if not isinstance(row[messages], list) or not row[messages]:
-        raise UnmappableError(f"{messages!r} holds no messages")
-    found = [_message(turn) for turn in row[messages]]
-    if found[-1]["role"] == "assistant":
-        if row[reasoning] is None and row[answer] is None:  # a chat without thoughts, whole as it is
-            return found
-        raise UnmappableError("a prompt that ends with a reply")
-    if len(found) == 1:  # some rows have the instruction in a system turn, and nothing else
-        found[0]["role"] = "user"
-    if found[-1]["role"] != "user":
-        raise UnmappableError("a prompt that does not end with the user's turn")
-    return [*found, {"role": "assistant", "content": reply(text(row, reasoning), text(row, answer))}]
 
 
 def question_and_reply(row: Row, question: str, reasoning: str, answer: str) -> Messages:

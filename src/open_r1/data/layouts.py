@@ -9,7 +9,7 @@ Replies are `<think>`, line break, reasoning, line break, `</think>`, blank line
 `python -m open_r1.data.layouts` lists the table.
 
 1. A layout is never guessed: it is named (`dataset_layout`), belongs to a known name on the hub, or to the parent that
-   the card of a data folder names. Columns that look like a layout are a hint in a warning, nothing more.
+   the card of a data folder names.
 2. A known name whose columns fit none of its layouts is taken as it is, with a warning: configurations differ.
 """
 
@@ -31,10 +31,8 @@ from open_r1.data.layout_readers import (
     gold_unless_tests,
     gold_within,
     prompt,
-    prompt_and_reply,
     question_and_reply,
     question_and_trace,
-    synthetic_gold,
     text,
     turns,
     unwrapped,
@@ -132,12 +130,6 @@ LAYOUTS = (
         solution=Reader(gold_unless_tests, "ground_truth_solution", tests="test_cases"),
     ),
     Layout(
-        "dolphin",
-        "a prompt of messages, reasoning and answer beside it",
-        ("cognitivecomputations/dolphin-r1", "QuixiAI/dolphin-r1"),
-        messages=Reader(prompt_and_reply, "messages", "reasoning", "answer"),
-    ),
-    Layout(
         "r1_distill_v0",
         "a problem and reannotated_assistant_content with think tags",
         ("ServiceNow-AI/R1-Distill-SFT",),
@@ -193,16 +185,6 @@ LAYOUTS = (
         messages_if=(Only("correct", True, "a response that is not correct"),),
         problem=Reader(text, "prompt"),
         solution=Reader(gold, "ground_truth"),
-        is_distinct=True,
-    ),
-    Layout(
-        "synthetic_1",
-        "a prompt and llm_response with think tags: score 1 for SFT; mathematics and code for GRPO",
-        ("PrimeIntellect/SYNTHETIC-1", "MaziyarPanahi/SYNTHETIC-1-800K"),
-        messages=Reader(question_and_trace, "prompt", "llm_response"),
-        messages_if=(Only("score", 1.0, "a response without score 1"),),
-        problem=Reader(text, "prompt"),
-        solution=Reader(synthetic_gold, "task_type", "verification_info"),
         is_distinct=True,
     ),
     Layout(

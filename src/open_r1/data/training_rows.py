@@ -12,12 +12,10 @@ The log counts rows, and so does `--check_only`:
       817     812  GAIR/LIMO (train)           5 'answer' is null or empty
     40315   10000  agentica-org/... (train)    30309 not drawn (num_rows: 10000), 6 'answer' is null or empty
 
-Data sets of a mixture get common columns: long and short strings or lists are one type, structs get the fields of all.
-Beside messages, prompts that are text become a user turn; beside text, gold answers that are whole numbers become
-text, and structs of `verification_info` JSON text, which the graders read too.
+Data sets of a mixture get common columns: long and short strings or lists are one type, structs get the fields of all,
+and beside text, gold answers that are whole numbers become text. Other types that differ are refused.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -25,11 +23,11 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, Features, List, ReadInstruction, Value, concatenate_datasets
+from datasets import Dataset, DatasetDict, Features, ReadInstruction, Value, concatenate_datasets
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig
 from open_r1.data.layout_mapping import NothingMappedError, apply_layout
-from open_r1.data.layouts import MESSAGES, PROBLEM, Layout, check_name, find_layout, fitting_names
+from open_r1.data.layouts import PROBLEM, Layout, check_name, find_layout
 from open_r1.data.sources import load_source, require_columns, take_split
 
 if TYPE_CHECKING:
@@ -51,8 +49,6 @@ _RESERVED_COLUMNS = {
     "log_metric",
 }
 _DOMAIN_COLUMN = "domain"  # `rewards.DOMAIN_COLUMN`, which this room can't import
-_TESTS = "verification_info"
-_CHAT = List({"role": Value("string"), "content": Value("string")})
 _MAX_REASONS = 8
 
 Dropped = Counter[str]  # rows by the reason why they were left out
@@ -103,18 +99,7 @@ def _layout_of(
 ) -> Layout | None:
     """Return the layout of a source by the columns of one split (of another where there is no such split)."""
     columns = dataset.get(split.partition("[")[0], next(iter(dataset.values()))).column_names
-    target = args.required_target
-    layout = find_layout(source, name, columns, target)
-    if layout is None and name is None and target is not None:
-        ready = [[MESSAGES], ["prompt", "completion"], ["text"]]
-        ready = ready if target == MESSAGES else [[args.dataset_prompt_column]]
-        fitting = fitting_names(columns, target)
-        if fitting and not any(set(names) <= set(columns) for names in ready):
-            logger.warning(
-                "The columns of %s (%s) look like the layout %s: if they are, set `dataset_layout` (in a mixture, "
-                "`layout`).", source, ", ".join(columns), " or ".join(fitting),
-            )  # fmt: skip
-    return layout
+    return find_layout(source, name, columns, args.required_target)
 
 
 def _take_mapped(
@@ -218,33 +203,14 @@ def _align(parts: list[Dataset], args: "ScriptArguments") -> list[Dataset]:
         pa.ArrowTypeError: There is none for a column.
     """
     text = Value("string")
-    for column in dict.fromkeys(name for part in parts for name in part.column_names):
-        kinds = {place: part.features[column] for place, part in enumerate(parts) if column in part.column_names}
-        texts = {place for place, kind in kinds.items() if kind in (text, Value("large_string"))}
-        for place in set(kinds) - texts if texts else ():
-            if column in ("solution", args.dataset_solution_column) and str(kinds[place].dtype).startswith("int"):
-                parts[place] = parts[place].cast_column(column, text)
-            elif column == _TESTS:
-                parts[place] = _rewritten(parts[place], column, json.dumps, text)
-        if column in ("prompt", args.dataset_prompt_column) and 0 < len(texts) < len(kinds):
-            for place in texts:
-                parts[place] = _rewritten(parts[place], column, _user_turn, _CHAT)
+    for column in {"solution", args.dataset_solution_column}:
+        kinds = [str(part.features[column].dtype) for part in parts if column in part.column_names]
+        if "string" in kinds and any(kind.startswith("int") for kind in kinds):
+            parts = [part.cast_column(column, text) if column in part.column_names else part for part in parts]
     schema = pa.unify_schemas([part.features.arrow_schema for part in parts], promote_options="permissive")
     common = Features.from_arrow_schema(schema.remove_metadata())
-    for place, part in enumerate(parts):
-        for column, own in part.features.items():
-            if own != common[column]:
-                parts[place] = parts[place].cast_column(column, common[column])
-    return parts
-
-
-def _rewritten(rows: Dataset, column: str, change: Callable[[Any], Any], kind: Any) -> Dataset:
-    features = Features({**rows.features, column: kind})
-    return rows.map(_change, features=features, fn_kwargs={"column": column, "change": change})
-
-
-def _change(row: dict[str, Any], column: str, change: Callable[[Any], Any]) -> dict[str, Any]:
-    return {column: None if row[column] is None else change(row[column])}
+    wanted = [Features({name: common[name] for name in part.column_names}) for part in parts]
+    return [part if part.features == kinds else part.cast(kinds) for part, kinds in zip(parts, wanted, strict=True)]
 
 
 def _user_turn(text: str) -> list[dict[str, str]]:
