@@ -150,10 +150,10 @@ def test_cells_come_exactly(read, monkeypatch, cells, values, name, sep, block_r
     content = stream.getvalue().encode()
     source = read(gzip.compress(content) if name.endswith(".gz") else content, name)
     assert column(source) == values
-    assert column(source, "") == list(range(len(cells)))
+    assert column(source, "Unnamed: 0") == list(range(len(cells)))
 
 
-@pytest.mark.parametrize("content", ["a,b\n1,2\n1,2,3\n", "a,a\n1,2\n", 'a\n"x\n'])
+@pytest.mark.parametrize("content", ["a,b\n1,2\n1,2,3\n", 'a\n"x\n'])
 def test_cells_that_fit_no_column_are_refused(read, content):
     with pytest.raises(ValueError, match=r"rows\.csv"):
         read(content.encode(), "rows.csv")
@@ -162,3 +162,7 @@ def test_cells_that_fit_no_column_are_refused(read, content):
 def test_cells_of_a_folder_come_exactly(tmp_path):
     (tmp_path / "train.csv").write_text("answer\n007\nNA\n")
     assert load_source(str(tmp_path))["train"]["answer"][:] == ["007", "NA"]
+
+
+def test_columns_of_one_name_are_numbered_as_pandas_does(read):
+    assert list(read(b"a,b,a\r\n1,x,2\r\n", "rows.csv").rows()) == [{"a": 1, "b": "x", "a.1": 2}]

@@ -100,9 +100,9 @@ class TextFiles(ArrowBasedBuilder):
         csv.field_size_limit(sys.maxsize)
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=self.config.sep, strict=True)
-            names = list(reader.fieldnames or ())
-            if len(set(names)) < len(names):
-                raise ValueError(f"{name} has two columns of one name: {names}")
+            names = [title or f"Unnamed: {place}" for place, title in enumerate(reader.fieldnames or ())]  # as pandas
+            repeats = [names[:place].count(title) for place, title in enumerate(names)]
+            reader.fieldnames = [f"{title}.{n}" if n else title for title, n in zip(names, repeats, strict=True)]
             rows = (_cells(name, reader.line_num, row) for row in reader)
             while block := list(islice(rows, _BLOCK_ROWS)):
                 yield block
