@@ -256,11 +256,14 @@ class Curation:
                 verdicts = verify_all(golds, texts, problems)
                 if self.second is not None:
                     verdicts = self.second.review(verdicts, problems, golds, texts)
-                places = [{"key": str(row["row"]), "index": row["generation_index"]} for row in new]
-                journal.append(
-                    *({**it, "verdict": str(verdict)} for it, verdict in zip(places, verdicts, strict=True))
-                )
-            self.verdicts = {(int(it["key"]), it["index"]): it["verdict"] for it in journal.records()}
+                for row, verdict in zip(new, verdicts, strict=True):
+                    place = {"key": str(row["row"]), "index": row["generation_index"]}
+                    journal.append({**place, "verdict": str(verdict)})
+                for row in batch:
+                    place = (row["row"], row["generation_index"])
+                    record = journal.get((str(place[0]), place[1]))
+                    if record is not None:
+                        self.verdicts[place] = record["verdict"]
 
     def run(self, folder: Path, output: Path) -> tuple["Dataset", list[Kept], str]:
         """Return the completions that passed the filters, those chosen of them, and the unit of their lengths.
