@@ -5,10 +5,11 @@ import logging
 from pathlib import Path
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
-from open_r1.configs import ScriptArguments
+from open_r1.configs import GRPOScriptArguments, ScriptArguments
 from open_r1.data.training_rows import build_prompt, drop_long_prompts, drop_null_rows, to_conversations
+from open_r1.rewards.rows import prepare_prompts
 
 CHATML = Path(__file__).resolve().parents[2] / "recipes" / "templates" / "chatml.jinja"
 USER = {"role": "user", "content": "1+1"}
@@ -126,7 +127,38 @@ def test_null_text_is_dropped_with_a_count(value, caplog):
     with caplog.at_level(logging.WARNING, logger="open_r1"):
         assert drop_null_rows(rows, ["problem"], "train")["problem"][:] == ["1+1", "0"]
     assert "Dropped 1 of 3 rows of split 'train'" in caplog.text
-    assert "(first: row 1)" in caplog.text
+    assert "(first: row 1, from 0)" in caplog.text
+
+
+# What is taken out of eight rows (row, column, value), and what is said of the first of those that are dropped.
+NAMED_ROWS = {
+    "gold": ([(5, "answer", None)], "one of ['answer'] is null or empty (first: row 5,"),
+    "gold behind prompts": ([(0, "q", " "), (5, "answer", "")], "one of ['answer'] is null or empty (first: row 5,"),
+    "prompt": ([(3, "q", None)], "one of ['q'] is null or empty (first: row 3,"),
+}
+
+
+def named_rows(changes):
+    rows = [{"q": f"{row} + {row}", "answer": f"{2 * row}"} for row in range(8)]
+    for row, column, value in changes:
+        rows[row][column] = value
+    columns = {"dataset_prompt_column": "q", "dataset_solution_column": "answer"}
+    args = GRPOScriptArguments(dataset_name="x", reward_funcs=["accuracy"], **columns)
+    rows = prepare_prompts(DatasetDict(train=Dataset.from_list(rows)), "train", "a test", None, args, "think", None)
+    return rows["solution"][:]
+
+
+@pytest.mark.parametrize(("changes", "said"), NAMED_ROWS.values(), ids=NAMED_ROWS)
+def test_dropped_row_is_named_by_its_number_in_the_file_and_the_column_of_the_user(changes, said, caplog):
+    with caplog.at_level(logging.WARNING, logger="open_r1"):
+        golds = named_rows(changes)
+    assert said in caplog.text
+    assert golds == [f"{2 * row}" for row in range(8) if row not in {row for row, *_ in changes}]
+
+
+def test_prompt_of_another_shape_is_refused_with_its_row():
+    with pytest.raises(ValueError, match="'q', row 0 "):
+        convert([{"q": 7, "solution": "2"}], prompt="q")
 
 
 @pytest.mark.parametrize("value", NULL_MESSAGES.values(), ids=NULL_MESSAGES)

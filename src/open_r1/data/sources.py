@@ -11,7 +11,7 @@ split may be a slice as `datasets` writes it: `train[:100]`, `train[-10%:]`, `tr
 
 import glob
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,6 +228,16 @@ def take_split(dataset: "DatasetDict", split: str, name: str) -> "Dataset":
         dataset[part.splitname].select(range(part.from_, part.to) if part.from_ < part.to else []) for part in parts
     ]
     return concatenate_datasets(rows) if len(rows) > 1 else rows[0]
+
+
+def keep_rows(dataset: "Dataset", numbers: list[int]) -> "Dataset":
+    """Return some rows; unlike those of `select`, which cuts ranges out, their `row_numbers` are known."""
+    return dataset._select_with_indices_mapping(numbers)
+
+
+def row_numbers(dataset: "Dataset") -> Sequence[int]:
+    """Return which row, from 0, each row was before others were dropped by `keep_rows`."""
+    return range(len(dataset)) if dataset._indices is None else dataset._indices.column(0).to_pylist()
 
 
 def require_columns(dataset: "Dataset", columns: list[str], where: str) -> None:

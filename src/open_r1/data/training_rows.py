@@ -28,7 +28,7 @@ from datasets import Dataset, DatasetDict, Features, ReadInstruction, Value, con
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig
 from open_r1.data.layout_mapping import NothingMappedError, apply_layout
 from open_r1.data.layouts import PROBLEM, Layout, check_name, find_layout
-from open_r1.data.sources import load_source, require_columns, take_split
+from open_r1.data.sources import keep_rows, load_source, require_columns, row_numbers, take_split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -236,7 +236,13 @@ def require_split(dataset: DatasetDict, split: str, purpose: str) -> Dataset:
     return dataset[split]
 
 
-def drop_null_rows(dataset: Dataset, columns: list[str], split: str, among: Collection[int] | None = None) -> Dataset:
+def drop_null_rows(
+    dataset: Dataset,
+    columns: list[str],
+    split: str,
+    among: Collection[int] | None = None,
+    user_names: Mapping[str, str] | None = None,
+) -> Dataset:
     """Drop rows in which one of `columns` is null or empty, with a warning that counts them.
 
     Args:
@@ -244,22 +250,24 @@ def drop_null_rows(dataset: Dataset, columns: list[str], split: str, among: Coll
         columns: Columns that must hold something; those that the rows don't have are passed over.
         split: Name of the rows in messages.
         among: Numbers of the rows that need the columns; all of them when None.
+        user_names: Names in the user's data of columns that have been renamed.
 
     Raises:
         ValueError: No row is left.
     """
     present = [column for column in columns if column in dataset.column_names]
+    shown = [(user_names or {}).get(column, column) for column in present]
     empty = {row for column in present for row, value in enumerate(dataset[column]) if _is_null(value)}
     empty = empty if among is None else empty.intersection(among)
     if not empty:
         return dataset
     if len(empty) == len(dataset):
-        raise ValueError(f"No row of split {split!r} has all of {present}.")
+        raise ValueError(f"No row of split {split!r} has all of {shown}.")
     logger.warning(
-        "Dropped %d of %d rows of split %r: one of %s is null or empty (first: row %d).",
-        len(empty), len(dataset), split, present, min(empty),
+        "Dropped %d of %d rows of split %r: one of %s is null or empty (first: row %d, from 0).",
+        len(empty), len(dataset), split, shown, row_numbers(dataset)[min(empty)],
     )  # fmt: skip
-    return dataset.select([row for row in range(len(dataset)) if row not in empty])
+    return keep_rows(dataset, [row for row in range(len(dataset)) if row not in empty])
 
 
 def _is_null(value: Any) -> bool:
@@ -299,13 +307,15 @@ def prepare_prompts(
     Raises:
         ValueError: The split, a column, or every usable row is missing.
     """
-    rows = drop_null_rows(require_split(dataset, split, purpose), [args.dataset_prompt_column], split)
-    rows = judgeable(to_conversations(rows, args, system_prompt))
+    rows = to_conversations(require_split(dataset, split, purpose), args, system_prompt)
+    rows = judgeable(drop_null_rows(rows, ["prompt"], split, user_names={"prompt": args.dataset_prompt_column}))
     return drop_long_prompts(rows, tokenizer, max_tokens, split, template_kwargs=template_kwargs)
 
 
 def to_conversations(dataset: Dataset, args: "ScriptArguments", system_prompt: str | None) -> Dataset:
     """Give every row a `prompt` of chat messages and a `solution`; all other columns stay for the rewards.
+
+    An empty prompt has no messages. Rows keep their numbers, which messages name.
 
     Args:
         dataset: Rows with the prompt column, and the solution column if the rewards need one.
@@ -320,11 +330,15 @@ def to_conversations(dataset: Dataset, args: "ScriptArguments", system_prompt: s
         dataset = dataset.rename_column(solution_column, "solution")
         prompt_column = "solution" if prompt_column == solution_column else prompt_column
 
-    def convert(row: dict[str, Any]) -> dict[str, Any]:
-        return {"prompt": build_prompt(row[prompt_column], system_prompt)}
+    def convert(row: dict[str, Any], number: int) -> dict[str, Any]:
+        prompt = row[prompt_column]
+        try:
+            return {"prompt": [] if _is_null(prompt) else build_prompt(prompt, system_prompt)}
+        except ValueError as error:
+            raise ValueError(f"Column {args.dataset_prompt_column!r}, row {number} (from 0): {error}") from None
 
     reserved = [column for column in dataset.column_names if column in _RESERVED_COLUMNS]
-    return dataset.map(convert, desc="Building prompts", remove_columns=reserved)
+    return dataset.map(convert, with_indices=True, desc="Building prompts", remove_columns=reserved)
 
 
 def build_prompt(prompt: str | list[dict[str, Any]], system_prompt: str | None) -> list[dict[str, Any]]:
@@ -374,4 +388,4 @@ def drop_long_prompts(
         "Dropped %d of %d prompts of split %r longer than %d tokens (the longest has %d).",
         num_dropped, len(dataset), split, max_prompt_length, max(lengths),
     )  # fmt: skip
-    return dataset.select(kept) if num_dropped else dataset
+    return keep_rows(dataset, kept) if num_dropped else dataset

@@ -17,6 +17,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerState
 
 from open_r1.configs.training import TrainingScriptArguments
+from open_r1.data.sources import row_numbers
 from open_r1.data.user_code import raised_at
 from open_r1.preflight.programs import check_sandboxes, is_first_of_run, spread
 from open_r1.rewards import (
@@ -197,7 +198,7 @@ def _try_rows(
     """
     specs = {name: spec for name in built if not (spec := get_reward_spec(name)).is_external}
     trials = {name: Trial(name) for name, spec in specs.items() if spec.programs is None or is_first_of_run()}
-    ends_at = time.monotonic() + _MAX_SECONDS
+    ends_at, numbers = time.monotonic() + _MAX_SECONDS, row_numbers(dataset)
     for number in sorted({number for name in trials for number in rows[name]}):
         row, runnable = dataset[number], []
         for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
@@ -211,7 +212,7 @@ def _try_rows(
                 trials[name].note_unjudged("tests", reason)
             elif is_due:
                 runnable.append(name)
-        _try_row({name: trials[name] for name in runnable}, built, script_args, row, number, context)
+        _try_row({name: trials[name] for name in runnable}, built, script_args, row, numbers[number], context)
         if time.monotonic() > ends_at:
             break
     return [*trials.values()]
@@ -232,7 +233,7 @@ def _try_row(
         given = _arguments(script_args, row, context, layout, 1)
         found = {name: _miss(name, built[name], script_args, row, given) for name in trials}
         for name, miss in found.items():
-            misses[name] += [f"  {name}: {miss} (row {number}, {layout})"] if miss else []
+            misses[name] += [f"  {name}: {miss} (row {number} from 0, {layout})"] if miss else []
         if not any(found.values()):
             misses = {name: [] for name in trials}
             break

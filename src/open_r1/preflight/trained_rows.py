@@ -27,6 +27,7 @@ from trl.data_utils import common_prefix_length, is_conversational
 from trl.trainer.utils import global_then_local_main_first
 
 from open_r1.configs.training import SFTConfig
+from open_r1.data.sources import keep_rows, row_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +86,9 @@ def tokenize_rows(
             or more than half of the answers are cut and `allow_cut_rows` is not set.
     """
     num_rows = len(rows)
-    numbers: Sequence[int] = range(num_rows)
     if training_args.check_only:
-        numbers = sorted(random.Random(0).sample(numbers, min(num_rows, _NUM_ROWS_CHECKED)))
-        rows = rows.select(numbers)
+        rows = keep_rows(rows, sorted(random.Random(0).sample(range(num_rows), min(num_rows, _NUM_ROWS_CHECKED))))
+    numbers = row_numbers(rows)
     template, num_proc = None, training_args.dataset_num_proc
     if training_args.assistant_only_loss and not is_conversational(rows[0]):
         raise ValueError(f"{where}: `assistant_only_loss: true` needs messages, and the rows are text.")

@@ -101,7 +101,9 @@ def drop_unjudgeable_rows(
                 f"The reward {name!r} needs one of the columns {list(wanted)}; split {split!r} has "
                 f"{rows.column_names}."
             )
-    rows = drop_null_rows(rows, list(needed_columns(names_for_domain(script_args, None), in_every_row=True)), split)
+    user_names = {"solution": script_args.dataset_solution_column}
+    needed = needed_columns(names_for_domain(script_args, None), in_every_row=True)
+    rows = drop_null_rows(rows, list(needed), split, user_names=user_names)
     domains = listed_domains(script_args)
     if domains:
         where = f"split {split!r}: `reward_domains` chooses rewards by it; in a mixture, `domain: <name>` sets it"
@@ -109,7 +111,7 @@ def drop_unjudgeable_rows(
     for domain in domains:
         members = {number for number, found in enumerate(rows[DOMAIN_COLUMN]) if found == domain}
         needed = needed_columns(names_for_domain(script_args, domain), in_every_row=True)
-        rows = drop_null_rows(rows, list(needed), split, members)
+        rows = drop_null_rows(rows, list(needed), split, members, user_names)
     return rows
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from open_r1.configs.rewards import RewardArguments
-from open_r1.data.user_code import load_function
+from open_r1.data.user_code import load_function, raised_at
 from open_r1.rewards.base import Completion, Reward
 from open_r1.rewards.wrappers import Ask, wrap
 
@@ -95,7 +95,7 @@ def _guarded(name: str, timeout_s: float) -> Iterator[None]:
     except SystemExit as error:
         raise RuntimeError(f"{name} has called exit ({error.code}).") from error
     except Exception as error:
-        error.add_note(f"{name} has raised this.")
+        error.add_note(f"{name} raised this: {raised_at(error)}")
         raise
     finally:
         watch.cancel()
