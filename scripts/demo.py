@@ -36,8 +36,8 @@ from open_r1.configs import (
     SFTConfig,
     SFTScriptArguments,
 )
-from open_r1.manifest import missing_from, write_manifest
-from open_r1.report.page import REPORT_NAME, write_report
+from open_r1.manifest import REPORT_NAME, missing_from, write_manifest
+from open_r1.report.page import write_report
 from open_r1.report.runs import read_runs
 
 REPOSITORY = Path(__file__).resolve().parents[1]

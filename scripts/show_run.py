@@ -21,7 +21,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from open_r1.report.page import REPORT_NAME, write_report
+from open_r1.manifest import REPORT_NAME
+from open_r1.report.page import write_report
 from open_r1.report.runs import Run, read_runs
 
 REFRESH_S = 15

@@ -23,8 +23,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 MANIFEST_NAME = "manifest.json"
-# Of the folder of a training: what the runs in it were, and a finished model that is being moved to its place.
-RUN_MANIFEST_NAME = "run_manifest.json"
+# Of the folder of a training: what the runs in it were, their page, and a finished model on its way to its place.
+RUN_MANIFEST_NAME, REPORT_NAME = "run_manifest.json", "report.html"
 STAGING_NAME = ".model-staging"
 # Every save reads the hashed files of all checkpoints again.
 _MAX_HASHED_BYTES = 4 * 2**20

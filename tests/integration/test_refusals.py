@@ -2,6 +2,7 @@
 """A refusal ends sft.py and grpo.py with its sentence and status 1; an error in the training keeps its traceback."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ from transformers import TrainerCallback
 from open_r1 import sft
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.sources import load_source
+from open_r1.evaluation.settings import build_parser
 from open_r1.training.callbacks import CALLBACKS
-from open_r1.training.run import run_script
+from open_r1.training.run import evaluation_command, run_script
 from tests.integration.tiny import build_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +120,37 @@ def test_training_ends_with_status_0_and_says_where_the_model_is(run, tmp_path, 
         run(sft.main, max_steps=1, save_strategy="no", log_level="warning")
     assert ended.value.code == 0
     assert (tmp_path / "out" / "model.safetensors").is_file()
-    assert f"The model is in {tmp_path}/out" in capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().out.splitlines()
+    assert f"The model is in {tmp_path}/out" in said
+    assert f"look at:  {tmp_path}/out/report.html" in said and (tmp_path / "out" / "report.html").is_file()
+
+
+ASKED = {"eval_benchmarks_num_samples": 2, "eval_benchmarks_template": "{prompt}", "system_prompt": "Go"}
+# What a recipe names, and words of the command that evaluates its model.
+EVALUATIONS = {
+    "nothing": ({}, False, ["--benchmarks", "math_500"]),
+    "benchmarks of jobs": ({"benchmarks": ["aime24"]}, True, ["--benchmarks", "aime24"]),
+    "own benchmark": ({"eval_benchmarks": ["sums.jsonl"], **ASKED}, True,
+        ["--benchmarks", "sums.jsonl", "--prompt_template", "{prompt}", "--num_samples", "2", "--system_prompt", "Go"]),
+    "local test split": ({"dataset_name": ".", "dataset_solution_column": "gold"}, True,
+        ["--data", ".", "--split", "test", "--solution_column", "gold"]),
+    "generated test split": ({"dataset_name": "tasks/countdown"}, True, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "has_split", "words"), EVALUATIONS.values(), ids=EVALUATIONS)
+def test_command_to_evaluate_asks_what_the_recipe_names(tmp_path, settings, has_split, words):
+    of_data = {name: value for name, value in settings.items() if name.startswith("dataset_")}
+    args = GRPOConfig(
+        output_dir=str(tmp_path), use_cpu=True, report_to="none", **{k: settings[k] for k in settings.keys() - of_data}
+    )
+    command = evaluation_command(args, GRPOScriptArguments(**{"dataset_name": "x/y", **of_data}), has_split=has_split)
+    if words is None:
+        assert command is None
+    else:
+        said, asked = (build_parser().parse_args(flags) for flags in (shlex.split(command)[2:], words))
+        names = {word.removeprefix("--") for word in words if word.startswith("--")}
+        assert {name: getattr(said, name) for name in names} == {name: getattr(asked, name) for name in names}
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,9 @@ def test_model_card_is_written_without_a_network(finished):
     card = (output / "README.md").read_text()
     assert "# Model Card for a-run" in card
     assert f"- {kind}\n" in card and "- open-r1\n" in card
+    assert "48 rows, evaluated on 6 rows of `test`" in card and "\nlearning_rate: 0.001\n" in card
+    assert "- command: `python " in card and "- versions: torch " in card
+    assert kind == "sft" or ("cosine_scaled" in card and "- score: eval_cosine_scaled_reward/avg@4 " in card)
 
 
 @pytest.mark.parametrize("kind", KINDS)

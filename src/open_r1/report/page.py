@@ -16,12 +16,12 @@ from typing import Any
 
 import vl_convert
 
+from open_r1.manifest import REPORT_NAME
 from open_r1.report.alarms import alarms_of
 from open_r1.report.runs import Run, read_runs
 
 logger = logging.getLogger(__name__)
 
-REPORT_NAME = "report.html"
 _PAGE = Path(__file__).with_name("page.html")
 
 

@@ -4,6 +4,7 @@
 import dataclasses
 import logging
 import os
+import shlex
 import sys
 import textwrap
 import traceback
@@ -22,10 +23,10 @@ from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set
 from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.cli import STOPPED
-from open_r1.manifest import missing_from
+from open_r1.manifest import REPORT_NAME, missing_from
 from open_r1.secret_names import is_secret_name
 from open_r1.training.base import TrainingMixin
-from open_r1.training.callbacks import CompactProgressCallback
+from open_r1.training.callbacks import CompactProgressCallback, describe_benchmarks
 from open_r1.training.checkpoints import (
     REFERENCE_NAME,
     Start,
@@ -36,6 +37,7 @@ from open_r1.training.checkpoints import (
     last_complete_checkpoint,
 )
 from open_r1.training.hub import push_finished_model
+from open_r1.training.model_card import extend_model_card
 from open_r1.training.stopping import StopFileCallback, find_stop_file
 from open_r1.training.tracking import (
     continue_tracking,
@@ -48,6 +50,9 @@ from open_r1.training.tracking import (
 )
 
 logger = logging.getLogger(__name__)
+
+# Settings of `eval_benchmarks` (`eval_benchmarks_split`, ...) that `scripts/run_benchmarks.py` has as flags.
+_ASKED = ("split", "prompt_column", "solution_column", "kind", "num_samples", "max_tokens", "temperature", "top_p")
 
 
 def _restore_to_cpu(storage: Any, location: str) -> Any:
@@ -299,19 +304,54 @@ def _say_stopped(trainer: TrainingMixin, *, is_start_named: bool) -> None:
     )
 
 
-def _say_finished(trainer: TrainingMixin) -> None:
-    """Print where the model is, and what to type next, at any log level."""
-    folder, state = trainer.args.output_dir, trainer.state
-    lines = [f"The model is in {folder}"]
+def _say_finished(trainer: TrainingMixin, script_args: Any, metrics: dict[str, float]) -> None:
+    """Print where the model is, its score, and what to type next, at any log level."""
+    args, state = trainer.args, trainer.state
+    lines = [f"The model is in {args.output_dir}"]
     if state.best_model_checkpoint is not None:
-        score = f"{trainer.args.metric_for_best_model} {state.best_metric:.4g}"
+        score = f"{args.metric_for_best_model} {state.best_metric:.4g}"
         lines.append(f"best:     {state.best_model_checkpoint}, {score}")
-    lines += [
-        f"evaluate: make evaluate MODEL={folder} TASK=math_500",
-        f"look:     python scripts/show_run.py {folder}",
-    ]
+    lines += [f"score:    {line}" for line in describe_benchmarks(metrics)]
+    if args.report:
+        lines.append(f"look at:  {Path(args.output_dir) / REPORT_NAME}")
+    command = evaluation_command(args, script_args, has_split=trainer.eval_dataset is not None)
+    lines += [] if command is None else [f"evaluate: {command}"]
+    if (last := last_complete_checkpoint(Path(args.output_dir))) is not None:
+        lines.append(f"resume:   the same command with a larger max_steps or num_train_epochs, from {last}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
+
+
+def evaluation_command(args: TrainingConfig, script_args: Any, *, has_split: bool) -> str | None:
+    """Return the command that evaluates a model on what its recipe names: benchmarks, or a local test split.
+
+    Without either it is MATH-500; None for a test split that only the training can load, and has evaluated.
+
+    Args:
+        args: Of the training.
+        script_args: Name its data.
+        has_split: Whether it has evaluated a test split.
+    """
+    words = ["python", "scripts/run_benchmarks.py", "--model_id", args.output_dir]
+    data, system = script_args.dataset_name, args.system_prompt
+    if args.eval_benchmarks:
+        own = {name: getattr(args, f"eval_benchmarks_{name}") for name in _ASKED}
+        words += ["--benchmarks", *args.eval_benchmarks, "--prompt_template", args.eval_benchmarks_template]
+        words += [word for name, value in own.items() for word in (f"--{name}", str(value))]
+        system = system if args.eval_benchmarks_system_prompt is None else args.eval_benchmarks_system_prompt
+    elif args.benchmarks:
+        words += ["--benchmarks", *args.benchmarks]
+    elif has_split and data is not None and Path(data).exists():
+        words += ["--data", data, "--split", script_args.dataset_test_split, "--prompt_template", "{prompt}"]
+        words += ["--prompt_column", script_args.dataset_prompt_column]
+        words += ["--solution_column", script_args.dataset_solution_column]
+    elif has_split:
+        return None
+    else:
+        words += ["--benchmarks", "math_500"]
+    if None in words:  # no template
+        del words[words.index(None) - 1 : words.index(None) + 1]
+    return shlex.join([*words, *(["--system_prompt", system] if system else [])])
 
 
 def run_training(
@@ -368,19 +408,18 @@ def _train(
     model = trainer.accelerator.unwrap_model(trainer.model)
     model.config.use_cache = True
     trainer.publish_model()
-    if trainer.accelerator.is_main_process:
-        trainer.create_model_card(Path(training_args.output_dir).name, script_args.dataset_name, tags=["open-r1"])
-
     if training_args.do_eval or trainer.benchmarks is not None:
         evaluation = trainer.evaluate()
         if trainer.eval_dataset is not None:
             evaluation["eval_samples"] = len(trainer.eval_dataset)
         trainer.save_metrics("eval", evaluation)
         metrics |= evaluation
-    if training_args.push_to_hub and trainer.accelerator.is_main_process:
-        push_finished_model(training_args)
     if trainer.accelerator.is_main_process:
-        _say_finished(trainer)
+        trainer.create_model_card(Path(training_args.output_dir).name, script_args.dataset_name, tags=["open-r1"])
+        extend_model_card(Path(training_args.output_dir), run.description, metrics)
+        if training_args.push_to_hub:
+            push_finished_model(training_args)
+        _say_finished(trainer, script_args, metrics)
     return metrics
 
 

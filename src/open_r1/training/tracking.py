@@ -6,15 +6,18 @@ import json
 import logging
 import os
 import platform
+import sys
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from open_r1.cluster.submission import OWN_TRACKING_VARIABLE
 from open_r1.configs.training import TrainingConfig
 from open_r1.manifest import RUN_MANIFEST_NAME, source_commit, versions_of, write_whole
-from open_r1.secret_names import hide_secrets, is_secret_name
+from open_r1.secret_names import command_line, hide_secrets, is_secret_name
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +84,18 @@ def describe_run(script_args: Any, training_args: TrainingConfig, model_args: An
     }
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": command_line(sys.argv),
+        "hardware": f"{training_args.world_size} x {_device_name()}",
         "settings": settings,
         "versions": versions_of(_PACKAGES),
         "python": platform.python_version(),
         "commit": source_commit(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
 
 
 def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
