@@ -130,8 +130,8 @@ ASKED = {"eval_benchmarks_num_samples": 2, "eval_benchmarks_template": "{prompt}
 EVALUATIONS = {
     "nothing": ({}, False, ["--benchmarks", "math_500"]),
     "benchmarks of jobs": ({"benchmarks": ["aime24"]}, True, ["--benchmarks", "aime24"]),
-    "own benchmark": ({"eval_benchmarks": ["sums.jsonl"], **ASKED}, True,
-        ["--benchmarks", "sums.jsonl", "--prompt_template", "{prompt}", "--num_samples", "2", "--system_prompt", "Go"]),
+    "own benchmark": ({"eval_benchmarks": ["s.jsonl"], **ASKED}, True,
+        ["--benchmarks", "s.jsonl", "--prompt_template", "{prompt}", "--num_samples", "2", "--system_prompt", "Go"]),
     "local test split": ({"dataset_name": ".", "dataset_solution_column": "gold"}, True,
         ["--data", ".", "--split", "test", "--solution_column", "gold"]),
     "generated test split": ({"dataset_name": "tasks/countdown"}, True, None),
