@@ -362,7 +362,7 @@ def test_transformers_ends_completions_at_stop_texts(tiny, tmp_path):
 def test_every_batch_of_rollouts_is_kept(tiny, tmp_path):
     tiny.train("grpo", tmp_path, **SIGNAL, logging_steps=4)
     rows = recorded(tmp_path)
-    assert rows["file"].value_counts().to_dict() == {f"train-00000{step}-0.parquet": 8 for step in range(4)}
+    assert rows["file"].value_counts().to_dict() == {f"train-00000{step}-0.parquet": 8 for step in range(1, 5)}
     assert rows.columns.tolist() == [
         "prompt",
         "completion",
@@ -399,7 +399,7 @@ def test_generations_of_one_step_get_files_of_their_own(tiny, tmp_path):
     settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 1}
     tiny.train("grpo", tmp_path, **SIGNAL, **settings, max_steps=2)
     assert sorted(set(recorded(tmp_path)["file"])) == [
-        f"train-00000{step}-{number}.parquet" for step in range(2) for number in range(2)
+        f"train-00000{step}-{number}.parquet" for step in (1, 2) for number in range(2)
     ]
 
 

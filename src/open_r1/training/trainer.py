@@ -144,6 +144,7 @@ class SamplingMixin(TrainingMixin):
         rows = gather_object([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
         if self.log_completions and self.accelerator.is_main_process:
             mode, step = "train" if self.model.training else "eval", self.state.global_step
+            step += mode == "train"  # as in the log: the step that learns from them first
             number = self._num_rollout_batches[mode, step]
             self._num_rollout_batches[mode, step] += 1
             write_rollouts(Path(self.args.output_dir), mode, step, number, rows)
