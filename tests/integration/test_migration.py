@@ -200,8 +200,6 @@ def test_requirements_are_the_tested_lock():
         ("utils.hub", ["check_hub_revision_exists", "push_to_hub_revision"]),
         ("utils.import_utils", ["is_e2b_available", "is_morph_available"]),
         ("utils.model_utils", ["get_model", "get_tokenizer"]),
-        ("utils.routed_morph", ["RoutedMorphSandbox"]),
-        ("utils.routed_sandbox", ["RoutedSandbox"]),
         ("utils.wandb_logging", ["init_wandb_training"]),
     ],
 )

@@ -132,34 +132,6 @@ def test_a_verdict_does_not_depend_on_the_right_to_make_control_groups(program, 
     assert result.tests[0].outcome is Outcome.OK, result.tests[0].stderr
 
 
-DENIED = """
-import sys
-n = input()
-if n == "2":
-    sys.exit("BlockingIOError: [Errno 11] Resource temporarily unavailable")
-print(n)
-"""
-
-
-def test_a_program_that_is_denied_a_process_is_run_once_more(sandbox, monkeypatch):
-    """Others of the same user may have used up its limit: that was the program's runtime error."""
-    inputs = []
-    sends = module_of_boxes.LocalBox._send_input
-
-    async def send(box, given, *others):
-        inputs.append(given.stdin)
-        await sends(box, ProgramInput("3") if inputs.count("2") == 2 and given.stdin == "2" else given, *others)
-
-    monkeypatch.setattr(module_of_boxes.LocalBox, "_send_input", send)
-    [result] = run_all([request_of(DENIED, "1", "2", "4")], sandbox)
-    assert [done.stdout for done in result.tests] == ["1\n", "3\n", "4\n"]
-    assert inputs.count("1") == 1
-    inputs.clear()
-    [result] = run_all([request_of(DENIED, *["2"] * 8)], sandbox)
-    assert {done.outcome for done in result.tests} == {Outcome.RUNTIME_ERROR}
-    assert len(inputs) <= 2 * 8  # what fails so again has done it, and costs no more
-
-
 def test_programs_without_numpy_are_told_at_the_first_use(caplog):
     """Where the interpreter of the boxes hasn't it, programs that import it fail and nothing else would say why."""
     sandbox = LocalSandbox(python="/usr/bin/python3")
@@ -229,19 +201,6 @@ def test_a_rootless_container_is_no_hindrance(sandbox):
 )
 def test_a_user_is_there_where_a_map_covers_it(uid_map, expected):
     assert covers(uid_map, 61500) is expected
-
-
-def test_a_machine_that_can_not_isolate_programs_is_not_tried_for_each_row(tmp_path):
-    """An interpreter that counts how often it is started."""
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\necho x >> {tmp_path}/count\nexit 1\n")
-    (tmp_path / "count").touch()
-    for path in (tmp_path, tmp_path / "count", python):
-        path.chmod(0o777)
-    sandbox = LocalSandbox(python=str(python), mechanism="bwrap")
-    messages = [str(error) for error in run_all([request_of("print(1)")] * 5, sandbox)]
-    assert len(set(messages)) == 1
-    assert (tmp_path / "count").read_text().count("x") <= 1
 
 
 def test_programs_may_start_others_without_a_pause(sandbox, monkeypatch):

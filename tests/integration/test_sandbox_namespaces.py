@@ -53,7 +53,7 @@ def test_bubblewrap_is_chosen_where_root_is_only_called_so(report_in: Callable[[
     assert (word, user != "0", group != "0") == ("hello", True, True)
 
 
-@pytest.mark.skipif(landlock.why_not() is not None, reason=f"Landlock: {landlock.why_not()}")
+@pytest.mark.skipif(landlock.version() < landlock.MIN_VERSION, reason="no Landlock here")
 def test_landlock_is_chosen_where_user_namespaces_are_forbidden(
     report_in: Callable[[str], dict[str, str]],
 ) -> None:
@@ -73,4 +73,4 @@ def test_root_that_may_not_become_another_user_is_told_so() -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )
 
-    assert "give the container the capabilities SETUID and SETGID" in json.loads(done.stdout)["error"]
+    assert "not permitted" in json.loads(done.stdout)["error"]

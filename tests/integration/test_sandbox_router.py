@@ -75,9 +75,9 @@ def health(address: str) -> dict:
     return httpx.get(f"http://{address}/health", timeout=60).json()
 
 
-def post(address: str, path: str = "/run", **options) -> httpx.Response:
+def post(address: str, **options) -> httpx.Response:
     headers = {"content-type": "application/json"} | options.pop("headers", {})
-    return httpx.post(f"http://{address}{path}", timeout=60, headers=headers, **options)
+    return httpx.post(f"http://{address}/run", timeout=60, headers=headers, **options)
 
 
 def kind_of(reply: httpx.Response) -> tuple[int, str]:
@@ -136,7 +136,7 @@ def test_bad_request_is_not_the_sandbox_failing(address, case):
 @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer wrong", "Basic tøp secret", "tøp secret"])
 def test_without_the_token_nothing_but_health_answers(guarded, value):
     headers = {} if value is None else {"authorization": value.encode()}
-    for method, path in (("POST", "/run"), ("POST", "/execute_batch"), ("GET", "/languages")):
+    for method, path in (("POST", "/run"), ("GET", "/languages")):
         reply = httpx.request(method, f"http://{guarded}{path}", headers=headers, timeout=60)
         assert kind_of(reply) == (401, "token")
     assert httpx.get(f"http://{guarded}/health", headers=headers, timeout=60).json()["status"] == "ok"
@@ -149,9 +149,8 @@ def test_client_shows_its_token(guarded):
 
 
 def test_web_page_runs_nothing_at_a_router_without_a_token(address):
-    for path in ("/run", "/execute_batch"):
-        reply = post(address, path, json=REQUEST, headers={"origin": "http://evil.example"})
-        assert kind_of(reply) == (403, "request")
+    reply = post(address, json=REQUEST, headers={"origin": "http://evil.example"})
+    assert kind_of(reply) == (403, "request")
 
 
 @pytest.mark.parametrize("is_announced", [True, False])
@@ -180,6 +179,26 @@ def test_body_that_never_ends_is_cut_off(monkeypatch):
     monkeypatch.setattr(router_server, "BODY_S", 0.5)
     with serve(LocalSandbox()) as address, unfinished(address, HEAD, b"x" * 100) as slow:
         assert b"408" in slow.recv(1000)
+
+
+@pytest.mark.parametrize("head", ["", "POST /run HTTP/1.1\r\nHost: a\r\nX-Slow: "])
+def test_head_that_never_ends_is_cut_off(monkeypatch, head):
+    monkeypatch.setattr(router_server, "HEAD_S", 0.5)
+    with serve(LocalSandbox()) as address, unfinished(address, head) as slow:
+        started = time.monotonic()
+        assert slow.recv(1000) == b""
+        assert time.monotonic() - started < 30
+
+
+def test_connections_beyond_the_most_are_closed_and_those_there_served(monkeypatch):
+    monkeypatch.setattr(router_server, "MOST_CONNECTIONS", 2)
+    head = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+    with serve(LocalSandbox()) as address, unfinished(address, head) as first, unfinished(address, head) as second:
+        assert all(b"200 OK" in one.recv(1000) for one in (first, second))
+        with unfinished(address, "") as third:
+            assert third.recv(1000) == b""
+        first.sendall(head.encode())
+        assert b"200 OK" in first.recv(1000)
 
 
 def test_full_queue_refuses_and_the_client_comes_back():

@@ -10,8 +10,6 @@ import pytest
 from open_r1.generation.servers import free_port
 from open_r1.sandbox import Outcome, ProgramInput, SandboxError, run_all, run_coroutine
 from open_r1.sandbox.router import RouterSandbox
-from open_r1.utils.routed_morph import RoutedMorphSandbox
-from open_r1.utils.routed_sandbox import RoutedSandbox
 from scripts.sandbox_router import main
 from tests.integration.fakes.clouds import CLOUDS
 from tests.integration.routers import (
@@ -123,15 +121,13 @@ def test_killed_router_leaves_no_box_and_its_client_goes_on_with_the_next():
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_names_of_open_r1_serve_its_clients(name):
+def test_scripts_of_open_r1_start_routers(name):
     port = free_port()
     with CLOUDS[name].serving() as (server, _):
         with start("--port", str(port), "--max_num_sandboxes", "2", script=f"{name}_router.py") as process:
             try:
                 wait_until(lambda: listens(port))
                 assert "python" in run_coroutine(RouterSandbox(f"127.0.0.1:{port}", patience_s=60).languages)
-                client = {"e2b": RoutedSandbox, "morph": RoutedMorphSandbox}[name](router_url=f"127.0.0.1:{port}")
-                assert [run.text for run in client.run_code(["1 / 4", "2"])] == ["0.25", "2"]
             finally:
                 process.terminate()
                 output, _ = process.communicate(timeout=120)

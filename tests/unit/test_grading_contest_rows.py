@@ -11,7 +11,6 @@ from open_r1.grading.codeforces import (
     is_truncated,
     problem_tests,
     read_tests,
-    require_tests_folder,
 )
 from open_r1.grading.ioi import CHECKER, MANAGER, Subtask, find_tests
 from tests.rows.codeforces import codeforces_rows, problem_row, write_generated_tests
@@ -187,13 +186,6 @@ def test_problem_without_tests_and_folder_names_the_variable(environment, proble
     environment.pop(FOLDER_VARIABLE, None)
     with pytest.raises(ValueError, match=FOLDER_VARIABLE):
         problem_tests(CodeforcesProblem.from_row(problem_row(problem_id)))
-
-
-@pytest.mark.parametrize("value", ["", "/no/such/folder"])
-def test_preflight_wants_the_folder(environment, value):
-    environment[FOLDER_VARIABLE] = value
-    with pytest.raises(ValueError, match=FOLDER_VARIABLE):
-        require_tests_folder()
 
 
 def test_file_with_other_columns_is_refused(tmp_path):

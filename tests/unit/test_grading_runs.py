@@ -7,20 +7,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from open_r1.grading.cases import StdioTest
 from open_r1.grading.checkers import TaskProgram, judge_interaction
 from open_r1.grading.compare import compare_runs
 from open_r1.grading.programs import (
-    NO_BUDGET,
     Budget,
     batch_size_or_all,
-    judge_by_package,
     judge_runs,
-    read_package_result,
 )
 from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure, verdict_line
-from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, SandboxError
-from open_r1.sandbox.piston_packages import PackageRun
+from open_r1.sandbox import Outcome, ProgramInput, ProgramRun, RunRequest, SandboxError
 from tests.unit.replay import Replay, printed
 
 ACCEPTED = TestResult(TestVerdict.ACCEPTED, 1.0)
@@ -140,72 +135,6 @@ def test_error_of_the_judge_reaches_who_asked(error, in_batches):
 
     with pytest.raises(type(error), match=str(error)):
         judge_runs_of(printed("1", "2"), judge, in_batches=in_batches)
-
-
-def said_by_package(score: float, outcome: Outcome = Outcome.OK, *, has_compiled: bool = True) -> PackageRun:
-    run = ProgramRun(outcome)
-    refusal = ProgramRun(Outcome.RUNTIME_ERROR)
-    return PackageRun(score, "said", run if has_compiled else refusal, None if has_compiled else refusal)
-
-
-@pytest.mark.parametrize(
-    ("said", "verdict"),
-    [
-        (said_by_package(1.0), "AC"),
-        (said_by_package(0.5), "PA"),
-        (said_by_package(0.0), "WA"),
-        (said_by_package(0.0, Outcome.TIME_LIMIT), "TLE"),
-        (said_by_package(0.0, Outcome.MEMORY_LIMIT), "MLE"),
-        (said_by_package(0.0, Outcome.RUNTIME_ERROR), "RE"),
-        (said_by_package(0.0, has_compiled=False), "CE"),
-    ],
-)
-def test_word_of_a_package(said, verdict):
-    result = read_package_result(said)
-    assert (result.verdict.value, result.score, result.feedback) == (verdict, said.score, "said")
-
-
-def judge_said(said: list[PackageRun], batch_size: int) -> str:
-    return verdict_line(judge_by(said, batch_size_or_all(batch_size)))
-
-
-class Packages:
-    """A Piston whose package says these things, and which has no plain language."""
-
-    name = "piston"
-
-    def __init__(self, said: list[PackageRun]) -> None:
-        self._said = said
-
-    async def packages(self) -> tuple[str, ...]:
-        return ("cms_ioi",)
-
-    async def judge_by_package(self, package: str, files: str, limits: Limits) -> PackageRun:
-        return self._said[int(files)]
-
-
-def judge_by(said: list[PackageRun], stop_after: int | None, budget: Budget = NO_BUDGET) -> list[TestResult]:
-    tests = [StdioTest(str(number), "") for number in range(len(said))]
-    judging = judge_by_package(
-        Packages(said), "cms_ioi", (), tests, lambda test: test.input, Limits(),
-        stop_after=stop_after, stops=lambda result: result.score == 0, budget=budget,
-    )  # fmt: skip
-    return asyncio.run(judging)
-
-
-@pytest.mark.parametrize(("batch_size", "verdicts"), [(1, "AC, WA, -"), (2, "AC, WA, -"), (0, "AC, WA, AC")])
-def test_tests_of_a_package_come_in_batches(batch_size, verdicts):
-    assert judge_said([said_by_package(1.0), said_by_package(0.0), said_by_package(1.0)], batch_size) == verdicts
-
-
-def test_submission_that_compiles_only_sometimes_is_no_fault_of_its_own():
-    with pytest.raises(SandboxError, match="compile again"):
-        judge_said([said_by_package(1.0), said_by_package(0.0, has_compiled=False)], batch_size=0)
-
-
-def test_package_pays_of_the_budget_too():
-    late = said_by_package(0.0, Outcome.TIME_LIMIT)
-    assert verdict_line(judge_by([late] * 20, None, Budget())) == "TLE x2, OVER x18"
 
 
 @pytest.mark.parametrize(("size", "is_apart"), [(100, False), (100_000, True)])

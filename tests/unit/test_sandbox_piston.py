@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers of both versions of Piston, and of its packages, read as outcomes."""
+"""Answers of both versions of Piston read as outcomes."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 
 from open_r1.sandbox import Limits, Outcome, SandboxError
 from open_r1.sandbox.piston import read_stage
-from open_r1.sandbox.piston_packages import read_package_run
 
 LIMITS = Limits(cpu_s=2, wall_s=7, memory_mb=100, output_bytes=1000)
 MORE = Limits(cpu_s=2, wall_s=7, output_bytes=2000)
@@ -66,46 +65,3 @@ def test_run_has_what_the_endpoint_measured_and_nan_where_it_does_not():
     assert math.isnan(unknown.cpu_s) and math.isnan(unknown.peak_memory_mb)
     assert (unknown.exit_code, unknown.signal) == (None, 11)
     assert (len(unknown.stdout), len(unknown.stderr)) == (500, 1000)
-
-
-PACKAGES = [
-    ("cms_ioi", stage("0.5", "partly"), 0.5, Outcome.OK, "partly"),
-    ("cms_ioi", stage("1\n", "Output is correct"), 1, Outcome.OK, "Output is correct"),
-    ("cms_ioi", stage("0", "Output isn't correct"), 0, Outcome.OK, "Output isn't correct"),
-    ("cms_ioi", stage("0", "Time limit exceeded"), 0, Outcome.TIME_LIMIT, "Time limit exceeded"),
-    ("cms_ioi", stage(**KILLED), 0, Outcome.TIME_LIMIT, "Time limit exceeded"),
-    ("cms_ioi", stage("", "MemoryError", code=1), 0, Outcome.MEMORY_LIMIT, "Memory limit exceeded"),
-    ("c++17", stage("1", "Output is correct (diff)"), 1, Outcome.OK, "Output is correct (diff)"),
-    ("c++17", stage("1", "odd", code=1), 0, Outcome.OK, "odd"),
-    ("c++17", stage("0", "Output isn't correct (checker)"), 0, Outcome.OK, "Output isn't correct (checker)"),
-    ("c++17", stage("", "Time limit exceeded (1s)", code=124), 0, Outcome.TIME_LIMIT, "Time limit exceeded (1s)"),
-    ("c++17", stage(**KILLED), 0, Outcome.TIME_LIMIT, "Time limit exceeded"),
-    ("c++17", stage("", "oops", code=3), 0, Outcome.RUNTIME_ERROR, "Runtime error with exit code 3\noops"),
-]
-
-
-def read_package(package, value):
-    return read_package_run(package, read_stage(value, LIMITS, 7.1), None)
-
-
-@pytest.mark.parametrize(("package", "value", "score", "outcome", "feedback"), PACKAGES)
-def test_package_says_score_and_reason(package, value, score, outcome, feedback):
-    said = read_package(package, value)
-    assert (said.score, said.run.outcome, said.feedback) == (score, outcome, feedback)
-
-
-@pytest.mark.parametrize(
-    ("package", "value"),
-    [
-        ("cms_ioi", stage()),
-        ("cms_ioi", stage("", "cp: cannot stat", code=1)),
-        ("cms_ioi", stage("2.0")),
-        ("cms_ioi", stage("nan")),
-        ("cms_ioi", stage("hello")),
-        ("c++17", stage()),
-        ("c++17", stage("hello")),
-    ],
-)
-def test_package_that_does_not_follow_its_protocol_is_an_error(package, value):
-    with pytest.raises(SandboxError, match="package"):
-        read_package(package, value)

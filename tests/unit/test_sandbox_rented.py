@@ -116,15 +116,6 @@ def test_driver_that_fails_is_our_failure(statuses):
         run(*[answer(status=status) for status in statuses])
 
 
-def test_submission_that_ended_two_machines_gets_no_third():
-    async def go_on(first, runs):
-        return True
-
-    request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 3, stop_after=1)
-    result = run(answer(status=-9), answer(status=-9), request=request, go_on=go_on)
-    assert [run and run.outcome for run in result.tests] == [Outcome.RUNTIME_ERROR, None, None]
-
-
 def test_runs_that_a_result_leaves_out_are_the_next_round():
     request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 3)
     result = run(answer(RESULT + run_text()), answer(), request=request)

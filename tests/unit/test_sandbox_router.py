@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of the router that need no server: addresses, results of scripts, the command line."""
-
-import json
+"""Parts of the router that need no server: addresses, the command line."""
 
 import pytest
 
-from open_r1.sandbox import Outcome, ProgramRun, RunResult
-from open_r1.sandbox.execute_batch import ScriptBatch, read_entry
 from open_r1.sandbox.router import router_base_url
 from scripts.sandbox_router import build_parser, is_loopback, normalised
 
@@ -33,28 +29,6 @@ def test_unusable_address_is_refused(address):
 def test_loopback_is_what_no_network_reaches():
     assert [is_loopback(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")] == [True] * 4
     assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "node-3", "")] == [False] * 5
-
-
-CELL, OTHER = (ScriptBatch(("1",), (name,)).request(0, 99) for name in ("python", "bash"))
-RUNS = {
-    "compiler": (OTHER, RunResult(ProgramRun(Outcome.RUNTIME_ERROR, stderr="no"), (None,)), "CompileError"),
-    "left out": (OTHER, RunResult(None, (None,)), None),
-    "time": (CELL, RunResult(None, (ProgramRun(Outcome.TIME_LIMIT, signal=9),)), None),
-    "memory": (OTHER, RunResult(None, (ProgramRun(Outcome.MEMORY_LIMIT, signal=9),)), "RuntimeError"),
-}
-
-
-@pytest.mark.parametrize("case", RUNS)
-def test_script_without_a_result_has_none(case):
-    request, result, error = RUNS[case]
-    entry = read_entry(request, result)
-    assert (entry["execution"] and entry["execution"]["error"]["name"]) == error
-    assert entry["exception_str"]
-
-
-def test_value_stands_in_a_line_of_its_own_in_the_form_of_morph():
-    runs = [ProgramRun(Outcome.OK, json.dumps({"stdout": stdout, "text": "1"})) for stdout in ("", "a", "a\n")]
-    assert [read_entry(CELL, RunResult(None, (run,)))["text"] for run in runs] == ["1", "a\n1", "a\n1"]
 
 
 def test_options_may_have_hyphens_or_underscores():

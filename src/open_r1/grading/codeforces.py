@@ -11,7 +11,7 @@ Deviations from Open R1:
 3. Without `CF_TESTS_FOLDER` the official tests are used alone, and only a row without any is refused.
 4. A checker that breaks is dealt with as `checkers` says.
 As there, a Python program that can't be parsed is one that fails its tests: only a compiler's refusal has its own
-reward. Python gets the problem's time limit, no more. On Piston a package may judge (`programs.judge_by_package`).
+reward. Python gets the problem's time limit, no more.
 
 Generated tests are in files `test_cases_<contest, 4 digits>.parquet` below `CF_TESTS_FOLDER`, with the columns
 problem_id, input, output. All files together are about 115 GB; of one only the rows of the problem are read. Deviation
@@ -31,11 +31,10 @@ from typing import Any
 
 from open_r1.grading.cases import StdioTest, draw_tests, with_room
 from open_r1.grading.checkers import TaskProgram, judge_outputs
-from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_by_package, judge_runs, lacks_points
+from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_runs, lacks_points
 from open_r1.grading.verdict import Result, TestResult, TestVerdict
 from open_r1.sandbox import Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
 from open_r1.sandbox.languages import LANGUAGES, find_language
-from open_r1.sandbox.piston_packages import CODEFORCES_PACKAGES, codeforces_files
 
 SCORING_MODES = ("pass_fail", "partial", "weighted_sum")
 CUT, MIN_CUT_CHARS = "...", 200  # the site shows some 250 characters of a text
@@ -170,29 +169,19 @@ async def judge_submission(
     if code is None or not code.strip():
         return Result(NO_SUBMISSION_REWARD)
     stop_after = batch_size_or_all(batch_size) if scoring_mode == "pass_fail" else None
-    limits = with_room(problem.limits, tests)
+    checker = None if problem.checker is None else TaskProgram("python", {"checker.py": problem.checker})
 
-    def files_of(test: StdioTest) -> dict[str, str | bytes]:
-        return codeforces_files(
-            problem.language, code, test.input, test.expected,
-            limits=limits, input_mode=problem.input_mode, checker=problem.checker,
-        )  # fmt: skip
+    async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
 
-    package = CODEFORCES_PACKAGES.get(problem.language)
-    plain = () if problem.input_mode == "file" else (problem.language, *(["python"] if problem.checker else []))
-    results = await judge_by_package(
-        sandbox, package, plain, tests, files_of, limits, stop_after=stop_after, stops=lacks_points, budget=budget
+    request = RunRequest(
+        problem.language,
+        {LANGUAGES[problem.language].main_file: code},
+        tuple(map(problem.program_input, tests)),
+        limits=with_room(problem.limits, tests),
+        stop_after=stop_after,
     )
-    if results is None:
-        checker = None if problem.checker is None else TaskProgram("python", {"checker.py": problem.checker})
-
-        async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-            return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
-
-        files = {LANGUAGES[problem.language].main_file: code}
-        inputs = tuple(map(problem.program_input, tests))
-        request = RunRequest(problem.language, files, inputs, limits=limits, stop_after=stop_after)
-        results = await judge_runs(request, sandbox, judge_batch, lacks_points, budget)
+    results = await judge_runs(request, sandbox, judge_batch, lacks_points, budget)
     has_compiled = all(result.verdict is not TestVerdict.COMPILE_ERROR for result in results)
     reward = score_results(results, scoring_mode) if has_compiled else NO_COMPILE_REWARD
     return Result(reward, tuple(results))
@@ -225,19 +214,6 @@ def tests_folder() -> Path | None:
     if not folder.is_dir():
         raise ValueError(f"{FOLDER_VARIABLE}={value} is no folder; it holds the files test_cases_<contest>.parquet.")
     return folder
-
-
-def require_tests_folder() -> None:
-    """Refuse a run whose rows need generated tests, and that has none.
-
-    Raises:
-        ValueError: `CF_TESTS_FOLDER` isn't set or names no folder; the message says how to get the tests.
-    """
-    if tests_folder() is None:
-        raise ValueError(
-            f"Set {FOLDER_VARIABLE} to the folder of the generated tests (folder `generated_tests` of the data set "
-            "open-r1/codeforces, about 115 GB), or keep only rows whose `official_tests_complete` is true."
-        )
 
 
 def generated_tests(problem_id: str) -> Tests:

@@ -21,11 +21,9 @@ Deviations from Open R1:
    made a full score of 0.6 and nothing of 0.4.
 6. A test without an expected output, which printing nothing passes there, is for checkers and managers alone.
 7. `IOI_TESTS_FOLDER` names a local copy of the tests, `<year>/*.parquet` or `<year>*.parquet`: no hub is needed.
-On Piston, `programs.judge_by_package` says when the package `cms_ioi` judges instead.
 """
 
 import asyncio
-import json
 import math
 import os
 import re
@@ -43,15 +41,13 @@ from open_r1.grading.checkers import (
     judge_outputs,
     manager_limits,
 )
-from open_r1.grading.programs import Budget, batch_size_or_all, judge_by_package, judge_runs
+from open_r1.grading.programs import Budget, batch_size_or_all, judge_runs
 from open_r1.grading.verdict import NOT_RUN, Result, TestResult
 from open_r1.sandbox import Interactor, Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
-from open_r1.sandbox.piston_packages import IOI_PACKAGE, cms_ioi_files
 
 LANGUAGE = "cpp"
 MEBIBYTE = 1 << 20
 CHECKER, MANAGER, STUB, GRADER = "checker.cpp", "manager.cpp", "stub.cpp", "grader.cpp"
-GRADER_CONFIG = "grader_config.json"
 TESTS_DATASET = "open-r1/ioi-test-cases"
 FOLDER_VARIABLE = "IOI_TESTS_FOLDER"
 COLUMNS = ("problem_id", "test_name", "test_input", "test_output")
@@ -270,17 +266,6 @@ async def _judge_tests(
 ) -> list[TestResult]:
     """Return the results of tests, all in one box; the programs of the task have theirs."""
     limits = with_room(subtask.limits, tests)
-    grader_files = {**_grader_config(subtask), **subtask.grader_files}
-
-    def files_of(test: StdioTest) -> Sources:
-        return cms_ioi_files(subtask.problem_id, code, test.input, test.expected, grader_files)
-
-    plain = () if subtask.is_communication else (LANGUAGE,)
-    results = await judge_by_package(
-        sandbox, IOI_PACKAGE, plain, tests, files_of, limits, stop_after=stop_after, stops=_is_failure, budget=_BUDGET
-    )
-    if results is not None:
-        return results
     sources = subtask.judge_sources(MANAGER) or subtask.judge_sources(CHECKER)
     judge = None if sources is None else await compiled(sandbox, LANGUAGE, sources)
     manager, checker = (judge, None) if subtask.is_communication else (None, judge)
@@ -300,14 +285,3 @@ async def _judge_tests(
         return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
 
     return await judge_runs(request, sandbox, judge_batch, _is_failure, _BUDGET)
-
-
-def _grader_config(subtask: Subtask) -> dict[str, str]:
-    """Return the file by which the package knows the limits; the row's own goes before."""
-    config = {
-        "code": subtask.problem_id,
-        "task_type": "Communication" if subtask.is_communication else "Batch",
-        "time_limit": subtask.limits.cpu_s,
-        "memory_limit": subtask.limits.memory_mb * MEBIBYTE,
-    }
-    return {f"graders/{GRADER_CONFIG}": json.dumps(config)}

@@ -20,16 +20,16 @@ looked at. So the result is the same whatever the provider can do.
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
-from open_r1.grading.cases import CallTest, ProgramTests, StdioTest, with_room
+from open_r1.grading.cases import CallTest, ProgramTests, with_room
 from open_r1.grading.checkers import TaskProgram, judge_outputs
 from open_r1.grading.compare import compare_output, compare_runs
 from open_r1.grading.functions import call_files, call_input, compare_call, draw_word
-from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, Result, TestResult, TestVerdict, result_of_failure
+from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, Result, TestResult, TestVerdict
 from open_r1.sandbox import (
     Limits,
     Outcome,
@@ -42,9 +42,7 @@ from open_r1.sandbox import (
     run_jobs,
 )
 from open_r1.sandbox.languages import LANGUAGES, find_language
-from open_r1.sandbox.piston_packages import PackageRun
 from open_r1.sandbox.providers import SandboxSettings
-from open_r1.sandbox.running import gather
 
 # Judges the runs of one batch, given the index of its first test: a result for each.
 JudgeBatch = Callable[[int, Sequence[ProgramRun]], Awaitable[list[TestResult]]]
@@ -297,69 +295,6 @@ def _complete(runs: Sequence[ProgramRun | None], first: int, size: int) -> list[
                 f"The sandbox left out run {len(before) + 1} of {len(runs)} for no reason that it gave."
             )
     return [run or _NO_RUN for run in batch]
-
-
-async def judge_by_package(
-    sandbox: Any,
-    package: str | None,
-    plain: Sequence[str],
-    tests: Sequence[StdioTest],
-    files_of: Callable[[StdioTest], Mapping[str, str | bytes]],
-    limits: Limits,
-    *,
-    stop_after: int | None,
-    stops: Stops,
-    budget: Budget,
-) -> list[TestResult] | None:
-    """Return the results of a Piston package of Open R1's users (`cms_ioi`), None where plain runtimes judge.
-
-    A package gets the right output beside the submission and compares at the endpoint, so it's the second choice: for
-    communication tasks, files in place of standard input and output, and endpoints without the plain languages.
-
-    Args:
-        sandbox: Where it runs; packages are Piston's.
-        package: Its name.
-        plain: Languages that would do without it; () where none does.
-        tests: Of the submission; those of a batch are judged side by side.
-        files_of: What the package gets for a test.
-        limits: Of a test.
-        stop_after: Size of a batch; None: no failure ends the tests.
-        stops: Whether a result makes further batches needless.
-        budget: Of all tests.
-
-    Raises:
-        SandboxError: The endpoints failed, or the package did; or the submission compiled in one test alone.
-    """
-    if sandbox.name != "piston" or (plain and set(plain) <= set(await sandbox.languages())):
-        return None
-    if package not in await sandbox.packages():
-        return None
-    size = stop_after or _RUNS_ELSEWHERE
-    results: list[TestResult] = []
-    for first in range(0, len(tests), size):
-        batch = tests[first : first + size]
-        said = await gather([sandbox.judge_by_package(package, files_of(test), limits) for test in batch])
-        results += [read_package_result(answer).of_run(answer.run) for answer in said]
-        refusals = [result for result in results if result.verdict is TestVerdict.COMPILE_ERROR]
-        if refusals and len(refusals) < len(results):
-            raise SandboxError(f"A submission that Piston had compiled did not compile again: {refusals[0].feedback}")
-        if refusals:
-            return [refusals[0]] * len(tests)
-        if (found := _end(results, size, len(tests), stops if stop_after else None, budget)) is not None:
-            return found
-    return results
-
-
-def read_package_result(said: PackageRun) -> TestResult:
-    """Return what a package said as the result of a test."""
-    if not said.has_compiled:
-        verdict = TestVerdict.COMPILE_ERROR
-    elif said.score > 0:
-        verdict = TestVerdict.ACCEPTED if said.score == 1 else TestVerdict.PARTIAL
-    else:
-        failure = result_of_failure(said.run)
-        verdict = TestVerdict.WRONG_ANSWER if failure is None else failure.verdict
-    return TestResult(verdict, said.score, said.feedback[:FEEDBACK_CHARS])
 
 
 def judge_all(

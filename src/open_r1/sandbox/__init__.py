@@ -4,8 +4,8 @@
 `base` request, result, errors · `providers` by name · `running` from synchronous code · `service` HTTP, with one clock
 for an outage · `wire` JSON · `languages`, and what the driver in a box is told
 
-Providers: `local/` boxes here, with `harness/` in them · `piston`, `piston_packages` · `fusion` · `rented` with `e2b`
-and `morph` · `router`, its server `router_server`, and `execute_batch`, Open R1's protocol
+Providers: `local/` boxes here, with `harness/` in them · `piston` · `fusion` · `rented` with `e2b`
+and `morph` · `router` and its server `router_server`
 """
 
 from open_r1.sandbox.base import (

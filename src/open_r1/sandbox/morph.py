@@ -112,8 +112,7 @@ class MorphSandbox(RentedSandbox):
         return _status(error)
 
     async def aclose(self) -> None:
-        """Wait for instances that are being stopped, and close the connections."""
-        await super().aclose()
+        """Close the connections."""
         if self._client is not None:
             client, self._client = self._client, None
             await client._async_http_client.aclose()  # the SDK has no public way

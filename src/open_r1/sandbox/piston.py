@@ -22,8 +22,8 @@ R1's image, keeps programs from the network and from each other's processes, not
    that's a `SandboxError`. An endpoint before isolate doesn't say so: a kill without another reason, behind more text
    than Piston's default lets through, is taken for it.
 7. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
-8. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor (`judge_by_package` with
-   package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
+8. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor, `output_file`. The
+   packages `cms_ioi` and `codeforces` of Open R1's users, which get the expected output too, aren't used.
 """
 
 import asyncio
@@ -41,7 +41,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from open_r1.sandbox.base import (
-    COMPILE_LIMITS,
     GoOn,
     Limits,
     Outcome,
@@ -56,7 +55,6 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
 from open_r1.sandbox.running import gather, run_in_rounds
 from open_r1.sandbox.service import FIRST_PAUSE_S, START_PATIENCE_S, Service
 
@@ -205,23 +203,13 @@ class PistonSandbox(Sandbox):
         known = await self._look(min(START_PATIENCE_S, self.patience_s))
         return tuple(name for name, runtime in RUNTIMES.items() if runtime in known)
 
-    async def packages(self) -> tuple[str, ...]:
-        """Return which of `PACKAGES` endpoints have, for `judge_by_package`.
-
-        Raises:
-            SandboxError: No endpoint answers.
-        """
-        known = await self._look(self.patience_s)
-        return tuple(name for name in PACKAGES if name in known)
-
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
         language = find_language(request.language)
         has_file = any(given.output_file is not None for given in request.inputs)
         if language.name not in RUNTIMES or request.interactor is not None or has_file:
             raise UnsupportedRequestError(
-                "Piston runs no binary and no interactor (use its package cms_ioi, or ioi_provider local), and it "
-                "returns no file (use its package codeforces, or cf_provider local)."
+                "Piston runs no binary and no interactor, and returns no file: use `local` (`ioi_provider`)."
             )
         job = stage_fields("run", request.limits, NODE_RESERVE_MB if language.name == "javascript" else 0)
         if language.compile:
@@ -238,31 +226,6 @@ class PistonSandbox(Sandbox):
             return await self._execute(RUNTIMES[language.name], fields, request.limits, request.compile_limits)
 
         return await run_in_jobs(request, run_job, go_on)
-
-    async def judge_by_package(self, package: str, files: Mapping[str, str | bytes], limits: Limits) -> PackageRun:
-        """Judge a submission on one test by a package at the endpoints (see `piston_packages`).
-
-        Args:
-            package: One of `piston_packages.PACKAGES`.
-            files: Built by `piston_packages.cms_ioi_files` or `codeforces_files`; the expected output is among them.
-            limits: The problem's: CPU seconds and memory.
-
-        Raises:
-            SandboxError: The endpoints failed, or the package did.
-            UnsupportedLanguageError: No endpoint has this package.
-        """
-        # Of the package with all that it starts, a checker among them.
-        all_s = limits.cpu_s + SPARE_S[package]
-        all_limits = Limits(cpu_s=all_s, wall_s=all_s, memory_mb=limits.memory_mb)
-        job = {**stage_fields("compile", COMPILE_LIMITS), "run_timeout": math.ceil(all_s * 1000)}
-        if package == IOI_PACKAGE:
-            job["run_memory_limit"] = limits.memory_mb << 20
-        sent = [file_of(name, content, isinstance(content, str)) for name, content in files.items()]
-        compiled, run = await self._execute(package, {**job, "files": sent}, all_limits, COMPILE_LIMITS)
-        is_overload = run is not None and OVERLOAD in run.stderr and run.outcome is not Outcome.OK
-        if is_overload or (compiled is not None and compiled.is_late(COMPILE_LIMITS)):
-            raise SandboxError(f"Piston has no processes or no time for package {package}: is it overloaded?")
-        return read_package_run(package, run, compiled)
 
     async def _look(self, patience_s: float) -> set[str]:
         """Return the names of the runtimes at the endpoints; ask for them until one has answered.
@@ -471,10 +434,9 @@ def slurm_endpoints() -> tuple[str, ...]:
     # The user's SQUEUE_PARTITION and the like would hide workers.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=variables)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True, env=variables)
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or ""
-        raise SandboxError(f"PISTON_ENDPOINTS=slurm, and squeue failed: {error} {said[-500:]}") from error
+        raise SandboxError(f"PISTON_ENDPOINTS=slurm, and squeue failed: {error}") from error
     # A worker is on one node; a list such as node[1-2] belongs to something else of the same name.
     worker = re.compile(rf"{user}\|RUNNING\|([\w.-]+)\|piston-worker-(\d{{1,5}})")
     found = [worker.fullmatch(line.strip()) for line in done.stdout.splitlines()]

@@ -4,6 +4,7 @@
 SandboxSettings("piston", patience_s=60.0).build()   # PistonSandbox, by PISTON_ENDPOINTS
 """
 
+import importlib
 import math
 import os
 import threading
@@ -15,8 +16,16 @@ from open_r1.sandbox.base import Sandbox, UnsupportedLanguageError
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.running import run_coroutine
 
-# A new provider has its name here and its lines in `_new`; settings and flags take the names from here.
+# A new provider has its name here and its class below; settings and flags take the names from here.
 Provider = Literal["local", "piston", "e2b", "morph", "fusion", "router"]
+_CLASSES = {
+    "local": "LocalSandbox",
+    "piston": "PistonSandbox",
+    "e2b": "E2BSandbox",
+    "morph": "MorphSandbox",
+    "fusion": "FusionSandbox",
+    "router": "RouterSandbox",
+}
 PROVIDERS: tuple[str, ...] = get_args(Provider)
 ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may be of
 _PLACES_ELSEWHERE = 2
@@ -91,29 +100,14 @@ class SandboxSettings:
 
     def _new(self, token: str | None) -> Sandbox:
         """Return a new sandbox, imported with the libraries that it needs."""
-        if self.provider == "router":
-            from open_r1.sandbox.router import RouterSandbox
-
-            return RouterSandbox(self.router_url or "", token=token, patience_s=self.patience_s)
-        if self.provider == "piston":
-            from open_r1.sandbox.piston import PistonSandbox
-
-            return PistonSandbox(patience_s=self.patience_s)
-        if self.provider == "fusion":
-            from open_r1.sandbox.fusion import FusionSandbox
-
-            return FusionSandbox(patience_s=self.patience_s)
-        if self.provider == "e2b":
-            from open_r1.sandbox.e2b import E2BSandbox
-
-            return E2BSandbox()
-        if self.provider == "morph":
-            from open_r1.sandbox.morph import MorphSandbox
-
-            return MorphSandbox()
-        from open_r1.sandbox.local import LocalSandbox
-
-        return LocalSandbox(python=self.python)
+        settings: dict[str, dict[str, Any]] = {
+            "local": {"python": self.python},
+            "piston": {"patience_s": self.patience_s},
+            "fusion": {"patience_s": self.patience_s},
+            "router": {"url": self.router_url, "token": token, "patience_s": self.patience_s},
+        }
+        module = importlib.import_module(f"open_r1.sandbox.{self.provider}")
+        return getattr(module, _CLASSES[self.provider])(**settings.get(self.provider, {}))
 
     def check(self, languages: Iterable[str]) -> str:
         """Ask the sandbox whether it's there and has these languages; return its line for the log.

@@ -9,12 +9,11 @@ A machine needs a POSIX shell, Python 3.8 or newer as `python3`, and the languag
 1. The machine is the isolation. The driver and the programs of one submission share it: a submission that attacks the
    driver can spoil or forge its own outputs and times, and no more. Expected outputs aren't there. A result counts
    only where the driver ended well, which writes it when all programs have ended.
-2. A lost machine is never a score: its round (`running.run_in_rounds`) is repeated once in a new one, then the request
-   fails. A driver that is killed twice, in two machines, was attacked by the submission: the first run of that round
-   is a runtime error, those behind it are left out.
+2. A lost machine is never a score: its request is repeated once in a new one, then it fails. A driver that is killed
+   twice, in two machines, was attacked by the submission: its first run is a runtime error, the others are left out.
 3. A cloud that starts no machines is waited for once by all (`service`), for `start_timeout_s`.
-4. A machine that may live on, since its start gave no answer or it doesn't end, is a warning with its name; it ends by
-   itself, and nobody looks for it.
+4. A machine that doesn't end is a warning with its name. One whose start gave no answer isn't looked for: all end by
+   themselves after the time that their request can take.
 5. An interactor is refused: in one machine, and as one user, a submission can write its manager's verdict.
 """
 
@@ -30,8 +29,9 @@ import math
 import os
 import secrets
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 
 from open_r1.sandbox import wire
@@ -54,8 +54,7 @@ from open_r1.secret_names import hide_secrets, note_secrets
 
 logger = logging.getLogger(__name__)
 
-MOVE_S = 120.0  # for the job to go in and the result to come out
-BYTES_PER_S = 1e6  # at which a long job goes in, at the least
+MOVE_S = 180.0  # for the job to go in and the result to come out
 END_S = 8.0  # to give a machine back; an interrupted caller waits 10 s for it
 MARGIN_S = 90  # of a machine's life over what its programs may take: starting, moving texts
 MAX_RESULT_BYTES = 64 << 20  # the driver leaves runs to the next round long before
@@ -65,13 +64,12 @@ echo here
 cd {folder} && python3 -m zipfile -e bundle.zip . && rm bundle.zip || exit 1
 cut="{cut}"
 $cut true 2>/dev/null || cut=
-[ -n "$TMPDIR" ] || set -- /tmp /var/tmp /dev/shm
-$cut python3 -I -S driver.py job result "$@" >said 2>&1
+$cut python3 -I -S driver.py job result >said 2>&1
 status=$?
 [ ! -e result ] || {{ base64 result >result.new && mv result.new result; }}
 tail -c 2000 said
 exit $status
-"""  # TMPDIR is set where the machine isn't ours alone: the others' files in its folders are nobody's leavings
+"""
 ENDED_ITS_MACHINE = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
 
 
@@ -145,7 +143,6 @@ class RentedSandbox(Sandbox):
         note_secrets(self.key)
         self.start_timeout_s = start_timeout_s
         self._outage = Outage(self.name, start_timeout_s)
-        self._endings: set[asyncio.Task[None]] = set()
 
     @abc.abstractmethod
     async def start(self, name: str, life_s: int) -> RentedMachine:
@@ -161,51 +158,29 @@ class RentedSandbox(Sandbox):
         """Return the HTTP status that an exception of the SDK stands for; None where there is none."""
 
     async def languages(self) -> tuple[str, ...]:
-        """Return the languages of the machines; one is started to look."""
-        looks = [
-            f"command -v {one.program} >/dev/null && echo {one.name}" for one in LANGUAGES.values() if one.program
-        ]
-        async with self._machine(MARGIN_S) as machine, self._working(machine, MOVE_S):
-            _, said = await machine.shell("\n".join([*looks, "true"]), MOVE_S)
-        if "python" not in said.split():
-            raise SandboxError(f"A box of {self.name} has no python3: use another template or snapshot.")
-        return (*(name for name in LANGUAGES if name in said.split()), "binary")
+        """Return the languages that machines may have, once one has started; those that lack one refuse it."""
+        async with self._machine(MARGIN_S):
+            return tuple(LANGUAGES)
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Compile and run a submission in a new machine (see the module's docstring)."""
         if request.interactor is not None:
             raise UnsupportedRequestError(
                 f"{self.name} runs no interactor: it would share the machine with the submission, which could write "
-                "the verdict in its place. Use the provider 'local', or Piston's package cms_ioi."
+                "the verdict in its place. Use the provider 'local'."
             )
         life_s = min(self.max_life_s, math.ceil(MARGIN_S + longest_s(request)))
-        machine: RentedMachine | None = None
-        async with contextlib.AsyncExitStack() as held:
-
-            async def run_round(part: RunRequest) -> RunResult:
-                nonlocal machine
-                losses: list[LostMachineError] = []
-                while len(losses) < 2:
-                    try:
-                        machine = machine or await held.enter_async_context(self._machine(life_s))
-                        return await self._drive(machine, part)
-                    except LostMachineError as error:
-                        logger.warning("%s: %s", self.name, error)
-                        losses.append(error)
-                        machine = None
-                        await held.aclose()
-                if part.inputs and all(loss.was_killed for loss in losses):
-                    return RunResult(None, (ENDED_ITS_MACHINE, *[None] * (len(part.inputs) - 1)))
-                raise SandboxError(f"{losses[1]} (twice, in two boxes)") from losses[1]
-
-            async def go_on_there(first: int, runs: Sequence[ProgramRun]) -> bool:
-                return machine is not None and await go_on(first, runs)  # else the submission has ended two
-
-            return await run_in_rounds(request, run_round, go_on_there)
-
-    async def aclose(self) -> None:
-        """Wait for machines that are being given back."""
-        await asyncio.gather(*self._endings)
+        losses: list[LostMachineError] = []
+        while len(losses) < 2:
+            try:
+                async with self._machine(life_s) as machine:
+                    return await run_in_rounds(request, partial(self._drive, machine), go_on)
+            except LostMachineError as error:
+                logger.warning("%s: %s", self.name, error)
+                losses.append(error)
+        if not (request.inputs and all(loss.was_killed for loss in losses)):
+            raise SandboxError(f"{losses[1]} (twice, in two boxes)") from losses[1]
+        return RunResult(None, (ENDED_ITS_MACHINE, *[None] * (len(request.inputs) - 1)))
 
     async def _drive(self, machine: RentedMachine, request: RunRequest) -> RunResult:
         """Run a request's compiler and all its inputs in a machine.
@@ -216,7 +191,7 @@ class RentedSandbox(Sandbox):
             UnsupportedLanguageError: The machine lacks the language's program.
         """
         bundle = await asyncio.to_thread(_pack, request)
-        limit_s = longest_s(request) + MOVE_S + len(bundle) / BYTES_PER_S
+        limit_s = longest_s(request) + MOVE_S
         folder, data = f"open_r1_{secrets.token_hex(16)}", b""
         program = find_language(request.language).program or "true"
         script = _DRIVE.format(program=program, folder=folder, cut=machine.network_cut)
@@ -248,35 +223,22 @@ class RentedSandbox(Sandbox):
 
     @contextlib.asynccontextmanager
     async def _machine(self, life_s: int) -> AsyncIterator[RentedMachine]:
-        """Start a machine, and end it whatever happens."""
-        machine = await self._start_in_time(life_s)
-        try:
-            yield machine
-        finally:
-            ending = asyncio.ensure_future(self._end(machine, life_s))
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
-            await asyncio.wait([ending])  # it goes on when this is cancelled
-
-    async def _start_in_time(self, life_s: int) -> RentedMachine:
-        """Start a machine; try again while the failure may pass."""
-        tries, name = self._outage.tries(), secrets.token_hex(16)
-        while True:
+        """Start a machine, trying again while the failure may pass, and end it whatever happens."""
+        tries, name, machine = self._outage.tries(), secrets.token_hex(16), None
+        while machine is None:
             try:
                 machine = await self.start(name, life_s)
-                tries.succeeded()
-                return machine
             except Exception as error:
                 status = self.status_of(error)
-                if status is None:  # no answer, so it may be there
-                    self._tell_leak(f"labelled {name}", life_s, error)
-                elif 400 <= status < 500 and status not in (408, 409, 425, 429):
+                if status is not None and 400 <= status < 500 and status not in (408, 409, 425, 429):
                     advice = f"check {self.key_variable}, the template or snapshot, the account's limits"
                     raise SandboxError(f"{self.name} starts no machine: {_said(error)}; {advice}") from error
                 await tries.failed(_said(error))
-            except asyncio.CancelledError as error:
-                self._tell_leak(f"labelled {name}", life_s, error)
-                raise
+        tries.succeeded()
+        try:
+            yield machine
+        finally:
+            await asyncio.shield(self._end(machine, life_s))
 
     async def _end(self, machine: RentedMachine, life_s: int) -> None:
         """Give a machine back; the result of its runs stands whatever comes of that."""
@@ -284,11 +246,8 @@ class RentedSandbox(Sandbox):
             async with asyncio.timeout(END_S):
                 await machine.end()
         except Exception as error:  # noqa: BLE001 - whatever the SDK raises
-            self._tell_leak(machine.id, life_s, error)
-
-    def _tell_leak(self, what: str, life_s: int, error: BaseException) -> None:
-        text = "%s: a box %s may live and cost money for up to %d s, end it by hand: %s"
-        logger.warning(text, self.name, what, life_s, _said(error))
+            text = "%s: the box %s may live and cost money for up to %d s, end it by hand: %s"
+            logger.warning(text, self.name, machine.id, life_s, _said(error))
 
 
 def _said(error: BaseException) -> str:

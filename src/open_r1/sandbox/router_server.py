@@ -2,7 +2,6 @@
 """The router: one HTTP front for any sandbox, for many trainers that share its places.
 
     POST /run            a request as `wire` writes it -> its result
-    POST /execute_batch  Open R1's protocol (`execute_batch`)
     GET /languages, /health
 
 Refusals are {"error": {"kind": "busy", "message": ...}}, of a kind busy, sandbox, language, unsupported, request,
@@ -10,9 +9,10 @@ too_large, token or internal. All routes but /health want the bearer token, wher
 for programs of its own machine, and serves none that a browser sends for a web page. A client that hangs up ends its
 runs. Neither programs nor tokens are ever logged.
 
-Covered: bodies that never end, bodies that are too long, values of wrong types, who has no token.
-Not covered: heads of requests that never end, clients with the token that fill the queue, or the memory with bodies.
-Put a proxy in front of it where strangers reach the port.
+Covered: heads and bodies that never end (`HEAD_S`, `BODY_S`), bodies that are too long, values of wrong types, more
+connections than files can be opened (`MOST_CONNECTIONS`), who has no token. A body is read once its run is admitted:
+all take at most `max_body_mb` times `max_parallel + max_queue`.
+Not covered: clients with the token that fill the queue. Put a proxy in front of it where strangers reach the port.
 """
 
 import asyncio
@@ -23,26 +23,24 @@ import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
 
 from open_r1.sandbox import wire
 from open_r1.sandbox.base import (
     RunRequest,
-    RunResult,
     Sandbox,
     SandboxError,
     UnsupportedLanguageError,
     UnsupportedRequestError,
 )
-from open_r1.sandbox.execute_batch import ScriptBatch, failed_entry, read_entry
-from open_r1.sandbox.running import gather
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
-BODY_S = 120.0  # in which the body of a request is to come in
+HEAD_S = 60.0  # in which the head of a request is to come in; a connection without one is closed
+BODY_S = 120.0  # in which its body is to come in
+MOST_CONNECTIONS = 4096  # at a time; boxes need files, too
 
 
 class Refusal(Exception):
@@ -76,7 +74,6 @@ class Router:
         max_queue: Runs that may wait; more are answered 429.
         token: What clients must show as bearer token; None: nothing.
         max_body_mb: Size of one request, in MiB.
-        script_memory_mb: Memory of a script of `/execute_batch`, whose request doesn't say.
     """
 
     sandbox: Sandbox
@@ -84,7 +81,6 @@ class Router:
     max_queue: int = 512
     token: str | None = None
     max_body_mb: float = 64.0
-    script_memory_mb: int = 1024
 
     def __post_init__(self) -> None:
         self.admitted = self.running = 0
@@ -94,13 +90,21 @@ class Router:
     async def serve(self, listening: socket.socket, stop: asyncio.Event, grace_s: float = 30.0) -> None:
         """Serve until `stop` is set; runs then get `grace_s` seconds to end."""
         app = web.Application(client_max_size=int(self.max_body_mb * 2**20))
-        app.add_routes([web.post("/run", self.answer), web.post("/execute_batch", self.answer)])
-        app.add_routes([web.get("/languages", self.answer), web.get("/health", self.health)])
+        app.add_routes([web.post("/run", self.answer), web.get("/languages", self.answer)])
+        app.add_routes([web.get("/health", self.health)])
         # The handler of a client that hangs up is cancelled, and its box ends.
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=grace_s)
+        options = {"handler_cancellation": True, "keepalive_timeout": HEAD_S}
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace_s, **options)
         await runner.setup()
-        await web.SockSite(runner, listening, backlog=2048).start()
+        server = runner.server
+        assert server is not None
+
+        def accept() -> asyncio.BaseProtocol:
+            return server() if len(server.connections) < MOST_CONNECTIONS else _Refused()
+
+        listener = await asyncio.get_running_loop().create_server(accept, sock=listening, backlog=2048)
         await stop.wait()
+        listener.close()
         await runner.cleanup()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.sandbox.aclose()
@@ -112,9 +116,8 @@ class Router:
         try:
             self._check_access(request)
             if request.path == "/run":
-                value: Any = await self._run(await self._read(request, RunRequest))
-            elif request.path == "/execute_batch":
-                value = await self._execute_batch(await self._read(request, ScriptBatch))
+                with self._admitted():
+                    value: Any = await self._run(await self._read(request))
             else:
                 names = await self.sandbox.languages()
                 value = {"languages": names, "provider": self.sandbox.name, "mechanism": self.sandbox.describe()}
@@ -134,48 +137,29 @@ class Router:
         return _reply({"status": "ok", "in_flight": self.running, "queued": self.admitted - self.running})
 
     async def _run(self, asked: RunRequest) -> Any:
-        with self._admitted(1):
-            return wire.to_json(await self._run_in_place(asked))
-
-    async def _execute_batch(self, batch: ScriptBatch) -> list[dict[str, Any]]:
-        """Run scripts as Open R1's routers did, each in a box of its own; a failure stands in its place."""
-
-        async def run_script(number: int) -> dict[str, Any]:
-            try:
-                asked = batch.request(number, self.script_memory_mb)
-                return read_entry(asked, await self._run_in_place(asked))
-            except (SandboxError, ValueError) as error:  # of this script alone
-                return failed_entry(str(error))
-
-        with self._admitted(len(batch.scripts)):
-            return await gather([run_script(number) for number in range(len(batch.scripts))])
-
-    async def _run_in_place(self, asked: RunRequest) -> RunResult:
         """Wait for a place and run a request there."""
         async with self.places:
             self.running += 1
             try:
-                return await self.sandbox.run(asked)
+                return wire.to_json(await self.sandbox.run(asked))
             finally:
                 self.running -= 1
 
     @contextlib.contextmanager
-    def _admitted(self, num_runs: int) -> Iterator[None]:
-        """Hold room for runs, whether they wait or run.
+    def _admitted(self) -> Iterator[None]:
+        """Hold room for a run, whether it comes in, waits or runs.
 
         Raises:
-            Refusal: There's none now (429), or never for so many (413).
+            Refusal: There's none now (429).
         """
         room = self.max_parallel + self.max_queue
-        if num_runs > room:
-            raise Refusal(413, "too_large", f"{num_runs} scripts in one request; this router takes {room}.")
-        if self.admitted + num_runs > room:
+        if self.admitted >= room:
             raise Refusal(429, "busy", f"This router takes {room} runs at a time. Try again.")
-        self.admitted += num_runs
+        self.admitted += 1
         try:
             yield
         finally:
-            self.admitted -= num_runs
+            self.admitted -= 1
 
     def _check_access(self, request: web.Request) -> None:
         """Refuse who may not use the router.
@@ -192,7 +176,7 @@ class Router:
         elif "Origin" in request.headers:
             raise Refusal(403, "request", "A router without a token serves no web pages: start it with a token.")
 
-    async def _read(self, request: web.Request, kind: type[T]) -> T:
+    async def _read(self, request: web.Request) -> RunRequest:
         """Return what the body of a request means.
 
         Raises:
@@ -201,7 +185,7 @@ class Router:
         try:
             async with asyncio.timeout(BODY_S):
                 body = await request.read()
-            return await asyncio.to_thread(wire.loads, kind, body)
+            return await asyncio.to_thread(wire.loads, RunRequest, body)
         except web.HTTPRequestEntityTooLarge:
             message = f"The request is larger than {self.max_body_mb:.2g} MiB (--max_body_mb)."
             raise Refusal(413, "too_large", message) from None
@@ -209,6 +193,14 @@ class Router:
             raise Refusal(408, "request", f"The request took longer than {BODY_S:g} s to come in.") from None
         except ValueError as error:
             raise Refusal(400, "request", f"The request can't be read: {error}") from error
+
+
+class _Refused(asyncio.Protocol):
+    """A connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        transport.close()
 
 
 def _reply(value: Any, status: int = 200) -> web.Response:

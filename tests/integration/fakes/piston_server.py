@@ -27,8 +27,6 @@ RUNTIMES = {
     "c++": {"c++": ("gcc", ["cpp", "g++"])},
     "javascript": {"javascript": ("node", ["node-javascript", "node-js", "javascript", "js"])},
     "bash": {"bash": ("bash", ["sh"])},
-    "cms_ioi": {"cms_ioi": ("cms_ioi", [])},
-    "codeforces": {"c++17": ("codeforces", []), "cf_python3": ("codeforces", [])},
 }
 # What Open R1's launch script sets; Piston's own defaults are 3000, 10000 and 1024.
 CONFIGURED = {f"{stage}_{name}": 60000 for stage in ("run", "compile") for name in ("timeout", "cpu_time")}

@@ -80,14 +80,6 @@ def become_user(user):
     call("prctl", NO_NEW_PRIVILEGES, 1, 0, 0, 0)
 
 
-def open_rank():
-    """Return a descriptor of the driver's rank among those to be ended for want of memory, or None."""
-    try:
-        return os.open("/proc/self/oom_score_adj", os.O_RDWR)
-    except OSError:  # not ours to change: then the kernel goes by size alone, and the driver is small
-        return None
-
-
 def confine_program(settings, shared_rules, most_tasks):
     """Confine this process, which is about to become a program."""
     # The kernel counts all that a user runs: this only keeps a bomb from taking the machine between two looks.
@@ -111,19 +103,23 @@ def serve(control, settings):
     Args:
         control: The driver's socket; all other descriptors but the first three are closed.
         settings: `root`, the box's folder; `user` to become, or None; `filter`. Of Landlock also `version`,
-            `readable`, `program_filter`, and `is_alone` and `disk_bytes` as of `Box`.
+            `readable`, `program_filter`, and `disk_bytes` as of `Box`.
     """
     os.closerange(3, control)
     os.closerange(control + 1, 4096)
     os.chdir("/")
-    rank = open_rank()  # another user may not open it
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:  # when memory runs out, boxes go before the trainer
+            file.write("1000")
+    except OSError:
+        pass  # not ours to change: then the kernel goes by size alone
     root, user = settings["root"], settings["user"]
     if user is not None:
         os.chown(root, user, user)
     become_user(user)
     if os.getpid() == 1:
         filter_calls(settings["filter"])
-        driver.serve(control, rank=rank)
+        driver.serve(control)
     call("prctl", SUBREAPER, 1, 0, 0, 0)
     call("prctl", DUMPABLE, 0, 0, 0, 0)
     most_tasks = int(words_of("/proc/loadavg")[3].partition(b"/")[2]) + MORE_TASKS
@@ -135,15 +131,13 @@ def serve(control, settings):
     child = os.fork()
     if child:
         os.waitpid(child, 0)
-        end_all(settings["is_alone"])
+        end_all()
         os._exit(0)
     os.setsid()
     restrict(settings["version"], rules)  # once more: its signals don't reach its parent
     call("prctl", SUBREAPER, 1, 0, 0, 0)  # a fork doesn't inherit it
     driver.serve(
         control,
-        rank=rank,
         confine=lambda: confine_program(settings, shared, most_tasks),
         disk_bytes=settings["disk_bytes"],
-        is_alone=settings["is_alone"],
     )

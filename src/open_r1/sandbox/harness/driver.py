@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Driver of a box: compiles one submission, then runs it on each input. Python 3.9 or newer, standard library only.
 
-In a local box it takes its work from a socket, in a rented machine from a file: `driver.py JOB RESULT [FOLDER...]`. A
+In a local box it takes its work from a socket, in a rented machine from a file: `driver.py JOB RESULT`. A
 message is a line, a literal of Python, and the bytes that it counts; first comes the program, then its inputs one by
 one, each answered by what the program did:
 
@@ -12,11 +12,13 @@ Programs can't reach the driver: nobody may trace or read it (it isn't dumpable)
 them, and what they leave is ended before the next run. It imports little, since it starts once for each submission.
 """
 
+# The half of `ctypes` that is written in C: the other takes longer to import than all else here.
 import _signal  # type: ignore[missing-import]
 import _socket
 import os
 import stat
 import sys
+from _ctypes import call_function, dlopen, dlsym
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -242,25 +244,18 @@ def call(name, *args):
     Raises:
         OSError: It returned a negative number.
     """
-    try:  # the half of `ctypes` that is written in C: the other takes longer to import than all else here
-        from _ctypes import call_function, dlopen, dlsym
-
-        result = call_function(dlsym(dlopen(None, 0), name), args)  # type: ignore[arg-type]
-    except ImportError:
-        import ctypes
-
-        result = ctypes.CDLL(None)[name](*args)
+    result = call_function(dlsym(dlopen(None, 0), name), args)  # type: ignore[arg-type]
     if result < 0:
         raise OSError("%s%r was refused" % (name, args[:2]))
     return result
 
 
-def main(job, result, *folders):
-    """Do a job from a file, where programs can write to folders; those that outlive their parents become ours."""
+def main(job, result):
+    """Do a job from a file; processes that outlive their parents become ours."""
     call("prctl", SUBREAPER, 1, 0, 0, 0)
     harden()
     os.mkdir("box", 0o700)
-    work(Files(job, result), shared=[name for name in folders if os.path.isdir(name)])
+    work(Files(job, result))
 
 
 if __name__ == "__main__":

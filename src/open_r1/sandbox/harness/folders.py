@@ -20,49 +20,28 @@ class Box:
         watches: Whether the driver limits the memory of the tree of processes, as no control group does.
         disk_bytes: What may be written where the folder lies on the machine's own disk; None where it doesn't.
         confine: Called in each new process before its program starts, or None.
-        is_alone: Whether the driver can meet nobody outside of the box by a signal.
         lifeline: Descriptor that hangs up when the provider has gone, or None.
-        rank: Descriptor of the driver's place among those to be ended for want of memory, or None.
-        shared: Folders of others where programs can write too; what is new there is removed after a run.
         cpu_left_s: What is left of the CPU seconds of the submission's compiler and all its runs.
     """
 
-    def __init__(
-        self,
-        root,
-        watches=True,
-        disk_bytes=None,
-        confine=None,
-        is_alone=False,
-        lifeline=None,
-        rank=None,
-        shared=(),
-        cpu_left_s=1e9,
-    ):
+    def __init__(self, root, watches=True, disk_bytes=None, confine=None, lifeline=None, cpu_left_s=1e9):
         self.root, self.work = root, root + "/work"
         self.watches, self.disk_bytes, self.confine, self.lifeline = watches, disk_bytes, confine, lifeline
         self.is_first = os.getpid() == 1  # of a namespace
-        self.is_alone = is_alone or self.is_first
-        self.rank = rank
-        self.usual_rank = b"" if rank is None else os.pread(rank, 16, 0)
         self.cpu_left_s = cpu_left_s
-        self.shared = {folder: set(os.listdir(folder)) for folder in shared}
         self.clear()
 
     def clear(self):
         """Remove what a run has left, and make its folders anew."""
         os.chmod(self.root, 0o700)
         empty(self.root)
-        for folder, known in self.shared.items():
-            new = set(os.listdir(folder)) - known
-            empty(folder, [name for name in new if os.lstat(folder + "/" + name).st_uid == os.geteuid()])
         for name in ("work", "tmp", "shm"):
             os.mkdir(self.root + "/" + name, 0o700)
 
 
-def empty(folder, names=None):
-    """Remove all that is in a folder, or what has some names; what lies deeper is moved up, so that no path grows."""
-    waiting = os.listdir(folder) if names is None else list(names)
+def empty(folder):
+    """Remove all that is in a folder; what lies deeper is moved up, so that no path grows."""
+    waiting = os.listdir(folder)
     while waiting:
         path = folder + "/" + waiting.pop()
         if not is_folder(path):

@@ -152,8 +152,6 @@ def start(box, argv, limits, stdio, passed):
         OSError: It could not be started, and that isn't its own fault.
     """
     failure, failed = os.pipe()
-    if box.rank is not None:  # the new process is whom the kernel ends first when memory runs out, from its start
-        os.write(box.rank, b"1000")
     pid = os.fork()
     if pid == 0:
         try:
@@ -162,8 +160,6 @@ def start(box, argv, limits, stdio, passed):
             os.write(failed, ("%d %r" % (getattr(error, "errno", None) or 0, error)).encode())
         finally:
             os._exit(127)
-    if box.rank is not None:
-        os.write(box.rank, box.usual_rank)
     os.close(failed)
     with open(failure, "rb") as file:
         report = file.read()

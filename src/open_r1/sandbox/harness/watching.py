@@ -47,7 +47,7 @@ def watch(box, process):
             looked, worked_s = now, time.process_time()
             reap(process)
             look(box, process, now, past_s)
-    end_all(box.is_alone, process)
+    end_all(process)
     process.cpu_s = max(process.cpu_s, sum(process.seen.values()))
     box.cpu_left_s = max(0.0, box.cpu_left_s - process.cpu_s)
     process.drain()
@@ -63,7 +63,7 @@ def wait(box, process, tick_s):
     ready = poll.poll(1000 * tick_s)
     for fd, _ in ready:
         if fd == box.lifeline:
-            end_all(box.is_alone, process)
+            end_all(process)
             empty(box.root)
             os._exit(0)
         if fd in process.pipes:
@@ -218,15 +218,14 @@ def nameless_bytes(root, pids):
                 yield FILE_BYTES
 
 
-def end_all(is_alone, process=None):
+def end_all(process=None):
     """End every process below this one, however it is hidden, and wait until they are gone.
 
     Args:
-        is_alone: As of `Box`.
         process: Whose program has started them; the time that they took counts for it.
     """
     while not reap(process):
-        if is_alone:
+        if os.getpid() == 1:
             kill(-1, _signal.SIGKILL)
         else:
             others = all_others()

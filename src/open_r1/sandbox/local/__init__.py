@@ -4,9 +4,9 @@
     sandbox = LocalSandbox()
     run_all([RunRequest("python", {"main.py": "print(int(input()) + 1)"}, (ProgramInput("1"),))], sandbox)
 
-`setup` finds which isolation holds here, by a probe · `box` starts a box, talks to it, ends it · `session` keeps one
-for the calls of a tool · `bwrap` with namespaces · `landlock` without · `seccomp` system calls · `cgroups` memory and
-processes · `interpreter` what runs programs · `../harness` what runs inside.
+`box` the provider: starts boxes, talks to them, ends them · `setup` finds which isolation holds here, by a probe ·
+`session` keeps a box for the calls of a tool · `bwrap` with namespaces · `landlock` without · `seccomp` system calls ·
+`cgroups` memory and processes · `interpreter` what runs programs · `../harness` what runs inside.
 
 What is covered, by either mechanism, as root (who becomes another user first) and as an ordinary user. Names are those
 of attacks in tests/integration/attack_table.py, each of which has to succeed outside of a box, or of tests:
@@ -48,80 +48,6 @@ What is not covered:
 - what `landlock` says of its own.
 """
 
-import asyncio
-import time
-
-from open_r1.sandbox.base import (
-    GoOn,
-    RunRequest,
-    RunResult,
-    Sandbox,
-    SandboxError,
-    UnsupportedLanguageError,
-    all_ok,
-)
-from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.local.box import Setup, run_request
-from open_r1.sandbox.local.setup import describe, find_setup
+from open_r1.sandbox.local.box import LocalSandbox
 
 __all__ = ["LocalSandbox"]
-
-_RETRY_S = 60.0  # so long a machine that can't isolate programs isn't tried again: each row of a batch asks
-
-
-class LocalSandbox(Sandbox):
-    """Boxes on this machine; what isolates them is found out at the first use."""
-
-    name = "local"
-
-    def __init__(self, *, python: str | None = None, mechanism: str | None = None) -> None:
-        """Build it; nothing is started.
-
-        Args:
-            python: The interpreter in the boxes; None for the project's if the boxes' user can start it, else the
-                system's.
-            mechanism: "bwrap" or "landlock", or "none" for no isolation at all; None for what the environment's
-                OPEN_R1_SANDBOX says, else the first of the two that passes a probe.
-        """
-        self.python, self.mechanism = python, mechanism
-        self._setup: Setup | None = None
-        self._refusal, self._refused_until = "", 0.0
-        self._trying = asyncio.Lock()
-
-    async def setup(self) -> Setup:
-        """Return how boxes are made here.
-
-        Raises:
-            SandboxError: Nothing here isolates programs, or the interpreter can't be used.
-        """
-        if self._setup is not None:
-            return self._setup
-        async with self._trying:
-            if time.monotonic() < self._refused_until:
-                raise SandboxError(self._refusal)
-            try:
-                self._setup = self._setup or await find_setup(self.python, self.mechanism)
-            except SandboxError as error:
-                self._refusal, self._refused_until = str(error), time.monotonic() + _RETRY_S
-                raise
-            return self._setup
-
-    async def languages(self) -> tuple[str, ...]:
-        """Return the names of the languages it can run; see `Sandbox.languages`."""
-        return tuple((await self.setup()).programs)
-
-    def describe(self) -> str:
-        """Return one line for the log; before the first use it doesn't know what isolates the programs."""
-        return "local: not tried out yet" if self._setup is None else describe(self._setup)
-
-    async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
-        """Compile and run a submission in a new box; see `Sandbox.run`."""
-        setup = await self.setup()
-        for part in (request, request.interactor):
-            language = find_language(part.language if part is not None else "binary")
-            if language.name not in ("binary", *setup.programs):
-                raise UnsupportedLanguageError(
-                    f"This machine can't run {language.name}: {language.program!r} isn't there or can't be started by "
-                    f"the boxes' user; there are {', '.join(setup.programs)}."
-                )
-        return await run_request(setup, request, go_on)

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Life of a local box: started for a submission, talked to, ended always; lost, made anew.
+"""Local boxes: one is started for a submission, talked to, ended always; lost, the submission gets another one.
 
-    result = await run_request(setup, RunRequest("python", {"main.py": "print(input())"}, (ProgramInput("1"),)))
+    result = await LocalSandbox().run(RunRequest("python", {"main.py": "print(input())"}, (ProgramInput("1"),)))
 
 What others may have done to a run (a kill from outside, a full disk, a trainer without memory) is no result: the run
-is repeated in a new box. It counts there if the program may have done it, and is a SandboxError if it can't have.
+begins anew in another box. It counts there if the program may have done it, and is a SandboxError if it can't have.
 """
 
 import ast
 import asyncio
 import contextlib
-import errno
 import itertools
 import logging
 import math
@@ -19,8 +18,9 @@ import signal
 import socket
 import subprocess
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ from open_r1.sandbox.base import (
     ProgramRun,
     RunRequest,
     RunResult,
+    Sandbox,
     SandboxError,
+    UnsupportedLanguageError,
     all_ok,
 )
 from open_r1.sandbox.harness.folders import empty
@@ -41,8 +43,9 @@ from open_r1.sandbox.harness.processes import MOST_WAITING
 from open_r1.sandbox.languages import find_language, input_message, program_message
 from open_r1.sandbox.local.bwrap import DISK
 from open_r1.sandbox.local.cgroups import Group, find_place
-from open_r1.sandbox.local.interpreter import BOX_USER, NUM_USERS, Interpreter
+from open_r1.sandbox.local.interpreter import BOX_USER, NUM_USERS
 from open_r1.sandbox.local.landlock import check_folder, new_folder
+from open_r1.sandbox.local.setup import Setup, describe, find_setup
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +61,6 @@ LEAST_DISK_BYTES = 16 * MIB  # with less left on the machine's disk, a failure m
 GROUP_MB = 48  # the driver and bubblewrap, besides the program
 GROUP_PROCESSES = 8
 LINE_BYTES = 1 << 20  # the longest line of the driver's
-DENIED = (os.strerror(errno.EAGAIN), "can't start new thread")  # what programs say to whom a process is denied
 GCC_KILLED = "Killed signal terminated program"  # of a compiler's own child
 
 # What the interpreter of a box starts with: the driver's parts become modules, of which the last goes to work.
@@ -72,29 +74,57 @@ module.serve({way}, {settings!r})
 _COUNTER = itertools.count()
 
 
-@dataclass(frozen=True)
-class Setup:
-    """How boxes are made on this machine.
+class LocalSandbox(Sandbox):
+    """Boxes on this machine; what isolates them is found out at the first use."""
 
-    Attributes:
-        mechanism: Name of what isolates them: "bwrap", "landlock" or "none".
-        description: More of it, for the log.
-        command: Words before the interpreter's; `bwrap.DISK` stands for the bytes that a box may write.
-        settings: Of `confine.serve`; without `root`, each box has a folder of this machine's.
-        interpreter: Runs the driver, and the programs in Python.
-        programs: Path of the interpreter or compiler by language.
-        as_root: Whether boxes begin as root and become a user of their own.
-        has_numpy: Whether programs in Python can import numpy.
-    """
+    name = "local"
 
-    mechanism: str
-    description: str
-    command: Sequence[str]
-    settings: Mapping[str, object]
-    interpreter: Interpreter
-    programs: Mapping[str, str]
-    as_root: bool
-    has_numpy: bool = False
+    def __init__(self, *, python: str | None = None, mechanism: str | None = None) -> None:
+        """Build it; nothing is started.
+
+        Args:
+            python: The interpreter in the boxes; None for the project's if the boxes' user can start it, else the
+                system's.
+            mechanism: "bwrap" or "landlock", or "none" for no isolation at all; None for what the environment's
+                OPEN_R1_SANDBOX says, else the first of the two that passes a probe.
+        """
+        self.python, self.mechanism = python, mechanism
+        self._setup: Setup | None = None
+        self._trying = asyncio.Lock()
+
+    async def setup(self) -> Setup:
+        """Return how boxes are made here.
+
+        Raises:
+            SandboxError: Nothing here isolates programs, or the interpreter can't be used.
+        """
+        if self._setup is not None:
+            return self._setup
+        async with self._trying:
+            self._setup = self._setup or await find_setup(
+                self.python, self.mechanism, partial(run_request, most_boxes=1)
+            )
+            return self._setup
+
+    async def languages(self) -> tuple[str, ...]:
+        """Return the names of the languages it can run; see `Sandbox.languages`."""
+        return tuple((await self.setup()).programs)
+
+    def describe(self) -> str:
+        """Return one line for the log; before the first use it doesn't know what isolates the programs."""
+        return "local: not tried out yet" if self._setup is None else describe(self._setup)
+
+    async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
+        """Compile and run a submission in a new box; see `Sandbox.run`."""
+        setup = await self.setup()
+        for part in (request, request.interactor):
+            language = find_language(part.language if part is not None else "binary")
+            if language.name not in ("binary", *setup.programs):
+                raise UnsupportedLanguageError(
+                    f"This machine can't run {language.name}: {language.program!r} isn't there or can't be started by "
+                    f"the boxes' user; there are {', '.join(setup.programs)}."
+                )
+        return await run_request(setup, request, go_on)
 
 
 class BoxLostError(Exception):
@@ -110,17 +140,6 @@ class BoxLostError(Exception):
         self.run = run
 
 
-@dataclass
-class Progress:
-    """How far a request has come, over all boxes that it needed."""
-
-    compiled: ProgramRun | None = None
-    binary: bytes | None = None
-    runs: list[ProgramRun] = field(default_factory=list)
-    lost_at: int | None = None
-    num_lost: int = 0
-
-
 async def run_request(
     setup: Setup, request: RunRequest, go_on: GoOn = all_ok, *, most_boxes: int = 1 + len(PAUSES_S)
 ) -> RunResult:
@@ -132,28 +151,27 @@ async def run_request(
         go_on: As of `Sandbox.run`.
         most_boxes: In which a run may fail for reasons that aren't the program's.
     """
-    progress = Progress()
+    num_lost = 0
     while True:
+        runs: list[ProgramRun] = []
+        box = LocalBox(setup, request, request, accepts=num_lost > 0)
         try:
             async with _places, contextlib.AsyncExitStack() as boxes:
-                await _continue(boxes, setup, request, progress, go_on)
+                await _run_inputs(boxes, box, runs, go_on)
             break
         except BoxLostError as loss:
-            is_again = progress.lost_at == len(progress.runs)
-            progress.num_lost = progress.num_lost + 1 if is_again else 1
-            progress.lost_at = len(progress.runs)
-            if is_again and loss.run is not None:
-                if find_language(request.language).compile and progress.compiled is None:
-                    progress.compiled = loss.run
+            num_lost += 1
+            if num_lost > 1 and loss.run is not None:
+                if find_language(request.language).compile and box.compiled is None:
+                    box.compiled = loss.run
                 else:
-                    progress.runs.append(loss.run)
+                    runs.append(loss.run)
                 break
-            if progress.num_lost == most_boxes:
+            if num_lost == most_boxes:
                 raise SandboxError(f"A local box failed again and again: {loss}") from loss
-            logger.info("A local box was lost, another one goes on: %s", loss)
-            await asyncio.sleep(PAUSES_S[progress.num_lost - 1])
-    left = len(request.inputs) - len(progress.runs)
-    return RunResult(progress.compiled, (*progress.runs, *(None,) * left), progress.binary)
+            logger.info("A local box was lost, another one begins anew: %s", loss)
+            await asyncio.sleep(PAUSES_S[num_lost - 1])
+    return RunResult(box.compiled, (*runs, *(None,) * (len(request.inputs) - len(runs))), box.binary)
 
 
 def _begin() -> None:
@@ -170,15 +188,10 @@ _begin()
 os.register_at_fork(after_in_child=_begin)
 
 
-async def _continue(
-    boxes: contextlib.AsyncExitStack, setup: Setup, request: RunRequest, progress: Progress, go_on: GoOn
-) -> None:
-    """Go on with a request in a new box, and one more for an interactor."""
-    num_inputs, runs = len(request.inputs), progress.runs
-    box = LocalBox(setup, request, request, accepts=progress.lost_at is not None)
-    inputs = request.inputs[len(runs) :] if request.interactor is None else ()
-    await box.open(boxes, inputs, request.cpu_left_s(None, runs))
-    progress.compiled, progress.binary = box.compiled, box.binary
+async def _run_inputs(boxes: contextlib.AsyncExitStack, box: "LocalBox", runs: list[ProgramRun], go_on: GoOn) -> None:
+    """Run a request in a new box, and one more for an interactor, appending to `runs`."""
+    setup, request, num_inputs = box.setup, box.request, len(box.request.inputs)
+    await box.open(boxes, () if request.interactor else request.inputs, request.cpu_left_s(None, ()))
     if not box.has_program:
         return
     interactor = None
@@ -190,11 +203,10 @@ async def _continue(
             raise BoxLostError(f"The interactor's box was lost: {loss}") from loss
         if not interactor.has_program:
             raise ValueError(f"The interactor doesn't compile: {interactor.compiled and interactor.compiled.stderr}")
-    size = request.stop_after or num_inputs
-    while len(runs) < num_inputs:
-        first = len(runs) - len(runs) % size
+    size = request.stop_after or max(1, num_inputs)
+    for first in range(0, num_inputs, size):
         with _our_failures():
-            await box.run_batch(request.inputs[len(runs) : first + size], runs, interactor)
+            await box.run_batch(request.inputs[first : first + size], runs, interactor)
         if len(runs) < num_inputs:
             _places.release()  # who is asked may need boxes too
             try:
@@ -397,8 +409,8 @@ class LocalBox:
         is_killed = signal.SIGKILL in (run.signal, (run.exit_code or 0) - 128) or GCC_KILLED in run.stderr
         if was_memory_elsewhere and (is_killed or self._group.limits_memory):
             raise BoxLostError("The machine, or the trainer's own group, has no memory left.")
-        if not self.accepts and (is_killed or any(word in run.stderr for word in DENIED)):
-            raise BoxLostError("A program was killed, and not by its box, or denied a process.", run)
+        if is_killed and not self.accepts:
+            raise BoxLostError("A program was killed, and not by its box.", run)
         if self._folder is not None:
             try:
                 check_folder(self._folder, LEAST_DISK_BYTES)
@@ -460,19 +472,11 @@ class LocalBox:
         logger.error("The control group of a local box can't be removed.")
 
     async def _exits(self, timeout_s: float) -> bool:
-        """Wait for the end of the box's first process without a thread; return whether it came in time."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        pidfd = os.pidfd_open(self._process.pid)
-        loop.add_reader(pidfd, ended.set)
+        """Return whether the box's first process ends in time."""
         try:
-            async with asyncio.timeout(timeout_s):
-                await ended.wait()
-        except TimeoutError:
+            await asyncio.to_thread(self._process.wait, timeout_s)
+        except subprocess.TimeoutExpired:
             return False
-        finally:
-            loop.remove_reader(pidfd)
-            os.close(pidfd)
-        self._process.wait()
         return True
 
 

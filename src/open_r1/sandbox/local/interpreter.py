@@ -92,12 +92,7 @@ def probe_interpreter(path: str, *, may_be_private: bool) -> Interpreter:
     try:
         return _probe(path, BOX_USER)
     except PermissionError as error:
-        if error.errno == errno.EPERM:
-            raise ValueError(
-                f"root may not become user {BOX_USER} here: start this as an ordinary user, or give the container the "
-                "capabilities SETUID and SETGID"
-            ) from error
-        if not may_be_private:
+        if error.errno == errno.EPERM or not may_be_private:  # EPERM: root may not become another user here
             raise
         return _probe(path, None, is_private=True)
 

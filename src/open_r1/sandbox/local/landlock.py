@@ -47,13 +47,13 @@ def settings(folders: Iterable[str], *, confines: bool = True) -> dict[str, obje
     Raises:
         NotImplementedError: The system calls of this machine aren't known.
     """
-    found = version() if confines else 0
+    found = max(version(), 0) if confines else 0
     keeps_signals = found >= _SIGNALS_SINCE
     filters = {"filter": "", "program_filter": ""}
     if found:
         of_programs = filter_program(without_mounts=True, confines_signals=not keeps_signals)
         filters = {"filter": filter_program().hex(), "program_filter": of_programs.hex()}
-    return {"version": found, "is_alone": keeps_signals, "readable": [*_SYSTEM_FOLDERS, *folders], **filters}
+    return {"version": found, "readable": [*_SYSTEM_FOLDERS, *folders], **filters}
 
 
 def new_folder(disk_bytes: int) -> str:
@@ -68,27 +68,9 @@ def new_folder(disk_bytes: int) -> str:
 
 
 def version() -> int:
-    """Return the version of Landlock in this kernel, 0 if there's none or it is switched off."""
-    return max(_ask_version()[0], 0)
-
-
-def why_not() -> str | None:
-    """Return why this machine can't confine programs in this way, and what to do; None if nothing speaks against."""
-    found, error = _ask_version()
-    if found < 0:
-        switched_off = error == errno.EOPNOTSUPP
-        what = "is switched off: add `landlock` to the kernel's `lsm=`" if switched_off else "isn't in this kernel"
-        return f"Landlock {what} ({os.strerror(error)}); Linux 6.2 or newer has what is needed."
-    if found < MIN_VERSION:
-        return f"Landlock is of version {found} here, and {MIN_VERSION} is needed: Linux 6.2 or newer."
-    return None
-
-
-def _ask_version() -> tuple[int, int]:
-    """Return Landlock's version or a negative number, and the error."""
-    library = ctypes.CDLL(None, use_errno=True)
-    found = library.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
-    return found, ctypes.get_errno()
+    """Return the version of Landlock in this kernel, 0 or less if there's none or it is switched off."""
+    library = ctypes.CDLL(None)
+    return library.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
 
 
 def check_folder(folder: str, disk_bytes: int) -> None:

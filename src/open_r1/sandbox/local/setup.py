@@ -14,17 +14,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from open_r1.sandbox.base import Limits, ProgramInput, RunRequest, SandboxError
+from open_r1.sandbox.base import Limits, ProgramInput, RunRequest, RunResult, SandboxError
 from open_r1.sandbox.harness.processes import ENVIRONMENT
 from open_r1.sandbox.languages import LANGUAGES
 from open_r1.sandbox.local import cgroups, landlock
-from open_r1.sandbox.local.box import Setup, run_request
 from open_r1.sandbox.local.bwrap import ROOT, bwrap_command, bwrap_path
 from open_r1.sandbox.local.interpreter import (
     Interpreter,
@@ -51,9 +50,38 @@ _ADVICE = {
         "kernel.apparmor_restrict_unprivileged_userns=0 where they exist; in a container, a seccomp profile that "
         "allows them)"
     ),
-    "landlock": "a kernel from Linux 6.2 on with Landlock switched on, which containers may not forbid",
+    "landlock": "Linux 6.2 or newer with `landlock` in the kernel's `lsm=`, which containers may not forbid",
     "none": "a Python that boxes can start",
 }
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How boxes are made on this machine.
+
+    Attributes:
+        mechanism: Name of what isolates them: "bwrap", "landlock" or "none".
+        description: More of it, for the log.
+        command: Words before the interpreter's; `bwrap.DISK` stands for the bytes that a box may write.
+        settings: Of `confine.serve`; without `root`, each box has a folder of this machine's.
+        interpreter: Runs the driver, and the programs in Python.
+        programs: Path of the interpreter or compiler by language.
+        as_root: Whether boxes begin as root and become a user of their own.
+        has_numpy: Whether programs in Python can import numpy.
+    """
+
+    mechanism: str
+    description: str
+    command: Sequence[str]
+    settings: Mapping[str, object]
+    interpreter: Interpreter
+    programs: Mapping[str, str]
+    as_root: bool
+    has_numpy: bool = False
+
+
+# Runs a submission in one box, made by a setup.
+Run = Callable[[Setup, RunRequest], Awaitable[RunResult]]
 
 
 def describe(setup: Setup) -> str:
@@ -65,12 +93,13 @@ def describe(setup: Setup) -> str:
     return f"local: {setup.description}, memory limited by {memory}, {python} {numpy}"
 
 
-async def find_setup(python: str | None, mechanism: str | None) -> Setup:
+async def find_setup(python: str | None, mechanism: str | None, run: Run) -> Setup:
     """Return how boxes are made in this process, and log it.
 
     Args:
         python: The interpreter; None to choose one.
         mechanism: Its name; None for what the environment says, else the first one that holds.
+        run: Runs the probe.
 
     Raises:
         SandboxError: No mechanism holds, or the interpreter can't be used. Nothing is run without one, unless "none"
@@ -85,7 +114,7 @@ async def find_setup(python: str | None, mechanism: str | None) -> Setup:
     for name in names:
         for path in candidates(python):
             try:
-                setup = await _try(name, path)
+                setup = await _try(name, path, run)
             except (OSError, ValueError, NotImplementedError, SandboxError, subprocess.TimeoutExpired) as error:
                 reasons.append(f"{name} with {path}: {error}")
                 continue
@@ -115,15 +144,17 @@ async def find_setup(python: str | None, mechanism: str | None) -> Setup:
     )
 
 
-async def _try(name: str, python: str) -> Setup:
+async def _try(name: str, python: str, run: Run) -> Setup:
     """Return how boxes are made by a mechanism with an interpreter, if the probe finds no leak in one.
 
     Raises:
         OSError, ValueError, NotImplementedError, SandboxError, TimeoutExpired: They can't be; the message says why.
     """
     is_bwrap, bwrap = name == "bwrap", bwrap_path() or ""
-    if reason := NO_BWRAP if is_bwrap and not bwrap else landlock.why_not() if name == "landlock" else None:
-        raise ValueError(reason)
+    if is_bwrap and not bwrap:
+        raise ValueError(NO_BWRAP)
+    if name == "landlock" and landlock.version() < landlock.MIN_VERSION:
+        raise ValueError(f"Landlock is off or older than version {landlock.MIN_VERSION} in this kernel")
     interpreter = await asyncio.to_thread(probe_interpreter, python, may_be_private=is_bwrap)
     programs = _find_programs(interpreter)
     folders = [*interpreter.folders, *map(folder_of, programs.values())]
@@ -142,11 +173,13 @@ async def _try(name: str, python: str) -> Setup:
     with _baits() as baits:
         given = ProgramInput(json.dumps({**baits, "programs": programs}) + "\n")
         request = RunRequest("python", {"probe.py": harness("probe.py")}, (given,), limits=_PROBE_LIMITS)
-        (run,) = (await run_request(setup, request, most_boxes=1)).tests
-    assert run is not None
-    if run.exit_code != 7:
-        raise SandboxError(f"the probe ended with {run.outcome} (exit code {run.exit_code}): {run.stderr[-500:]}")
-    found = json.loads(run.stdout)
+        (probe,) = (await run(setup, request)).tests
+    assert probe is not None
+    if probe.exit_code != 7:
+        raise SandboxError(
+            f"the probe ended with {probe.outcome} (exit code {probe.exit_code}): {probe.stderr[-500:]}"
+        )
+    found = json.loads(probe.stdout)
     if found["leaks"] and name != "none":
         raise SandboxError(f"the box leaks: {'; '.join(found['leaks'])}")
     usable = {name: path for name, path in programs.items() if name in found["programs"]}
