@@ -119,7 +119,7 @@ check: quality test ## quality and test
 ci: ## all that CI runs
 	@bash .ci/run
 
-bench_training: ## what our scripts cost beside bare TRL, start-up, tokens/s, memory
+bench_training: ## cost of the training scripts beside bare TRL, tokens/s, memory
 	@$(install)
 	@$(python) scripts/bench_training.py $(ARGS)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What our training scripts cost beside bare TRL, what start-up costs, and how fast models train.
+"""Cost of the training scripts beside bare TRL, and speed of training.
 
     python scripts/bench_training.py --table assets/benchmarks/training.md       # as `make bench_training`
     python scripts/bench_training.py --sections throughput --model qwen2.5-1.5b  # on a GPU, random weights
@@ -7,10 +7,9 @@
 overhead     sft.py and grpo.py against TRL's trainers with the same settings, data and rewards: both train in one
              process and take turns step by step, so that what drifts on the machine touches both alike; CPU seconds
              of a step, median of the paired differences with a 95 % bootstrap interval.
-imports      seconds that each package adds to the start of a training script (its own modules, children excluded).
-packing      old log-probs and gradients of given completions, by our GRPO trainer beside TRL's: tokens per CPU second
-             of steps in turns, the median of their ratios with a 95 % bootstrap interval, what that makes of a whole
-             step, and the memory of a step.
+packing      old log-probs and gradients of given completions, by GRPOTrainer of open_r1 beside TRL's: tokens per CPU
+             second of steps in turns, the median of their ratios with a 95 % bootstrap interval, what that makes of a
+             whole step, and the memory of a step.
 throughput   tokens/s, peak memory and, on a GPU, model FLOPs utilisation (6 x parameters x tokens/s over the peak).
 """
 
@@ -20,12 +19,10 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -71,18 +68,6 @@ LENGTHS = {
 }
 # What log-probs and gradients are of a step of bare TRL in the demo; the rest is generation and rewards.
 UPDATE_SHARE = 0.44
-PACKAGES = (
-    "torch",
-    "transformers",
-    "trl",
-    "datasets",
-    "accelerate",
-    "peft",
-    "math_verify",
-    "sympy",
-    "pandas",
-    "open_r1",
-)
 
 
 def parse_command_line() -> argparse.Namespace:
@@ -90,7 +75,7 @@ def parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    sections = ["overhead", "imports", "packing", "throughput"]
+    sections = ["overhead", "packing", "throughput"]
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections, help="default: all")
     parser.add_argument("--pairs", type=int, default=300, help="overhead: pairs of steps per script (default: 300)")
     parser.add_argument("--rounds", type=int, default=10, help="packing: pairs of steps a line (default: 10)")
@@ -449,28 +434,6 @@ def packing_table(folder: Path, args: argparse.Namespace) -> list[str]:
     ]
 
 
-def imports_table() -> list[str]:
-    """Return what each package adds to the start of grpo.py, from `python -X importtime` (second of two starts)."""
-    command = [sys.executable, "-X", "importtime", "-c", "import open_r1.grpo"]
-    for _ in range(2):  # the first start fills the file cache
-        started = time.perf_counter()
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
-        wall = time.perf_counter() - started
-    seconds: dict[str, float] = defaultdict(float)
-    for line in result.stderr.splitlines():
-        parts = line.removeprefix("import time:").split("|")
-        if len(parts) == 3 and parts[0].strip().isdigit():
-            package = parts[2].strip().split(".")[0]
-            seconds[package if package in PACKAGES else "all others"] += int(parts[0]) / 1e6
-    lines = [
-        f"`import open_r1.grpo` takes {wall:.1f} s of wall time under `-X importtime` (which slows it).",
-        "",
-        "| package | s |",
-        "|---|---|",
-    ]
-    return lines + [f"| {name} | {value:.2f} |" for name, value in sorted(seconds.items(), key=lambda item: -item[1])]
-
-
 def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
     """Return tokens/s, peak memory and MFU of SFT, and tokens/s of GRPO, as Markdown lines."""
     parameters = save_random_model(folder / "model", args.model)
@@ -579,7 +542,6 @@ def main() -> None:
     disable_progress_bars()
     sections: dict[str, Any] = {
         "overhead": overhead_table,
-        "imports": lambda *_: imports_table(),
         "packing": packing_table,
         "throughput": throughput_table,
     }
