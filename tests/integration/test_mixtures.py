@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixtures: how much of each data set, in which order, with which columns."""
 
+import json
 import logging
 
 import pytest
@@ -244,8 +245,9 @@ def test_test_split_that_leaves_one_side_empty_is_refused(source, test_split_siz
 def test_check_only_counts_rows_found_taken_and_dropped(tmp_path, caplog):
     tiny = build_tiny(tmp_path / "tiny")
     first, second = (str(write_rows(tmp_path / name / "train.jsonl", addition_rows(8)).parent) for name in "ab")
-    mixture = {"datasets": [{"id": first, "num_rows": 3}, {"id": second}], "test_split_size": 2}
-    tiny.train("grpo", tmp_path / "out", dataset_name=None, dataset_mixture=mixture, check_only=True)
+    mixture = {"datasets": [{"id": first, "num_rows": 3}, {"id": second}], "test_split_size": 0.2}
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"dataset_mixture": mixture}))
+    tiny.train("grpo", tmp_path / "out", config=tmp_path / "recipe.yaml", dataset_name=None, check_only=True)
     table = [line.split() for line in caplog.text.splitlines() if "(train)" in line]
     assert table == [
         ["8", "3", first, "(train)", "5", "not", "drawn"],
