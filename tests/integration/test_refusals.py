@@ -117,7 +117,7 @@ def test_refusal_inside_the_training_keeps_its_traceback(run, monkeypatch):
 
 def test_training_ends_with_status_0_and_says_where_the_model_is(run, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        run(sft.main, max_steps=1, save_strategy="no", log_level="warning")
+        run(sft.main, max_steps=1, save_strategy="no", log_level="warning", report=True)
     assert ended.value.code == 0
     assert (tmp_path / "out" / "model.safetensors").is_file()
     said = capsys.readouterr().out.splitlines()
