@@ -153,6 +153,9 @@ REMOVED: dict[str, str] = {
     "no_cuda": "set `use_cpu: true`",
     "group_by_length": "set `train_sampling_strategy: group_by_length`",
     "save_safetensors": "weights are always saved as safetensors: leave the setting out",
+    "gradient_checkpointing_use_reentrant": "set `gradient_checkpointing_kwargs: {use_reentrant: ...}`",
+    "deal_by_length": "set `pack`",
+    "verifier_timeout_s": "the verifier counts steps instead of seconds: leave the setting out",
     "include_tokens_per_second": "tokens per second are always logged (`tokens_per_second`)",
 }
 

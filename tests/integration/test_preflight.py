@@ -329,11 +329,6 @@ def test_domain_that_is_misspelt_for_one_of_many_is_a_warning_with_the_nearest(w
     assert re.search(r"WARNING.*\['maths'\].*{'math': 2, 'chat': 2}.*'math'\?", caplog.text)
 
 
-def test_domain_that_only_general_rewards_judge_is_a_warning(weightless, tmp_path, caplog):
-    train_with_domains(weightless, tmp_path, "accuracy", "format", math=["accuracy"])
-    assert re.search(r"WARNING.*\['chat'\].*\['format'\] alone", caplog.text)
-
-
 def test_function_is_tried_with_what_the_trainer_passes(weightless, tmp_path):
     own = tmp_path / "own.py"
     own.write_text(OWN_CODE)
