@@ -154,7 +154,7 @@ def test_groups_are_dropped_by_the_first_reward_that_judges_answers(tiny, tmp_pa
 def test_figures_are_those_of_the_first_round_and_tokens_those_of_all(train):
     output = train("of_odd_sums", dynamic_sampling_rounds=2)
     entries, tokens = steps(output), 0
-    for step, entry in enumerate(entries):
+    for step, entry in enumerate(entries, start=1):
         of_step = [rows for at, _, rows in rounds(output) if at == step]
         first, every = of_step[0], pd.concat(of_step, ignore_index=True)
         assert entry["reward"] == pytest.approx(first["of_odd_sums"].mean())
@@ -175,7 +175,7 @@ def test_table_of_completions_is_that_of_the_first_round(train):
 
 def test_wasted_tokens_are_those_of_groups_that_are_not_learned_from(train):
     output = train("of_odd_sums", dynamic_sampling_rounds=1, max_steps=4)
-    for step, entry in enumerate(steps(output)):
+    for step, entry in enumerate(steps(output), start=1):
         every = pd.concat([rows for at, _, rows in rounds(output) if at == step], ignore_index=True)
         # With one process no good group is to spare.
         group = every.index // GROUP
@@ -206,7 +206,7 @@ def test_outage_stops_a_run_at_the_second_batch_whatever_its_refills(train, tmp_
     with pytest.raises(RuntimeError, match="is down"):
         train("outage", dynamic_sampling_rounds=3)
     numbers = [(step, number) for step, number, _ in rounds(tmp_path / "run")]
-    assert numbers == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert numbers == [(1, 0), (1, 1), (1, 2), (1, 3)]
 
 
 @pytest.mark.parametrize("settings", [{}, {"steps_per_generation": 4, "gradient_accumulation_steps": 2}])

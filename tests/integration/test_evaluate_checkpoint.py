@@ -260,7 +260,6 @@ def test_a_checkpoint_that_is_pushed_too_has_one_job_on_its_files_here(slurm, pr
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"callbacks": ["evaluate_checkpoint"]}, "set `benchmarks`"),
         ({"benchmarks": ["aime42"]}, "Unknown benchmark 'aime42'"),
         ({"benchmarks": ["both.jsonl"]}, "say which decide, math or code"),
         ({"benchmarks": ["questions.jsonl"]}, r"has no columns \['problem', 'solution'\]"),

@@ -24,7 +24,7 @@ def test_recipe_trains(path, tmp_path):
     saved = "adapter_model.safetensors" if recipe["use_peft"] else "model.safetensors"
     assert (tmp_path / "run" / saved).is_file()
     rewards = recipe.get("reward_funcs", recipe.get("eval_reward_funcs", []))
-    benchmarks = recipe.get("eval_benchmarks", []) if path.parent.name == "distill" else []
+    benchmarks = [] if path.parent.name == "grpo" else recipe.get("eval_benchmarks", [])
     assert {f"{name}_reward" for name in rewards if name.isidentifier()} <= run.rewards.keys()
     assert len(run.rewards) == len(rewards) + len(benchmarks)
 

@@ -245,7 +245,7 @@ REFUSED = {
     "no_such_column": (["--prompt_column", "question"], "", "question"),
     "bad_template": (["--prompt_template", "no place"], "", "{prompt}"),
     "no_repeats": (["--num_repeats", "0"], "", "--num_repeats"),
-    "no_tokens": (["--max_tokens", "0"], "", "--max_tokens"),
+    "no_tokens": (["--max_tokens", "0"], "", "max_tokens"),
     "negative_seed": (["--seed=-1"], "", "--seed"),
     "method_twice": (["--methods", "greedy", "greedy"], "", "--methods"),
     "no_room": (["--answer_reserve_tokens", "255", "--max_model_len", "256"], "", "--answer_reserve_tokens"),

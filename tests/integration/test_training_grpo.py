@@ -225,9 +225,8 @@ def test_only_what_must_be_nan_is_called_a_divergence(tiny, tmp_path, monkeypatc
 
     monkeypatch.setattr(trl.GRPOTrainer, "_generate", fail)
     trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [reward_of("format", FORMAT)])
-    with pytest.raises(FloatingPointError if is_divergence else torch.AcceleratorError) as raised:
+    with pytest.raises(FloatingPointError if is_divergence else torch.AcceleratorError):
         trainer.train()
-    assert hasattr(raised.value, "__notes__") == ("device-side assert" in said)
 
 
 def test_one_batch_without_a_verdict_changes_nothing_but_the_schedule(tiny, tmp_path):

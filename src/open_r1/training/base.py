@@ -202,6 +202,18 @@ class TrainingMixin(Trainer):
         if self.args.should_save:
             rotate_checkpoints(output_dir, self._save_total_limit, Path(best) if best else None)
 
+    def create_model_card(
+        self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
+    ) -> None:
+        """Write the model card; that of TRL says "None" of a base that has a name on this machine alone."""
+        is_on_hub = dataset_name and not dataset_name.startswith("tasks/") and not Path(dataset_name).exists()
+        super().create_model_card(model_name, dataset_name if is_on_hub else None, tags)
+        if self.is_world_process_zero():
+            card = Path(self.args.output_dir) / "README.md"
+            base = Path(self.model.config.name_or_path).name
+            text = card.read_text(encoding="utf-8").replace("[None](https://huggingface.co/None)", f"`{base}`")
+            card.write_text(text, encoding="utf-8")
+
     def _refuse_broken_weights(self) -> None:
         broken = [
             name for name, weight in self.model.named_parameters() if not torch.isfinite(local_shard(weight)).all()
