@@ -22,4 +22,4 @@ if ! command -v "$browser" >/dev/null; then
     apt-get update -qq || echo "test_browser: apt-get update failed; going on with the lists that are here" >&2
     apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 chromium >/dev/null
 fi
-exec "$venv/bin/python" -m pytest tests/browser "$@"
+exec "$venv/bin/python" -m pytest tests/browser -o faulthandler_timeout=180 "$@"

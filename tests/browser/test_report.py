@@ -56,7 +56,7 @@ def browser():
     program = os.environ.get("BROWSER") or shutil.which("chromium")
     assert program, "no chromium on the PATH: `make test_browser` installs it"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
         browser.close()
 

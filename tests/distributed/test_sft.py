@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SFT by two processes under DDP, ZeRO-2 and ZeRO-3 is the same training as by one process with the same batches."""
+"""SFT by two processes under DDP and ZeRO-3 is the same training as by one process with the same batches."""
 
 import json
 

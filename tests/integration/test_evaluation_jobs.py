@@ -6,7 +6,7 @@ from trl import ModelConfig
 
 from open_r1.cluster.submission import submit_script
 from open_r1.configs import SFTConfig
-from open_r1.evaluation.benchmarks import SUPPORTED_BENCHMARKS
+from open_r1.evaluation.benchmarks import SUPPORTED_BENCHMARKS, each_of
 from open_r1.evaluation.jobs import submit_evaluation
 from open_r1.utils.evaluation import run_benchmark_jobs
 from scripts.run_benchmarks import main
@@ -93,7 +93,9 @@ def test_what_a_job_could_only_refuse_is_not_submitted(sbatch, problems, flags, 
     assert not (folder / "called").exists()
 
 
-def test_users_can_submit_all_benchmarks_themselves(slurm, tmp_path):
+def test_users_can_submit_all_benchmarks_themselves(slurm, tmp_path, monkeypatch):
+    assert each_of(["all"]) == list(SUPPORTED_BENCHMARKS)
+    monkeypatch.setattr("open_r1.evaluation.benchmarks.benchmark_names", lambda: ["aime24", "gpqa"])  # 3 s each
     submitted = slurm("takes jobs")
     args = SFTConfig(
         output_dir=str(tmp_path),
@@ -104,9 +106,9 @@ def test_users_can_submit_all_benchmarks_themselves(slurm, tmp_path):
         report_to="none",
         trust_remote_code=True,
     )
-    assert run_benchmark_jobs(args, ModelConfig()) == [str(42 + place) for place in range(len(SUPPORTED_BENCHMARKS))]
+    assert run_benchmark_jobs(args, ModelConfig()) == ["42", "43"]
     assert all("--trust_remote_code" in words for words, _ in submitted())
-    assert [words[words.index("--benchmarks") + 1] for words, _ in submitted()] == list(SUPPORTED_BENCHMARKS)
+    assert [words[words.index("--benchmarks") + 1] for words, _ in submitted()] == ["aime24", "gpqa"]
 
 
 def test_names_between_commas_are_jobs_of_their_own(slurm, tmp_path):

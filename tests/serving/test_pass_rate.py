@@ -57,7 +57,7 @@ def test_sampled_completions_of_a_row_differ(server, model_folder, tmp_path):
 
 
 def test_server_of_the_command_goes_with_it_and_its_answers_stay(model_folder, tmp_path):
-    num_generations = 16  # so many that the kill comes before the last one, however late it is
+    num_generations = 8  # so many that the kill comes before the last one, however late it is
     command = words(
         model_folder,
         tmp_path,

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.test_time_compute import main
 from tests.serving.conftest import SERVED
-from tests.serving.scripts import started, write_capitals
+from tests.serving.scripts import write_capitals
 
 pytestmark = pytest.mark.serving
 
@@ -128,20 +128,3 @@ def test_a_server_searches_and_chooses(server, model_folder, tmp_path):
     assert json.loads((folder / "results.json").read_text())["settings"]["served_engine"] == "vllm"
     assert main(words) == 0
     assert (folder / "journal.jsonl").read_bytes() == journal
-
-
-def test_a_server_that_it_starts_forces_budgets(model_folder, tmp_path):
-    flags = words(
-        tmp_path,
-        "--model_id",
-        str(model_folder),
-        "--backend",
-        "vllm",
-        "--serve_args",
-        "--enforce-eager --max-model-len 512",
-    )
-    with started("scripts/test_time_compute.py", *flags) as process:
-        assert process.wait() == 0, process.said()
-    (folder,) = tmp_path.glob("out/*/main/capitals-test-time")
-    settings = check_run(folder)["settings"]
-    assert (settings["served_engine"], settings["max_model_len"]) == ("vllm", 512)
