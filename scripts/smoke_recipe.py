@@ -358,7 +358,9 @@ def train_small(path: Path, folder: Path, overrides: Sequence[str] = ()) -> tupl
     output_dir = Path(training_args.output_dir)
     state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
     saved = "adapter_model.safetensors" if model_args.use_peft else "model.safetensors"
-    logged = pd.DataFrame(state["log_history"])
+    last = output_dir / "eval_results.json"  # of a training that is evaluated at its end alone, too
+    evaluated = [json.loads(last.read_text(encoding="utf-8"))] if last.is_file() else []
+    logged = pd.DataFrame([*state["log_history"], *evaluated])
     matches = {key: REWARD_METRIC[task].fullmatch(str(key)) for key in logged}
     # NaN, which is null in the file, where the step had no row that the reward judges.
     rewards = {match[1]: float(logged[key].astype(float).mean()) for key, match in matches.items() if match}

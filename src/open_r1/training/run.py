@@ -414,8 +414,6 @@ def _train(
             evaluation["eval_samples"] = len(trainer.eval_dataset)
         trainer.save_metrics("eval", evaluation)
         metrics |= evaluation
-        if trainer.has_trained:
-            trainer.save_state()  # with the evaluation
     if trainer.accelerator.is_main_process:
         trainer.create_model_card(Path(training_args.output_dir).name, script_args.dataset_name, tags=["open-r1"])
         extend_model_card(Path(training_args.output_dir), run.description, metrics)
