@@ -98,6 +98,15 @@ def test_other_formulas_are_other_problems(one, other):
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [("the maximum of it", "the minimum of it"), ("seven sheep", "nine sheep"), ("find x", "find y"), ("7 a", "9 a")],
+)
+def test_words_and_letters_on_which_an_answer_hangs_count_wherever_they_stand(one, other):
+    assert find_near_duplicates([f"{one} {AROUND}", f"{other} {AROUND}"]) == [None, None]
+    assert find_near_duplicates([f"{one} {AROUND}", f"{one}, {AROUND}"]) == [None, 0]
+
+
+@pytest.mark.parametrize(
     ("start", "one", "other"),
     [
         ("A rectangle has length 12 cm and width 5 cm. Find its", "area.", "perimeter."),

@@ -25,6 +25,18 @@ _SHINGLE_WORDS = 3
 _MIN_SHINGLES = 8  # of a benchmark item
 _SKETCH_SIZE = 1024  # shingles kept of a text: all of most problems, a sample of a long reasoning
 _MIN_RECALL = 0.995  # share of the pairs right at the threshold that are compared
+# Words on which an answer hangs, though all others are the same; numbers and letters count too.
+_WORDS = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion half third
+    quarter once twice thrice double triple maximum minimum maximal minimal maximize minimize max min largest smallest
+    greatest least biggest longest shortest most more fewer less higher lower increasing decreasing increase decrease
+    increases decreases even odd positive negative prime composite rational irrational not no never without plus minus
+    times sum product difference quotient union intersection above below before after inside outside left right
+    clockwise counterclockwise north south east west sin cos tan sine cosine tangent log ln exp lcm gcd convex concave
+    mean median mode first last b c d e f g h j k l m n o p q r s t u v w x y z
+"""
+_DECIDING = frozenset(_WORDS.split())
 _LAST_WORDS = 5  # in which copies must agree: most problems say at their end what they ask for
 
 
@@ -67,11 +79,12 @@ def find_near_duplicates(
     Args:
         texts: Problems or completions; they are not held.
         threshold: Above 0, at most 1.
-        same_numbers: Texts whose numbers, operators or LaTeX commands differ, or stand in another order, are no
-            duplicates: "7 apples" and "9 apples" are two problems, and so are 3x + 5 and 3x - 5. So are texts that
-            differ in their last five words ("Find its area" and "Find its perimeter"), which misses copies with
-            another ending ("Answer in a box."). Problems still pass for copies where they differ earlier, in words
-            alone ("3 sheep, 7 goats" and "3 goats, 7 sheep", or maximum and minimum). Turn it off for completions.
+        same_numbers: Texts whose numbers, operators, LaTeX commands, single letters or words such as maximum differ,
+            or stand in another order, are no duplicates: "7 apples" and "9 apples" are two problems, and so are
+            3x + 5 and 3x - 5. So are texts that differ in their last five words ("Find its area" and "Find its
+            perimeter"), which misses copies with another ending ("Answer in a box."). Problems still pass for copies
+            where they differ earlier, in other words alone ("3 sheep, 7 goats" and "3 goats, 7 sheep", or the sides AB
+            and AC). Turn it off for completions.
     """
     from datasketch import MinHash, MinHashLSH  # imports scipy: half a second
 
@@ -96,7 +109,7 @@ def find_near_duplicates(
         for start in range(0, len(shingles), 8192):  # 8 MiB at a time
             signature.update_batch(shingles[start : start + 8192].tolist())
         if same_numbers:  # texts that differ there are in no common bucket
-            asked = [word for word in found if not word.isalpha()]  # numbers, commands
+            asked = [word for word in found if not word.isalpha() or word in _DECIDING]
             signature.hashvalues ^= np.uint64(_hash([*asked, *operators(text), *found[-_LAST_WORDS:]]))
         sketch = shingles[:_SKETCH_SIZE]
         candidates = sorted(map(int, map(str, index.query(signature))))

@@ -141,7 +141,7 @@ def _common(one: pa.DataType, other: pa.DataType, *, is_exact: bool) -> pa.DataT
 
 
 def _column(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
-    if kind in (pa.int64(), pa.float64(), pa.bool_()) and any(isinstance(value, str) for value in values):
+    if kind is not None and pa.types.is_primitive(kind) and any(isinstance(value, str) for value in values):
         return pa.array(values, pa.string()).cast(kind)  # cells of a csv file
     if kind != pa.string():
         try:
