@@ -16,7 +16,7 @@ def recipes(tmp_path_factory) -> Recipes:
     return write_recipes(tmp_path_factory.mktemp("distributed"))
 
 
-# ZeRO-2 trains once, in test_grpo.py: what it shares with both isn't looked at a third time.
+# ZeRO-2 is compared in test_grpo.py and test_packing.py: what it shares with both isn't looked at a third time.
 @pytest.fixture(scope="session", params=["ddp", pytest.param("zero3", marks=NEEDS_DEEPSPEED)])
 def config(request) -> str:
     return request.param

@@ -5,12 +5,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.distributed.launching import ON_CPU, ROOT, launch_command, run
+from tests.distributed.launching import NEEDS_DEEPSPEED, ON_CPU, ROOT, launch_command, run
 from tests.integration.tiny import build_tiny
 
 pytestmark = pytest.mark.distributed
 
 
+@pytest.mark.parametrize(
+    "config", ["ddp", *(pytest.param(name, marks=NEEDS_DEEPSPEED) for name in ("zero2", "zero3"))]
+)
 def test_optimizer_steps_equal_those_of_trl(config, tmp_path):
     model = build_tiny(tmp_path, hidden_size=16).model
     variables, _ = ON_CPU[config]

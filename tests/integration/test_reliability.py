@@ -103,7 +103,7 @@ def run(driver: ForkDriver, kind: str, argv: list[str], log: Path) -> None:
     assert driver.start(kind, argv, log).wait() == 0, log.read_text()[-3000:]
 
 
-@pytest.mark.parametrize(("case", "num_kills", "seed"), [("sft", 4, 1), ("grpo", 4, 2), ("grpo_reuse", 4, 3)])
+@pytest.mark.parametrize(("case", "num_kills", "seed"), [("sft", 6, 1), ("grpo", 6, 2), ("grpo_reuse", 8, 3)])
 def test_killed_training_ends_with_the_same_weights(driver, tiny, tmp_path, case, num_kills, seed):
     kind, settings = settings_of(case)
     reference = tmp_path / "reference"
