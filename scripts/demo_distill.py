@@ -53,7 +53,6 @@ def write_samples(folder: Path, teacher_dir: Path, seed: int, count: int) -> flo
             for prompt, text in zip(batch, texts, strict=True)
         ]
     write_lines(folder / "train.jsonl", rows)
-    write_lines(folder / "test.jsonl", load_task("running_sums", "cold_start", seed)["test"])
     return time.process_time() - started
 
 
@@ -68,36 +67,41 @@ def run_seed(folder: Path, seed: int, overrides: list[str]) -> list[dict[str, An
     clocked = watched({}, "main")
     run_demo(folder, "main", seed, clocked, Console())
     start, teacher = folder / "sft", folder / "grpo"
-    clock = clocked["sft"]
     test_path = folder / f"{TEST_NAME}.jsonl"
     tests = load_task("running_sums", "rl", seed)["test"]
     write_lines(test_path, [{"problem": row["problem"], "answer": row["solution"]} for row in tests])
+    common = [*clocked["sft"], "--eval_benchmarks", str(test_path)]
     words = [
         *stage_command(DISTILLATION, start, folder / "distill", seed),
         "--teacher_model_name_or_path",
         str(teacher),
     ]
-    run_once(DISTILLATION, folder / "distill", [*words, "--eval_benchmarks", str(test_path), *clock, *overrides])
+    run_once(DISTILLATION, folder / "distill", [*words, *common, *overrides])
     count = int(log_history(folder / "distill")[-1]["step"]) * distill_batch(folder / "distill")
     sampling_path = folder / "sampling.json"
     if not sampling_path.is_file():
         sampling_path.write_text(json.dumps(write_samples(folder / "samples", teacher, seed, count)))
     words = [*stage_command(IMITATION, start, folder / "imitation", seed), "--dataset_name", str(folder / "samples")]
-    run_once(IMITATION, folder / "imitation", [*words, *clock])
+    run_once(IMITATION, folder / "imitation", [*words, *common])
 
-    found = json.loads((folder / "distill" / "eval_results.json").read_text(encoding="utf-8"))
-    name = f"eval_{TEST_NAME}/avg@8"
-    distilled = {"mean": found[name], "low": found[f"{name}_low"], "high": found[f"{name}_high"]}
-    imitated, cold, taught = (stage_results("", folder / name)["end"] for name in ("imitation", "sft", "grpo"))
+    taught = stage_results("", teacher)
     sampling_s = json.loads(sampling_path.read_text())
     return [
-        {"way": "cold start", "seed": seed, "cpu_s": None, "answers": 0, **accuracy(cold)},
+        {"way": "cold start", "seed": seed, "cpu_s": None, "answers": 0, **accuracy(taught["start"])},
         {"way": "GRPO, the teacher", "seed": seed, "cpu_s": cpu_s(teacher), "answers": grpo_answers(teacher)}
-        | accuracy(taught),
+        | accuracy(taught["end"]),
         {"way": IMITATION.title, "seed": seed, "cpu_s": sampling_s + cpu_s(folder / "imitation"), "answers": count}
-        | accuracy(imitated),
-        {"way": DISTILLATION.title, "seed": seed, "cpu_s": cpu_s(folder / "distill"), "answers": count, **distilled},
+        | held_out(folder / "imitation"),
+        {"way": DISTILLATION.title, "seed": seed, "cpu_s": cpu_s(folder / "distill"), "answers": count}
+        | held_out(folder / "distill"),
     ]
+
+
+def held_out(folder: Path) -> dict[str, float]:
+    """Return avg@8 of a stage on the held-out sums, with its interval."""
+    found = json.loads((folder / "eval_results.json").read_text(encoding="utf-8"))
+    name = f"eval_{TEST_NAME}/avg@8"
+    return {"mean": found[name], "low": found[f"{name}_low"], "high": found[f"{name}_high"]}
 
 
 def run_once(stage: Stage, folder: Path, words: list[str]) -> None:

@@ -100,7 +100,7 @@ SMALLER: dict[str, Any] = {
     "report": False,
 }
 SMALLER_FOR: dict[str, dict[str, Any]] = {
-    "sft": {"per_device_train_batch_size": 2, "max_length": 1024, "eval_max_completion_length": 8},
+    "sft": {"per_device_train_batch_size": 2, "max_length": 1024},
     "grpo": {
         "per_device_train_batch_size": 16,  # four prompts
         "num_generations": 4,
@@ -189,7 +189,7 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
 
 def replace_reward_models(recipe: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the settings that name rewards, with a stand-in in the folder for each reward model."""
-    found = {key: recipe[key] for key in ("reward_funcs", "eval_reward_funcs", "reward_domains") if recipe.get(key)}
+    found = {key: recipe[key] for key in ("reward_funcs", "reward_domains") if recipe.get(key)}
     text = json.dumps(found)
     names = [name for key in found.keys() - {"reward_domains"} for name in _as_list(found[key])]
     for name in {name.removeprefix("summary_only(").removesuffix(")") for name in names}:
@@ -295,7 +295,7 @@ def build_rows(entry: Mapping[str, Any], recipe: Mapping[str, Any], task: str, c
     rows: list[dict[str, Any]] = []
     for number in range(count):
         row: dict[str, Any] = dict.fromkeys(columns, f"text {number}")
-        rewards = recipe.get("eval_reward_funcs", []) if task == "sft" else recipe.get("reward_funcs", ["accuracy"])
+        rewards = [] if task == "sft" else recipe.get("reward_funcs", ["accuracy"])
         if rewards:
             row |= build_judged_row(number, entry, recipe, _as_list(rewards))
         if task == "sft":

@@ -14,16 +14,14 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
 from datasets import Dataset, DatasetDict
-from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.data.sources import require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split
-from open_r1.evaluation.training import PolicyEvaluation, evaluate_by_rewards, load_eval_benchmarks
-from open_r1.models import completion_prefix, get_model, get_tokenizer, new_adapter
+from open_r1.evaluation.training import load_eval_benchmarks
+from open_r1.models import get_model, get_tokenizer, new_adapter
 from open_r1.preflight import (
     check_eval_benchmarks,
-    check_ideal_completion,
     check_sft_settings,
     check_vocabulary,
     check_weight_dtype,
@@ -33,12 +31,8 @@ from open_r1.preflight import (
     tokenize_rows,
     warn_of_contaminated,
 )
-from open_r1.preflight.rewards import Trial
 from open_r1.preflight.trained_rows import RowFigures
 from open_r1.report.page import report_run
-from open_r1.reward_models import RewardModels
-from open_r1.rewards import RewardContext, get_reward_funcs
-from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.run import ignore_bias_buffers, run_script, run_training, start_run
 from open_r1.training.trainer import SFTTrainer
@@ -49,7 +43,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     run = start_run(script_args, training_args, model_args)
     if run.finished is not None:
         return run.finished
-    max_prompt_tokens = check_sft_settings(script_args, training_args, model_args)
+    check_sft_settings(script_args, training_args, model_args)
     check_weight_dtype(training_args, model_args)
     callbacks = get_callbacks(training_args)
     tokenizer = get_tokenizer(model_args, training_args)
@@ -67,21 +61,13 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
 
     train_dataset, figures = prepare(script_args.dataset_train_split, "training")
     run.description["rows"] = asdict(figures)
-    eval_dataset, split_samples = None, None
-    trials: list[Trial] = []
+    eval_dataset = None
     if evaluates_split(dataset, script_args, training_args, benchmarks):
-        split = script_args.dataset_test_split
-        eval_dataset, _ = prepare(split, "evaluation")
-        if script_args.eval_reward_funcs:
-            system_prompt = training_args.system_prompt
-            judged = prepare_prompts(
-                dataset, split, "evaluation", tokenizer, script_args, system_prompt, max_prompt_tokens
-            )
-            split_samples, trials = sample_split(judged, tokenizer, script_args, training_args)
+        eval_dataset, _ = prepare(script_args.dataset_test_split, "evaluation")
 
     plan = plan_run(script_args, training_args, model_args, figures)
     if training_args.check_only:
-        return report(plan, training_args, trials)
+        return report(plan, training_args, [])
 
     model = get_model(model_args, training_args, tokenizer)
     if script_args.ignore_bias_buffers:
@@ -94,7 +80,6 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         processing_class=tokenizer,
         peft_config=new_adapter(model_args),
         callbacks=callbacks,
-        split_samples=split_samples,
         benchmarks=benchmarks,
     )
     metrics = run_training(trainer, script_args, training_args, run)
@@ -122,24 +107,6 @@ def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args:
             return drop_null_rows(rows.select_columns([*columns, *extra]), columns, split)
     require_columns(rows, ["messages"], f"split {split!r}; or give `prompt` and `completion`, or `{text}`")
     raise AssertionError("unreachable: the columns were found above")
-
-
-def sample_split(
-    rows: Dataset, tokenizer: PreTrainedTokenizerBase, script_args: SFTScriptArguments, training_args: SFTConfig
-) -> tuple[PolicyEvaluation, list[Trial]]:
-    """Return the evaluation of a test split by sampling, with the rewards of `eval_reward_funcs`, and their trials."""
-    context = RewardContext(
-        num_generations=script_args.eval_num_generations,
-        completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"]),
-        eos_token_ids=(tokenizer.eos_token_id,),
-        max_completion_length=script_args.eval_max_completion_length,
-    )
-    reward_models = RewardModels(training_args)
-    rewards = get_reward_funcs(script_args, context, load_reward_model=reward_models)
-    trials = check_ideal_completion(rewards, script_args, rows, tokenizer, context)
-    if not training_args.check_only:
-        reward_models.load()
-    return evaluate_by_rewards(rows, rewards, tokenizer, script_args, training_args), trials
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from open_r1.manifest import missing_from
-from tests.distributed.trainings import NUM_BENCHMARK_ROWS, NUM_TEST_ROWS, SFT_RECIPE, training_logs
+from tests.distributed.trainings import NUM_BENCHMARK_ROWS, SFT_RECIPE, training_logs
 from tests.integration.tiny import weights_of
 
 pytestmark = pytest.mark.distributed
@@ -26,21 +26,6 @@ def test_weights_equal_those_of_one_process(sft, sft_alone):
     weights, expected = weights_of(sft), weights_of(sft_alone)
     assert set(expected) <= set(weights)
     assert max((weights[name] - tensor).abs().max().item() for name, tensor in expected.items()) < 1e-5
-
-
-def completions(output_dir, step):
-    """Return what the policy answered to each problem at an evaluation, greedily and drawn."""
-    rows = pd.read_parquet(output_dir / "rollouts" / f"eval-{step:06d}-0.parquet")
-    return {(row.prompt[0]["content"], row.is_greedy, row.completion) for row in rows.itertuples()}
-
-
-def test_evaluation_equals_that_of_one_process_and_counts_each_problem_once(sft, sft_alone):
-    assert json.loads((sft / "all_results.json").read_text())["eval_num_problems"] == NUM_TEST_ROWS
-    for step in (7, 14, 20):
-        found = completions(sft, step)
-        assert sum(is_greedy for _, is_greedy, _ in found) == NUM_TEST_ROWS
-        assert found == completions(sft_alone, step)
-        assert len({text for _, _, text in found}) > 1, "the same answer to everything, so equality says little"
 
 
 def benchmark_answers(output_dir, step):

@@ -22,12 +22,10 @@ COMMON = {
     "seed": 7, "bf16": False, "gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True,
     "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "logging_steps": 1, "save_total_limit": 2,
     "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "max_grad_norm": 1.0,
-    "do_eval": True, "eval_strategy": "steps", "eval_steps": 7, "eval_greedy": True, "per_device_eval_batch_size": 4,
+    "do_eval": True, "eval_strategy": "steps", "eval_steps": 7, "per_device_eval_batch_size": 4,
 }  # fmt: skip
 SFT_RECIPE = {
     **COMMON, "learning_rate": 2e-2, "max_length": 128, "max_steps": 20, "save_steps": 5, "warmup_steps": 3,
-    "dataset_prompt_column": "problem", "eval_reward_funcs": ["soft_overlong_punishment"], "eval_num_generations": 2,
-    "eval_max_completion_length": 16, "max_completion_len": 16, "soft_punish_cache": 16,
     "eval_benchmarks_num_samples": 2, "eval_benchmarks_max_tokens": 16, "eval_benchmarks_temperature": 1.0,
     "eval_benchmarks_template": "{prompt}", "eval_benchmarks_log_answers": True,
 }  # fmt: skip
@@ -36,6 +34,7 @@ SFT_RECIPE = {
 GRPO_RECIPE = {
     **COMMON,
     "dataset_prompt_column": "problem",
+    "eval_greedy": True,
     "reward_funcs": ["accuracy", "soft_overlong_punishment"],
     "max_completion_length": 48,
     "max_completion_len": 48,

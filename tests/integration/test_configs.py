@@ -19,7 +19,7 @@ from open_r1.configs import (
     SFTConfig,
     SFTScriptArguments,
 )
-from open_r1.configs.evaluation import EvaluationParameters, SampledEvaluationParameters
+from open_r1.configs.evaluation import EvaluationParameters
 from open_r1.configs.rewards import CodeExecutionParameters, RewardArguments, RewardParameters
 from open_r1.configs.training import RunConfig
 
@@ -226,7 +226,6 @@ def test_every_field_of_ours_says_what_it_is_for():
     for config_class in (
         RunConfig,
         EvaluationParameters,
-        SampledEvaluationParameters,
         RewardParameters,
         CodeExecutionParameters,
         RewardArguments,
@@ -247,12 +246,6 @@ def test_rewards_have_the_defaults_of_open_r1():
     )
     assert (args.cosine_max_len, args.repetition_n_grams, args.repetition_max_penalty) == (1000, 3, -1.0)
     assert (args.code_language, args.max_completion_len, args.soft_punish_cache) == ("python", 16384, 4096)
-
-
-def test_rewards_of_an_evaluation_are_those_that_rewards_read():
-    args = SFTScriptArguments(dataset_name="a", eval_reward_funcs=["accuracy"])
-    assert args.reward_funcs == ["accuracy"]
-    assert SFTScriptArguments(dataset_name="a").reward_funcs == []
 
 
 @pytest.mark.parametrize("config_class", [SFTConfig, GRPOConfig])

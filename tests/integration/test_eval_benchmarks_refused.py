@@ -57,13 +57,6 @@ ACCEPTED = {
     "at the end of epochs": {**BEST, "eval_strategy": "epoch", "save_strategy": "epoch"},
     "shares of the training": {**BEST, "eval_strategy": "steps", "eval_steps": 0.3, "save_steps": 0.1},
     "loss of the test split": {**ALONE},
-    "reward of the test split": {
-        **ALONE,
-        "metric_for_best_model": "accuracy_reward/avg@8",
-        "eval_reward_funcs": "accuracy",
-        "dataset_prompt_column": "problem",
-        "eval_max_completion_length": 8,
-    },
     "benchmarks alone": {**ALONE, "dataset_name": "ALONE", "metric_for_best_model": "sums/avg@4_low"},
 }
 

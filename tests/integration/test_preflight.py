@@ -50,12 +50,6 @@ def watchful(prompts, completions, completion_ids, solution, trainer_state, log_
     log_metric("seen", 1.0)
     return [None] * len(completions)
 """
-SAMPLED = {
-    "do_eval": True,
-    "eval_reward_funcs": ["accuracy"],
-    "dataset_prompt_column": "problem",
-    "eval_max_completion_length": 8,
-}
 REFUSED = {
     "unknown reward": ("grpo", {"reward_funcs": ["acuracy"]}, r"(?s)acuracy.*accuracy"),
     "number of weights": (
@@ -110,10 +104,6 @@ REFUSED = {
         "sft", {"use_peft": True, "lora_target_modules": ["q_proj"]}, r"'q_proj'.*'v_proj'"),
     "saved module of LoRA that is not there": (
         "sft", {"use_peft": True, "lora_modules_to_save": ["embed_token"]}, r"'embed_token'.*'embed_tokens'"),
-    "no room for the completions of SFT's evaluation": (
-        "sft", {**SAMPLED, "eval_max_completion_length": 256}, r"eval_max_completion_length.*256 tokens for prompt"),
-    "missing column of a reward of SFT": (
-        "sft", {**SAMPLED, "dataset_name": "UNGRADED"}, r"'solution'.*accuracy.*dataset_solution_column"),
     "every prompt too long": ("grpo", {"max_prompt_length": 3}, r"Every prompt of split 'train'.*shortest has \d+"),
     "rewards that the template puts out of reach": (
         "grpo", {"chat_template": CLOSED_THINKING_TEMPLATE}, r"(?s)ideal completion cannot earn.*format"),
@@ -148,12 +138,9 @@ def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path,
     own = tmp_path / "own.py"
     own.write_text(OWN_CODE)
     places = {"MODEL": str(weightless.model)}
-    for name in ("reward_funcs", "eval_reward_funcs"):
-        if name in settings:
-            settings = {
-                **settings,
-                name: [places.get(place, place).replace("OWN:", f"{own}:") for place in settings[name]],
-            }
+    if "reward_funcs" in settings:
+        named = [places.get(place, place).replace("OWN:", f"{own}:") for place in settings["reward_funcs"]]
+        settings = {**settings, "reward_funcs": named}
     if "reward_domains" in settings:  # YAML only
         recipe = tmp_path / "recipe.yaml"
         recipe.write_text(json.dumps({"reward_domains": settings["reward_domains"]}))

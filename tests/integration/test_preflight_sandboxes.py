@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sandboxes are asked, and right programs of the data are run, before a model loads."""
 
-import json
 import logging
 from typing import Any
 
@@ -179,22 +178,3 @@ def test_data_without_any_tests_is_refused(weightless, tmp_path):
     data = write_rows(tmp_path / "train.jsonl", [{"problem": "1+1", "solution": "2"}] * 8)
     with pytest.raises(ValueError, match="verification_info"):
         weightless.train("grpo", tmp_path / "run", dataset_name=data, reward_funcs=["code", "format"])
-
-
-def test_sandbox_is_asked_for_the_rewards_of_an_evaluation_too(weightless, tmp_path):
-    data = write_rows(
-        tmp_path / "data" / "train.jsonl",
-        [{**CODE, "messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]}] * 8,
-    )
-    write_rows(data.with_name("test.jsonl"), [json.loads(line) for line in data.read_text().splitlines()])
-    with pytest.raises(ValueError, match="PISTON_ENDPOINTS"):
-        weightless.train(
-            "sft",
-            tmp_path / "run",
-            dataset_name=data.parent,
-            do_eval=True,
-            code_provider="piston",
-            eval_reward_funcs=["code"],
-            dataset_prompt_column="problem_statement",
-            eval_max_completion_length=8,
-        )

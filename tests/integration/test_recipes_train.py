@@ -23,7 +23,7 @@ def test_recipe_trains(path, tmp_path):
     recipe = load_recipe(path)
     saved = "adapter_model.safetensors" if recipe["use_peft"] else "model.safetensors"
     assert (tmp_path / "run" / saved).is_file()
-    rewards = recipe.get("reward_funcs", recipe.get("eval_reward_funcs", []))
+    rewards = recipe.get("reward_funcs", [])
     benchmarks = [] if path.parent.name == "grpo" else recipe.get("eval_benchmarks", [])
     assert {f"{name}_reward" for name in rewards if name.isidentifier()} <= run.rewards.keys()
     assert len(run.rewards) == len(rewards) + len(benchmarks)
@@ -104,10 +104,6 @@ SFT = {"model_name_or_path": "data/stage1", "output_dir": "data/stage2", "datase
         ({"dataset_layout": "limo"}, {"messages"}),
         ({"dataset_text_field": "rendered"}, {"rendered"}),
         ({"completion_only_loss": True}, {"prompt", "completion"}),
-        (
-            {"eval_reward_funcs": ["accuracy"], "dataset_prompt_column": "ask", "dataset_solution_column": "gold"},
-            {"messages", "problem", "ask", "solution", "gold"},
-        ),
     ],
 )
 def test_rows_of_sft_have_the_columns_that_the_recipe_reads(changes, columns, tmp_path):

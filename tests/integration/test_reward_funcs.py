@@ -102,33 +102,6 @@ def test_one_run_with_rewards_of_every_kind(tiny, tmp_path, reward_model):
     assert {"eval_brevity/avg@4", "eval_summary_only_helpful/avg@4", "eval_accuracy_reward/avg@4"} <= set(metrics)
 
 
-def test_sft_evaluates_with_rewards_of_every_kind(tiny, tmp_path, reward_model):
-    code = tmp_path / "own.py"
-    code.write_text(OWN_CODE)
-    names = ["accuracy", f"summary_only({reward_model})", f"{code}:brevity"]
-    recipe = write_recipe(
-        tmp_path / "recipe.yaml", eval_reward_funcs=names, reward_domains={"math": names[:1], "chat": names[1:]}
-    )
-    data = write_domains(tmp_path / "data")
-    metrics = tiny.train(
-        "sft",
-        tmp_path / "run",
-        config=recipe,
-        dataset_name=data,
-        max_steps=1,
-        do_eval=True,
-        dataset_prompt_column="problem",
-        eval_num_generations=2,
-        eval_max_completion_length=8,
-    )
-    assert metrics["eval_brevity/avg@2"] < 0
-    assert math.isfinite(metrics["eval_summary_only_helpful/avg@2"])
-    assert metrics["eval_accuracy_reward/avg@2"] == 0
-
-
-# ---- reward models
-
-
 def test_tensor_is_as_good_as_a_list(tmp_path):
     code = tmp_path / "tensors.py"
     code.write_text(

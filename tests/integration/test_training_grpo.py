@@ -20,7 +20,9 @@ from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.rewards import RewardArguments
 from open_r1.data.training_rows import get_dataset
-from open_r1.evaluation.training import PolicyEvaluation, RewardSet
+from open_r1.evaluation.benchmarks import local_benchmark
+from open_r1.evaluation.prompts import load_problems
+from open_r1.evaluation.training import BenchmarkSet, PolicyEvaluation
 from open_r1.models import get_model, get_tokenizer
 from open_r1.reward_models import load_reward_model
 from open_r1.rewards import UNSCORABLE, get_reward_funcs
@@ -284,23 +286,21 @@ def test_evaluation_by_vllm_ends_answers_where_rollouts_end(tiny, tmp_path, vllm
         seen.append(self.generation_kwargs)
         return generate(self, prompts, **settings)
 
-    def is_whole(completions: list, completion_ids: list, **columns: object) -> list[float]:
-        return [
-            float(ids[-1] == 9 and completion[0]["content"] == "ok")
-            for completion, ids in zip(completions, completion_ids, strict=True)
-        ]
-
     settings = vllm | {
         "vllm_importance_sampling_correction": False,
         "generation_kwargs": {"stop_token_ids": [9], "stop": "x"},
     }
-    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [is_whole], **settings)
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [reward_of("graded", GRADED)], **settings)
     tokenizer = trainer.processing_class
+    (tmp_path / "sums.jsonl").write_text('{"problem": "1+1", "solution": "2"}')
+    problems = load_problems(local_benchmark(tmp_path / "sums.jsonl"))
     monkeypatch.setattr(ScriptedVllm, "generate", recorded)
     monkeypatch.setattr(ScriptedVllm, "completion_ids", [[*tokenizer("ok")["input_ids"], 9]])
-    split = RewardSet(trainer.eval_dataset, {0: tokenizer("1 + 1")["input_ids"]}, [is_whole], 2, tmp_path)
-    metrics = PolicyEvaluation([split], tokenizer, num_samples=2, max_tokens=8, batch_size=2).measure(trainer, step=1)
-    assert metrics["eval_is_whole/avg@2"] == 1.0
+    asked = BenchmarkSet(problems, {0: tokenizer("1 + 1")["input_ids"]}, tmp_path)
+    PolicyEvaluation([asked], tokenizer, num_samples=2, max_tokens=8, batch_size=2).measure(trainer, step=1)
+    answers = pd.read_parquet(tmp_path / "sums" / "step-000001.parquet")
+    assert answers["answer"].tolist() == ["ok"] * 2
+    assert answers["num_tokens"].tolist() == [len(tokenizer("ok")["input_ids"]) + 1] * 2
     assert seen == [{"stop": "x", "stop_token_ids": trainer.eos_token_ids}]
 
 

@@ -5,7 +5,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
@@ -256,29 +255,6 @@ def test_messages_are_used_where_a_bare_prompt_stands_beside_them(tiny, tmp_path
         tiny.train("sft", tmp_path / f"output-{number}", dataset_name=data, max_steps=1)
         weights.append(weights_of(tmp_path / f"output-{number}"))
     assert are_identical(*weights)
-
-
-def test_sft_is_evaluated_by_sampling_with_the_rewards_asked_for(tiny, tmp_path):
-    settings = {
-        "eval_reward_funcs": ["accuracy", "cosine"],
-        "dataset_prompt_column": "problem",
-        "cosine_max_len": 24,
-        "eval_max_completion_length": 24,
-        "eval_num_generations": 3,
-        "eval_greedy": True,
-    }
-    metrics = tiny.train("sft", tmp_path / "sampled", **settings, do_eval=True, eval_strategy="steps", eval_steps=2)
-    rows = pd.read_parquet(tmp_path / "sampled" / "rollouts" / "eval-000004-0.parquet")
-    sampled, greedy = rows[~rows["is_greedy"]], rows[rows["is_greedy"]]
-    assert (len(sampled), len(greedy)) == (18, 6)
-    for name in ("accuracy_reward", "cosine_scaled_reward"):
-        assert metrics[f"eval_{name}/avg@3"] == pytest.approx(sampled[name].mean())
-        assert metrics[f"eval_{name}/greedy"] == pytest.approx(greedy[name].mean())
-    assert metrics["eval_loss"] > 0
-    assert len([entry for entry in log_history(tmp_path / "sampled") if "eval_accuracy_reward/avg@3" in entry]) == 2
-
-    tiny.train("sft", tmp_path / "alone")
-    assert are_identical(weights_of(tmp_path / "alone"), weights_of(tmp_path / "sampled"))
 
 
 def test_tokens_per_second_of_sft_are_logged(tiny, tmp_path):

@@ -20,7 +20,6 @@ class EvaluationParameters:
         "Benchmarks, or local files, that a Slurm job runs on each saved checkpoint. Results come to "
         "<output_dir>/eval_results.",
     )
-    eval_greedy: bool = setting(False, "Evaluation by sampling also decodes each test prompt greedily.")
     eval_benchmarks: list[str] = setting(
         [],
         "Local files, or names of benchmarks, that the policy answers during the training, in the "
@@ -66,21 +65,13 @@ class EvaluationParameters:
         "How answers to local files of `eval_benchmarks` are judged: math, choices, code; auto: as their "
         "columns say. Programs run where those of the reward `code` do (`code_provider`).",
     )
+    eval_benchmarks_judge: str | None = setting(
+        None,
+        "A reward in place of the judge of `eval_benchmarks`: file.py:function, or a name of the table of rewards.",
+    )
     eval_benchmarks_split: str = setting(
         "train", "Split of local files of `eval_benchmarks`, or a slice: train[:100]."
     )
     eval_benchmarks_log_answers: bool = setting(
         False, "Keep every answer with its verdict in <output_dir>/eval_benchmarks/<benchmark>/step-<n>.parquet."
     )
-
-
-@dataclass
-class SampledEvaluationParameters:
-    """Script arguments of `sft.py`: rewards of completions of the test split."""
-
-    eval_reward_funcs: list[str] = setting(
-        [], "Rewards measured on sampled completions of the test split at each evaluation."
-    )
-    eval_num_generations: int = setting(8, "Completions sampled per test prompt (k of avg@k).")
-    eval_temperature: float = setting(1.0, "Sampling temperature of that evaluation.")
-    eval_max_completion_length: int = setting(512, "Tokens sampled at most per completion.")

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 from trl import ModelConfig as ModelConfig
 
 from open_r1.configs.datasets import DatasetMixtureConfig, build_mixture
-from open_r1.configs.evaluation import LOWER_IS_BETTER, EvaluationParameters, SampledEvaluationParameters
+from open_r1.configs.evaluation import LOWER_IS_BETTER, EvaluationParameters
 from open_r1.configs.fields import setting
 from open_r1.configs.launch import Launch, current_launch, planned_launch
 from open_r1.configs.rewards import RewardArguments
@@ -91,20 +91,11 @@ class DistillScriptArguments(GRPOScriptArguments):
 
 
 @dataclass
-class SFTScriptArguments(SampledEvaluationParameters, RewardArguments, ScriptArguments):
-    """Data of `sft.py`, and the rewards of its evaluation by sampling."""
+class SFTScriptArguments(RewardArguments, ScriptArguments):
+    """Data of `sft.py`, and how answers to its benchmarks are judged."""
 
     required_target = "messages"
-    reward_funcs: list[str] = field(init=False, metadata={"help": "Those of `eval_reward_funcs`."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.reward_funcs = self.eval_reward_funcs
-
-    @property
-    def layout_targets(self) -> tuple[str, ...]:
-        """What a layout maps rows to: only an evaluation by sampling needs more than conversations."""
-        return ("messages", "problem") if self.eval_reward_funcs else ("messages",)
+    reward_funcs: list[str] = field(init=False, default_factory=list)
 
 
 # NOTE: only for type checkers. A real base would bring TrainingArguments' defaults back over TRL's.
@@ -251,6 +242,7 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
         "Texts that end a completion, such as `</answer>` for a base model. They stay in it, and it "
         "counts as ended, not as truncated.",
     )
+    eval_greedy: bool = setting(False, "An evaluation of the test split also decodes each prompt greedily.")
     pack: bool = setting(
         True,
         "Let the rows of a micro-batch be one row for the model, so that no padding is computed, and deal them to "

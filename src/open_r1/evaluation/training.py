@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks and test splits that the policy in training answers: sampled by all processes, judged, summed up.
+"""Benchmarks that the policy in training answers: sampled by all processes, judged, summed up.
 
     eval_benchmarks: [sums.jsonl]  ->  eval_sums/avg@4, eval_sums/avg@4_low, eval_sums/pass@4, ...
-    eval_reward_funcs: [accuracy]  ->  eval_accuracy_reward/avg@8, eval_completions/mean_length, ... (SFT's test split)
 
-Prompts, judges and metrics of benchmarks are those of `scripts/run_benchmarks.py`; the judge of a test split are the
-rewards of the recipe. `training.base` says when, and why it is the trainer's `evaluate` that calls this.
+Prompts, judges and metrics are those of `scripts/run_benchmarks.py`. `training.base` says when, and why it is the
+trainer's `evaluate` that calls this.
 
 1. Answers come from transformers (each by a seed, the same at every evaluation), or from the vLLM that GRPO samples
    its rollouts with. They end where rollouts do, at `stop_strings` too.
@@ -14,25 +13,23 @@ rewards of the recipe. `training.base` says when, and why it is the trainer's `e
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from accelerate.utils import broadcast_object_list, gather_object
 from accelerate.utils.memory import clear_device_cache
-from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase, TrainerState
+from transformers import PreTrainedTokenizerBase
 from trl import GRPOTrainer, SFTTrainer
 from trl.models import unwrap_model_for_generation
 
-from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
+from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME
 from open_r1.configs.rewards import CodeExecutionParameters
-from open_r1.configs.training import SFTConfig, SFTScriptArguments, TrainingConfig, TrainingScriptArguments
+from open_r1.configs.training import SFTConfig, TrainingConfig, TrainingScriptArguments
 from open_r1.evaluation.judges import LOST, JudgingError, judge_of, judged_answers
-from open_r1.evaluation.metrics import Metrics, reward_metric_names, reward_metrics
+from open_r1.evaluation.metrics import Metrics
 from open_r1.evaluation.prompts import Problems
 from open_r1.evaluation.run import answers_file
 from open_r1.evaluation.settings import EvaluationArguments
@@ -40,12 +37,10 @@ from open_r1.generation.messages import Reply, Request, Sampling
 from open_r1.generation.transformers_here import Sampler
 from open_r1.generation.vllm_here import sample_by_vllm, stopping_kwargs
 from open_r1.models import prompt_token_ids
-from open_r1.rewards import run_reward
 
 logger = logging.getLogger(__name__)
 
 
-_GREEDY = -1  # index of an answer that is decoded greedily
 Replies = Mapping[tuple[int, int], Reply]  # by row and index
 
 
@@ -62,7 +57,6 @@ class BenchmarkSet:
     problems: Problems
     prompts: Mapping[int, list[int]]
     answers_dir: Path | None = None
-    with_greedy = False
 
     @property
     def name(self) -> str:
@@ -75,7 +69,7 @@ class BenchmarkSet:
         ends = (f"avg@{k}", f"avg@{k}_low", f"avg@{k}_high", *draws, "truncated", "no_answer", "mean_length_tokens")
         return [f"eval_{self.name}/{end}" for end in ends]
 
-    def summarize(self, replies: Replies, k: int, state: TrainerState, step: int) -> dict[str, float]:
+    def summarize(self, replies: Replies, k: int, step: int) -> dict[str, float]:
         """Judge the answers of all processes; return the metrics."""
         metrics, judge = Metrics(self.problems), judge_of(self.problems)
         try:
@@ -97,75 +91,6 @@ class BenchmarkSet:
         return {name: figures[name] for name in self.metric_names(k) if name in figures}
 
 
-@dataclass(frozen=True)
-class RewardSet:
-    """A test split, which rewards judge.
-
-    Attributes:
-        rows: With `prompt` (messages) and the columns that the rewards need.
-        prompts: Tokens of the prompt by the number of the row.
-        reward_funcs: Rewards from `get_reward_funcs`.
-        batch_size: Completions scored at once.
-        output_dir: Every completion is kept in a file of its `rollouts`.
-        with_greedy: Whether each prompt is decoded greedily too.
-    """
-
-    rows: Dataset
-    prompts: Mapping[int, list[int]]
-    reward_funcs: Sequence[Callable]
-    batch_size: int
-    output_dir: Path
-    with_greedy: bool = False
-
-    def metric_names(self, k: int) -> list[str]:
-        """Return the names of what is estimated from the rewards."""
-        names = [reward.__name__ for reward in self.reward_funcs]
-        return reward_metric_names(names, k, with_greedy=self.with_greedy)
-
-    def summarize(self, replies: Replies, k: int, state: TrainerState, step: int) -> dict[str, float]:
-        """Score the completions of all processes, keep them, and return the metrics."""
-        names = sorted(replies, key=lambda name: (name[1] == _GREEDY, name))  # groups stay together
-        batches = [names[start : start + self.batch_size] for start in range(0, len(names), self.batch_size)]
-        scored = [row for batch in batches for row in self._score(batch, replies, state)]
-        write_rollouts(self.output_dir, "eval", step, 0, scored)
-        return reward_metrics(scored, [reward.__name__ for reward in self.reward_funcs], k, "eval")
-
-    def _score(self, names: Sequence[tuple[int, int]], replies: Replies, state: TrainerState) -> list[dict[str, Any]]:
-        """Return completions with their rewards, as rows of `rollouts`."""
-        rows, sampled = [self.rows[row] for row, _ in names], [replies[name] for name in names]
-        columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
-        # All that GRPO's trainer passes; what a reward logs beside its values is not kept here.
-        columns |= {
-            "prompts": [row["prompt"] for row in rows],
-            "completions": [[{"role": "assistant", "content": one.text}] for one in sampled],
-            "completion_ids": [one.token_ids for one in sampled],
-        }
-        given = {"trainer_state": state, "log_extra": lambda name, rows: None, "log_metric": lambda name, value: None}
-        rewards = {reward.__name__: run_reward(reward, **columns, **given) for reward in self.reward_funcs}
-        return [
-            {
-                "prompt": row["prompt"],
-                "completion": one.text,
-                "num_tokens": len(one.token_ids or ()),
-                "is_truncated": one.finish_reason == "length",
-                "solution": row.get("solution"),
-                "is_greedy": index == _GREEDY,
-                **{name: values[place] for name, values in rewards.items()},
-            }
-            for place, ((_, index), row, one) in enumerate(zip(names, rows, sampled, strict=True))
-        ]
-
-
-def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: Sequence[dict[str, Any]]) -> None:
-    """Write one batch of completions to `rollouts/<mode>-<step>-<number>.parquet`, whole or not at all."""
-    folder = output_dir / ROLLOUTS_NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{mode}-{step:06d}-{number}.parquet"
-    temporary = path.with_suffix(".tmp")
-    pd.DataFrame(rows).assign(step=step).to_parquet(temporary)
-    temporary.replace(path)
-
-
 @dataclass(eq=False)
 class PolicyEvaluation:
     """Measures the policy of a trainer.
@@ -178,11 +103,10 @@ class PolicyEvaluation:
         batch_size: Answers sampled at once by a process, with transformers.
         temperature: Of the sampling.
         top_p: Of the sampling.
-        seed: Of answer 0 to problem 0; answer i to problem r has `seed + r * seed_stride + i`.
-        seed_stride: 0: answer i has the same seed for all problems.
+        seed: Of answer 0 to each problem; answer i has `seed + i`.
     """
 
-    sets: Sequence[BenchmarkSet | RewardSet]
+    sets: Sequence[BenchmarkSet]
     tokenizer: PreTrainedTokenizerBase
     num_samples: int
     max_tokens: int
@@ -190,7 +114,6 @@ class PolicyEvaluation:
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 0
-    seed_stride: int = 0
 
     @property
     def metric_names(self) -> list[str]:
@@ -214,32 +137,31 @@ class PolicyEvaluation:
         if accelerator.is_main_process:
             for number, entry in enumerate(self.sets):
                 replies = {(row, index): reply for (owner, row, index), reply in gathered if owner == number}
-                metrics[0] |= entry.summarize(replies, self.num_samples, trainer.state, step)
+                metrics[0] |= entry.summarize(replies, self.num_samples, step)
         (shared,) = broadcast_object_list(metrics)
         return shared
 
     def _share(self, rank: int, num_processes: int) -> list[tuple[int, int, int]]:
-        """Return set, row and index of what a process draws; a problem's follow each other, greedy ones come last."""
+        """Return set, row and index of what a process draws; a problem's follow each other."""
         problems = [(number, row) for number, entry in enumerate(self.sets) for row in entry.prompts]
         share = -(-len(problems) // num_processes)
         own = [problems[(rank + turn * num_processes) % len(problems)] for turn in range(share)]
-        sampled = [(*problem, index) for problem in own for index in range(self.num_samples)]
-        return sampled + [(number, row, _GREEDY) for number, row in own if self.sets[number].with_greedy]
+        return [(*problem, index) for problem in own for index in range(self.num_samples)]
 
     def _by_transformers(self, trainer: Any, draws: Sequence[tuple[int, int, int]]) -> list[Reply]:
         stop = tuple(trainer.args.stop_strings or ()) if isinstance(trainer, GRPOTrainer) else ()
-        requests = []
-        for number, row, index in draws:
-            sampling = Sampling(
-                0.0 if index == _GREEDY else self.temperature,
-                self.top_p,
-                max_tokens=self.max_tokens,
-                seed=self.seed + row * self.seed_stride,
-                stop=stop,
-                extra_body={"include_stop_str_in_output": bool(stop)},
-            )
-            ids = self.sets[number].prompts[row]
-            requests.append(Request(str(row), max(index, 0), prompt_ids=ids, sampling=sampling))
+        sampling = Sampling(
+            self.temperature,
+            self.top_p,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            stop=stop,
+            extra_body={"include_stop_str_in_output": bool(stop)},
+        )
+        requests = [
+            Request(str(row), index, prompt_ids=self.sets[number].prompts[row], sampling=sampling)
+            for number, row, index in draws
+        ]
         is_shown = trainer.accelerator.is_main_process and not trainer.args.disable_tqdm
         with (
             unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as policy,
@@ -280,38 +202,6 @@ def answer_of_tokens(ids: Sequence[int], ends: Collection[int], tokenizer: PreTr
     return Reply(text, "stop" if is_ended else "length", usage, token_ids=list(ids))
 
 
-def evaluate_by_rewards(
-    rows: Dataset,
-    reward_funcs: Sequence[Callable],
-    tokenizer: PreTrainedTokenizerBase,
-    script_args: SFTScriptArguments,
-    training_args: SFTConfig,
-) -> PolicyEvaluation:
-    """Return the evaluation of a test split by sampling, with the rewards as its judge.
-
-    Args:
-        rows: With `prompt` (messages) and the columns that the rewards need.
-        reward_funcs: Rewards from `get_reward_funcs`.
-        tokenizer: With a chat template.
-        script_args: Settings of the sampling.
-        training_args: The settings.
-    """
-    prompts = {number: prompt_token_ids(tokenizer, messages) for number, messages in enumerate(rows["prompt"])}
-    batch_size, k = training_args.per_device_eval_batch_size, script_args.eval_num_generations
-    split = RewardSet(
-        rows, prompts, reward_funcs, batch_size, Path(training_args.output_dir), training_args.eval_greedy
-    )
-    return PolicyEvaluation(
-        sets=[split],
-        tokenizer=tokenizer,
-        num_samples=k,
-        max_tokens=script_args.eval_max_completion_length,
-        batch_size=batch_size,
-        temperature=script_args.eval_temperature,
-        seed_stride=k,
-    )
-
-
 def load_eval_benchmarks(
     script_args: TrainingScriptArguments,
     training_args: TrainingConfig,
@@ -328,8 +218,9 @@ def load_eval_benchmarks(
     system = args.system_prompt if args.eval_benchmarks_system_prompt is None else args.eval_benchmarks_system_prompt
     given: Any = None if isinstance(args, SFTConfig) else args.chat_template_kwargs  # TRL has made a dictionary of it
     folder = Path(args.output_dir) / BENCHMARK_ANSWERS_NAME if args.eval_benchmarks_log_answers else None
-    names = ("split", "prompt_column", "solution_column", "kind", "num_samples", "limit", "max_tokens", "temperature")
-    settings = {name: getattr(args, f"eval_benchmarks_{name}") for name in (*names, "top_p")}
+    names = ("split", "prompt_column", "solution_column", "kind", "judge", "num_samples", "limit", "max_tokens",
+             "temperature", "top_p")  # fmt: skip
+    settings = {name: getattr(args, f"eval_benchmarks_{name}") for name in names}
     # Programs have the limits of `run_benchmarks.py`, whatever those of the rewards are.
     settings |= {entry.name: getattr(script_args, entry.name) for entry in fields(CodeExecutionParameters)
                  if entry.name not in ("code_test_timeout_s", "code_memory_mb")}  # fmt: skip

@@ -30,13 +30,8 @@ from open_r1.training.losses import load_advantage, load_loss
 logger = logging.getLogger(__name__)
 
 
-def check_sft_settings(
-    script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig
-) -> int | None:
+def check_sft_settings(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> None:
     """Refuse an SFT run that cannot work.
-
-    Returns:
-        The number of tokens a prompt of the evaluation by sampling may have; None where there is none, or no limit.
 
     Raises:
         ValueError: See the message.
@@ -47,20 +42,14 @@ def check_sft_settings(
             raise ValueError(
                 f"`{name}` has no effect here: rows are tokenized first, with `chat_template`. Leave it out."
             )
-    is_sampled = bool(script_args.eval_reward_funcs) and is_evaluated(training_args)
-    if is_sampled or training_args.eval_benchmarks:
-        _refuse_generation_under_fsdp(training_args, "leave out `eval_reward_funcs` and `eval_benchmarks`")
+    if training_args.eval_benchmarks:
+        _refuse_generation_under_fsdp(training_args, "leave out `eval_benchmarks`")
     context = context_length(training_args, model_args)
-    if context is None:
-        return None
-    if (training_args.max_length or 0) > context:
+    if context is not None and (training_args.max_length or 0) > context:
         raise ValueError(
             f"`max_length` is {training_args.max_length} tokens, but {model_args.model_name_or_path} was made for "
             f"{context} by its config: lower it, or train a model with a longer context."
         )
-    if not is_sampled:
-        return None
-    return _room_for_prompts(context, "eval_max_completion_length", script_args.eval_max_completion_length)
 
 
 def check_grpo_settings(

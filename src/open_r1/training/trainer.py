@@ -42,6 +42,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import trl
 from accelerate.utils import DistributedType, gather_object, is_peft_model
@@ -50,8 +51,8 @@ from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
+from open_r1.configs.evaluation import ROLLOUTS_NAME
 from open_r1.evaluation.metrics import reward_metric_names, reward_metrics
-from open_r1.evaluation.training import PolicyEvaluation, write_rollouts
 from open_r1.generation.vllm_here import stopping_kwargs, vllm_settings
 from open_r1.models import end_token_ids
 from open_r1.reward_models import TOO_LONG
@@ -85,15 +86,20 @@ SUMS_OVER_ROWS = (*MEANS_OVER_ROWS, "dapo", "cispo", "vespo")
 _CLIP_RATIOS = {"clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio"}
 
 
+def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one batch of completions to `rollouts/<mode>-<step>-<number>.parquet`, whole or not at all."""
+    folder = output_dir / ROLLOUTS_NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{mode}-{step:06d}-{number}.parquet"
+    temporary = path.with_suffix(".tmp")
+    pd.DataFrame(rows).assign(step=step).to_parquet(temporary)
+    temporary.replace(path)
+
+
 class SFTTrainer(TrainingMixin, trl.SFTTrainer):
-    """TRL's SFT trainer; evaluation of the test split may add metrics of sampled completions.
+    """TRL's SFT trainer."""
 
-    Args:
-        split_samples: Samples them; None: the loss alone is evaluated.
-    """
-
-    def __init__(self, *args: Any, split_samples: PolicyEvaluation | None = None, **kwargs: Any) -> None:
-        self.split_samples = split_samples
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.eos_token_ids = list(end_token_ids(self.processing_class, self.model.generation_config))
 
@@ -109,13 +115,6 @@ class SFTTrainer(TrainingMixin, trl.SFTTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and self.args.include_num_input_tokens_seen == "no":
             self._total_train_tokens = self.state.num_input_tokens_seen
-
-    def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
-        if self.split_samples is not None:
-            output.metrics.update(self._measure(self.split_samples))
-
-    def _estimates_of_split(self) -> list[str]:
-        return [] if self.split_samples is None else self.split_samples.metric_names
 
 
 class SamplingMixin(TrainingMixin):
@@ -190,12 +189,6 @@ class DistillationTrainer(SamplingMixin, trl.DistillationTrainer):
                 }
             )
         return output
-
-    def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
-        pass
-
-    def _estimates_of_split(self) -> list[str]:
-        return []
 
 
 class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
