@@ -38,7 +38,7 @@ def test_row_reaches_its_reward_through_few_files(tmp_path):
     words = ["--config", str(RECIPE), "--model_name_or_path", str(build_tiny(tmp_path).model)]
     words += ["--output_dir", str(tmp_path / "out"), "--dataset_train_split", "train[:16]", "--max_steps", "1"]
     words += ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1"]
-    words += ["--max_completion_length", "8", "--do_eval", "false", "--report", "false"]
+    words += ["--max_completion_length", "8", "--do_eval", "false", "--eval_on_start", "false", "--report", "false"]
     threading.setprofile(note)
     sys.setprofile(note)
     try:
