@@ -95,7 +95,7 @@ class SFTScriptArguments(RewardArguments, ScriptArguments):
     """Data of `sft.py`, and how answers to its benchmarks are judged."""
 
     required_target = "messages"
-    reward_funcs: list[str] = field(init=False, default_factory=list)
+    reward_funcs: list[str] = field(init=False, default_factory=list, metadata={"help": "None."})
 
 
 # NOTE: only for type checkers. A real base would bring TrainingArguments' defaults back over TRL's.
