@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trainings that the tests look at. A launch takes 15 to 40 s, so each runs once and serves many assertions."""
+"""The trainings that the tests look at: each runs once and serves many assertions."""
 
 import functools
 from collections.abc import Callable
@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.distributed.launching import NEEDS_DEEPSPEED, train
+from tests.distributed.launching import NEEDS_DEEPSPEED, driver, train
 from tests.distributed.trainings import RECORD, SFT, Recipes, write_recipes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def end_of_driver():
+    """End the process from which launches were forked."""
+    yield
+    if driver.cache_info().currsize:
+        driver().close()
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +41,12 @@ def sft_alone(recipes) -> Path:
 
 @pytest.fixture(scope="session")
 def run_sft(recipes) -> Callable[[str], Path]:
-    """Return the function that gives the SFT run of a config by two processes, training it the first time."""
+    """Return the function that gives the SFT run of a config, launched as by a user the first time."""
 
     @functools.cache
     def run_once(config: str) -> Path:
         output_dir = recipes.folder / f"sft-{config}"
-        train(config, SFT, recipes.sft, output_dir)
+        train(config, SFT, recipes.sft, output_dir, is_forked=False)
         return output_dir
 
     return run_once

@@ -8,31 +8,31 @@ import time
 
 import pytest
 
-from tests.distributed.launching import NEEDS_DEEPSPEED, ON_CPU, launch_command, run
+from tests.distributed.launching import NEEDS_DEEPSPEED, ON_CPU, launch, launch_forked, launch_words
 from tests.distributed.trainings import SFT
 
 pytestmark = pytest.mark.distributed
 TWO = ["--num_processes", "2"]
 ALONE = "2 processes were launched, but they would train alone"
-LIMIT_S = 240  # 12 s on a quiet machine, of which 10 are imports; to wait for a peer would be 300
+LIMIT_S = 240  # 12 s on a quiet machine; to wait for a peer would be 300
 
 
 @pytest.fixture
 def refused(recipes, tmp_path):
     """Return the function that launches SFT, asserts that it is refused, and returns what was printed."""
 
-    def launch(config: str, *arguments: str, options=TWO, **variables: str) -> str:
-        words = launch_command(
+    def refuse(config: str, *arguments: str, options=TWO, start=launch, **variables: str) -> str:
+        words = launch_words(
             *(config, SFT, "--config", recipes.sft, "--output_dir", tmp_path / "run", *arguments), options=options
         )
         started = time.monotonic()
-        ended = run(words, **variables)
+        ended = start(words, **variables)
         assert ended.exit_code not in (0, None), ended.output
         assert time.monotonic() - started < LIMIT_S
         assert not (tmp_path / "run").exists()
         return ended.output
 
-    return launch
+    return refuse
 
 
 def test_ddp_without_use_cpu_is_refused_by_one_sentence_a_process(refused):
@@ -47,6 +47,7 @@ def test_ddp_without_use_cpu_is_refused_by_one_sentence_a_process(refused):
 @NEEDS_DEEPSPEED
 def test_accumulation_of_launcher_and_recipe_that_differ_are_refused(refused):
     variables, needed = ON_CPU["zero2"]
-    output = refused("zero2", *needed, options=[*TWO, "--gradient_accumulation_steps", "4"], **variables)
+    options = [*TWO, "--gradient_accumulation_steps", "4"]
+    output = refused("zero2", *needed, options=options, start=launch_forked, **variables)
     assert "The launcher sets gradient_accumulation_steps 4 and the recipe 2" in output
     assert "would take 16 rows or 8 (per_device_train_batch_size 2 x 2 processes" in output.replace("\n", " ")

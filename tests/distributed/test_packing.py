@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.distributed.launching import NEEDS_DEEPSPEED, ON_CPU, ROOT, launch_command, run
+from tests.distributed.launching import NEEDS_DEEPSPEED, ON_CPU, launch_forked, launch_words
 from tests.integration.tiny import build_tiny
 
 pytestmark = pytest.mark.distributed
@@ -20,8 +20,8 @@ def test_optimizer_steps_equal_those_of_trl(config, tmp_path):
     flags = ["use_cpu"] if config == "ddp" else []
     for kind in ("bare", "own"):
         arguments = ("tests/distributed/given_training.py", kind, model, tmp_path / kind, *flags)
-        words = launch_command(config, *arguments, options=["--num_processes", "2"])
-        ended = run(words, PYTHONPATH=f"{ROOT / 'src'}:{ROOT}", **variables)
+        words = launch_words(config, *arguments, options=["--num_processes", "2"])
+        ended = launch_forked(words, **variables)
         assert ended.exit_code == 0, ended.output[-6000:]
     start = dict(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).named_parameters())
     for step in (1, 2):

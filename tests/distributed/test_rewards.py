@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from tests.distributed.launching import NEEDS_DEEPSPEED, launch_command, run, train
+from tests.distributed.launching import NEEDS_DEEPSPEED, launch_forked, launch_words, train
 from tests.distributed.trainings import COMMON, GRPO
 from tests.integration.coders import OTHER_GOLD, PROBLEM, Outage, build_coder
 from tests.integration.routers import serve
@@ -59,7 +59,7 @@ def test_sandbox_that_is_gone_for_both_processes_stops_them_after_two_batches(tm
     recipe = tmp_path / "recipe.yaml"
     with serve(Outage(lambda program: OTHER_GOLD not in program)) as address:
         recipe.write_text(json.dumps({**settings, "sandbox_router_url": address}))
-        words = launch_command(
+        words = launch_words(
             "ddp",
             GRPO,
             "--config",
@@ -70,7 +70,7 @@ def test_sandbox_that_is_gone_for_both_processes_stops_them_after_two_batches(tm
             "true",
             options=["--num_processes", "2"],
         )
-        ended = run(words)
+        ended = launch_forked(words)
     assert ended.exit_code != 0
     assert "the last two batches could be judged on any process" in ended.output
     rows = pd.concat(map(pd.read_parquet, (tmp_path / "run" / "rollouts").glob("train-*.parquet")))

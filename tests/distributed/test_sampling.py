@@ -2,13 +2,12 @@
 """Sampling by processes that hold parts of the weights: each has requests of its own, in other numbers and lengths."""
 
 import json
-import sys
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from open_r1.generation.transformers_here import Sampler
-from tests.distributed.launching import ROOT, run
+from tests.distributed.launching import launch_forked
 from tests.distributed.sampling_ranks import requests_of
 from tests.integration.tiny import build_tiny
 
@@ -17,8 +16,8 @@ pytestmark = pytest.mark.distributed
 
 def test_processes_that_share_the_weights_answer_as_one_that_has_them_all(tmp_path):
     folder = build_tiny(tmp_path).model
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    ended = run([*command, str(ROOT / "tests" / "distributed" / "sampling_ranks.py"), str(folder), str(tmp_path)])
+    script = ("tests/distributed/sampling_ranks.py", str(folder), str(tmp_path))
+    ended = launch_forked(["--standalone", "--nproc_per_node", "2", *script], launcher="torchrun")
     assert ended.exit_code == 0, ended.output
     tokenizer = AutoTokenizer.from_pretrained(folder)
     sampler = Sampler(AutoModelForCausalLM.from_pretrained(folder), tokenizer, 4)

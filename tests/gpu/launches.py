@@ -174,7 +174,9 @@ def launch(words: Sequence[object]) -> float:
                 peak = max(peak, taken_gb(process.pid))
                 time.sleep(0.5)
         finally:
-            kill_tree(process)
+            if process.poll() is None:
+                kill_tree(process.pid)
+            process.wait()
         output.seek(0)
         said = output.read().decode(errors="replace")
     if process.returncode:

@@ -2,11 +2,12 @@
 """Run entry scripts in forked children of one process that has imported everything, so that a start takes no time.
 
 Run as a program it is that process. It reads one command a line and answers each with a number:
-`{"argv": [script, ...], "log": path, "file_limit": bytes or null}` forks a child that runs the script as `__main__`
-and may write no file that is larger; the answer is its pid.
+`{"argv": [script, ...], "log": path, "file_limit": bytes or null, "env": variables or null}` forks a child that runs
+the script as `__main__`, may write no file that is larger, and has these variables alone; the answer is its pid.
 `{"wait": pid}` waits for a child; the answer is its exit status, negative for a signal.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -68,9 +69,12 @@ class ForkDriver:
 
     Args:
         environment: Variables on top of this process's own.
+        modules: What is imported before anything starts.
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], modules: Sequence[str] = ("open_r1.grpo", "open_r1.sft")
+    ) -> None:
         settings = {
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
@@ -78,7 +82,7 @@ class ForkDriver:
             "PYTHONPATH": str(REPOSITORY / "src"),
         }
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -98,8 +102,14 @@ class ForkDriver:
             log: File for stdout and stderr.
             file_limit: Size in bytes beyond which writing a file fails.
         """
-        argv = [f"src/open_r1/{script}.py", *argv]
-        return Run(self, int(self.ask({"argv": argv, "log": str(log), "file_limit": file_limit})), log)
+        return self.start_program([f"src/open_r1/{script}.py", *argv], log, file_limit)
+
+    def start_program(
+        self, argv: Sequence[str], log: Path, file_limit: int | None = None, env: Mapping[str, str] | None = None
+    ) -> Run:
+        """Start a program by its path from the root and its words, with `env` as all its variables."""
+        command = {"argv": list(argv), "log": str(log), "file_limit": file_limit, "env": env}
+        return Run(self, int(self.ask(command)), log)
 
     def ask(self, command: dict) -> str:
         """Return the answer to one command."""
@@ -116,9 +126,8 @@ class ForkDriver:
 
 def serve() -> None:
     """Fork a child for each command on stdin."""
-    import open_r1.grpo
-    import open_r1.sft  # noqa: F401 - imported for the children
-
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     print("ready", flush=True)
     for line in sys.stdin:
         command = json.loads(line)
@@ -128,6 +137,9 @@ def serve() -> None:
             continue
         pid = os.fork()
         if pid == 0:
+            if command["env"] is not None:
+                os.environ.clear()
+                os.environ.update(command["env"])
             run_script(command["argv"], command["log"], command["file_limit"])
         print(pid, flush=True)
 
