@@ -14,9 +14,12 @@ VLLM_ARGS = ("--enforce-eager", "--dtype", "float32", "--max-model-len", "1024",
 SERVED = "SmolLM2"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items):
-    # What takes long and needs no server comes first, for one process; the other one has the server meanwhile.
-    items.sort(key=lambda item: item.path.stem != "test_lighteval")
+    """One worker has the server, and all that ask it; the other one begins with what takes longest."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("server" if "server" in item.fixturenames else item.path.stem))
+    items.sort(key=lambda item: (item.path.stem != "test_lighteval", "server" not in item.fixturenames))
 
 
 @pytest.fixture(scope="session")

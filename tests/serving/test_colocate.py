@@ -5,9 +5,9 @@ On a CPU, with `vllm_cpu_shim.py` to keep vLLM's weights where they can be repla
 """
 
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.gpu.launches import Models, grpo
+from tests.integration.fork_driver import ForkDriver
 from tests.integration.tiny import write_rows
 
 pytestmark = pytest.mark.serving
@@ -77,20 +78,32 @@ def model(tmp_path_factory) -> Path:
     return folder
 
 
-def train(
-    model: Path, folder: Path, *words: str, reward: str = "variety_reward", save_strategy: str = "no"
+@pytest.fixture(scope="module")
+def train(model):
+    """Return the function that runs grpo.py in a process of its own, forked from one that has imported vLLM."""
+    modules = ["open_r1.grpo", "vllm.entrypoints.llm", "vllm.v1.engine.llm_engine", "trl.generation.vllm_generation"]
+    driver = ForkDriver({}, modules)
+    yield partial(run_training, driver, model)
+    driver.close()
+
+
+def run_training(
+    driver: ForkDriver,
+    model: Path,
+    folder: Path,
+    *words: str,
+    reward: str = "variety_reward",
+    save_strategy: str = "no",
 ) -> list[dict[str, np.ndarray]]:
-    """Run grpo.py in a process of its own; return what was recorded at each weight sync."""
+    """Run grpo.py; return what was recorded at each weight sync."""
     (folder / "reward.py").write_text(REWARD, encoding="utf-8")
     write_rows(folder / "sums.jsonl", SUMS)
     words = tuple(str(folder / word) if word == "sums.jsonl" else word for word in words)
-    shim, script = ROOT / "tests" / "serving" / "vllm_cpu_shim.py", ROOT / "src" / "open_r1" / "grpo.py"
-    command = [
-        sys.executable,
-        shim,
+    argv = [
+        "tests/serving/vllm_cpu_shim.py",
         folder / "syncs.jsonl",
         TEXT,
-        script,
+        "src/open_r1/grpo.py",
         "--model_name_or_path",
         model,
         "--output_dir",
@@ -102,11 +115,8 @@ def train(
         *SETTINGS,
         *words,
     ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
+    training = driver.start_program(list(map(str, argv)), folder / "log")
+    assert training.wait() == 0, training.log.read_text(errors="replace")[-5000:]
     lines = (folder / "syncs.jsonl").read_text(encoding="utf-8").splitlines()
     return [{name: np.array(values) for name, values in json.loads(line).items()} for line in lines]
 
@@ -121,8 +131,8 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
     [[*EVALUATION, *BENCHMARK], ["--use_peft", "true", "--lora_target_modules", "all-linear"]],
     ids=["whole", "lora"],
 )
-def test_vllm_follows_the_policy(model, tmp_path, words):
-    syncs = train(model, tmp_path, *words)
+def test_vllm_follows_the_policy(train, tmp_path, words):
+    syncs = train(tmp_path, *words)
     assert len(syncs) == NUM_STEPS + ("--do_eval" in words)
     # Both start with the weights on disk: what is between them is bfloat16 in vLLM and float32 in the trainer.
     noise = distance(syncs[0]["before"], syncs[0]["policy"])
@@ -141,11 +151,11 @@ def test_vllm_follows_the_policy(model, tmp_path, words):
         check_benchmark(tmp_path / "out", history)
 
 
-def test_groups_that_teach_nothing_are_drawn_anew(model, tmp_path):
+def test_groups_that_teach_nothing_are_drawn_anew(train, tmp_path):
     # Two steps share a generation, so that checkpoints of odd ones hold it. This loss sums ratios over padding too.
     words = ["--dynamic_sampling_rounds", "2", "--steps_per_generation", "2", "--save_steps", "1"]
     words += ["--loss_type", "vespo", "--vllm_importance_sampling_mode", "token_truncate"]
-    train(model, tmp_path, *words, reward="odd_sums_reward", save_strategy="steps")
+    train(tmp_path, *words, reward="odd_sums_reward", save_strategy="steps")
     output = tmp_path / "out"
     history = json.loads((output / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     first, _, last = [entry for entry in history if "loss" in entry]
@@ -161,10 +171,10 @@ def test_groups_that_teach_nothing_are_drawn_anew(model, tmp_path):
             assert (batch["advantages"][~is_token.any(dim=1)] == 0).all()
 
 
-def test_vllm_follows_the_stages(model, tmp_path):
+def test_vllm_follows_the_stages(train, tmp_path):
     stages = [{"until": {"steps": 1}}, {"max_completion_length": 24, "num_generations": 2}]
     (tmp_path / "stages.yaml").write_text(json.dumps({"stages": stages}), encoding="utf-8")
-    train(model, tmp_path, "--config", str(tmp_path / "stages.yaml"))
+    train(tmp_path, "--config", str(tmp_path / "stages.yaml"))
     batches = [pd.read_parquet(path) for path in sorted((tmp_path / "out" / "rollouts").glob("train-*.parquet"))]
     assert [batch["num_tokens"].max() for batch in batches] == [16, 24, 24]
     assert [batch["prompt"].astype(str).nunique() for batch in batches] == [2, 4, 4]
