@@ -72,11 +72,10 @@ def check_grpo_settings(
     load_loss(args.loss)
     load_advantage(args.advantage)
     ignored = {
-        "`sync_ref_model: true` under FSDP, which doesn't save a reference that moves": (
-            args.sync_ref_model and args.launch.is_fsdp
-        ),
-        "`entropy_coef` or `use_adaptive_entropy` with a `loss` of one's own": (
-            args.loss is not None and (args.entropy_coef or args.use_adaptive_entropy)
+        "`sync_ref_model: true` with checkpoints, which don't have the reference": args.sync_ref_model,
+        "`off_policy_mask_threshold`, or with a `beta` `use_bias_correction_kl`, with a `loss` of one's own": (
+            args.loss is not None
+            and (args.off_policy_mask_threshold is not None or (args.beta != 0 and args.use_bias_correction_kl))
         ),
         "`multi_objective_aggregation` with an `advantage`, which sees the weighted sum of rewards": (
             args.advantage is not None and args.multi_objective_aggregation != "sum_then_normalize"

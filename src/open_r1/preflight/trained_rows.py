@@ -12,7 +12,8 @@ of its rows, `check_only` 1,000 from all over them.
 import json
 import logging
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -178,32 +179,29 @@ def _last_question(messages: list[Row]) -> int:
 def _compare(
     row: Row, number: int, render: partial[Any], *, is_completion_only: bool, where: str, numbers: Sequence[int]
 ) -> dict[str, Any]:
-    """Return the first words of the assistant that a rendered row lacks, and whether it lacks earlier thoughts alone.
+    """Return what the assistant said where a rendered row lacks a part, and whether it lacks earlier thoughts alone.
 
     White space doesn't count, nor do <think> tags, which templates write in ways of their own.
     """
     messages = _messages_of(row)
     try:
-        for message in messages:
-            texts = [message["role"], *(message.get(name) or "" for name in ("content", *_THOUGHTS))]
-            if not all(isinstance(text, str) for text in texts):
-                raise TypeError(f"role, content and thoughts of a message must be text: {str(message)[:200]}")
-        said_by = [list(_said(message)) for message in messages]
+        said_by = [_said(message) for message in messages]
         rendered = _squeeze(render(messages, row)) if messages else ""
     except Exception as error:  # Jinja and template authors raise what they like
         raise ValueError(
-            f"{where}, row {numbers[number]} (from 0) can't be rendered: {type(error).__name__}: {error}"
+            f"{where}, row {numbers[number]} (from 0) can't be rendered: {type(error).__name__}: {error}; it is "
+            f"{str(messages)[:200]}"
         ) from error
     question, first = _last_question(messages), len(row["prompt"]) if is_completion_only else 0
     place, lost, is_stripped = 0, "", False
-    for index, (message, said) in enumerate(zip(messages, said_by, strict=True)):
-        end = _end_of([text for text, _ in said], rendered, place)
+    for index, (message, (thoughts, answer)) in enumerate(zip(messages, said_by, strict=True)):
+        end = _end_of(thoughts + answer, rendered, place)
         if end is None and message["role"] == "assistant" and index >= first:
-            end = _end_of([text for text, is_thought in said if not is_thought], rendered, place)
-            is_earlier = end is not None and index < question < len(messages) - 1
-            longest = max((text for text, _ in said), key=len)
-            missing = next((text for text, _ in said if _squeeze(text) not in rendered[place:]), longest)
-            is_stripped, lost = is_stripped or is_earlier, lost or ("" if is_earlier else missing.strip())
+            end = _end_of(answer, rendered, place)
+            if end is not None and index < question < len(messages) - 1:
+                is_stripped = True
+            else:
+                lost = lost or " ".join(thoughts + answer).strip()
         place = place if end is None else end
     return {"dropped": lost, "is_stripped": is_stripped and not lost}
 
@@ -218,13 +216,14 @@ def _end_of(texts: list[str], rendered: str, place: int) -> int | None:
     return place
 
 
-def _said(message: Row) -> Iterator[tuple[str, bool]]:
-    """Yield what a message says, in order, and whether each part is a thought."""
-    yield from ((message[name], True) for name in _THOUGHTS if message.get(name))
-    *thoughts, answer = (message.get("content") or "").split("</think>")
-    yield from ((part, True) for thought in thoughts for part in thought.split("<think>"))
-    yield from ((part, False) for part in answer.split("<think>"))
-    yield from (((call.get("function") or call)["name"], False) for call in message.get("tool_calls") or [])
+def _said(message: Row) -> tuple[list[str], list[str]]:
+    """Return the parts of a message in order: thoughts, and what else it says."""
+    if not isinstance(message["role"], str):
+        raise TypeError("the role of a message must be text")
+    thoughts, _, answer = (message.get("content") or "").rpartition("</think>")
+    calls = [(call.get("function") or call)["name"] for call in message.get("tool_calls") or []]
+    beside = [message[name].strip() for name in _THOUGHTS if message.get(name)]
+    return beside + re.split("</?think>", thoughts), answer.split("<think>") + calls
 
 
 def _squeeze(text: str) -> str:
