@@ -14,7 +14,6 @@ from trl import ModelConfig
 from open_r1.configs.training import DistillConfig, GRPOConfig, ScriptArguments, SFTConfig, TrainingConfig
 from open_r1.data.sources import flag_columns
 from open_r1.models import (
-    adapter_config,
     dtype_asked_for,
     find_model,
     load_config,
@@ -105,24 +104,10 @@ def check_lora_targets(model: PreTrainedModel, model_args: ModelConfig) -> None:
     """Refuse modules of LoRA that the model doesn't have: PEFT passes over one that matches nothing beside others.
 
     Raises:
-        ValueError: See above; or `all-linear` asks for modules that a continued adapter leaves out.
+        ValueError: See above.
     """
     targets, saved = model_args.lora_target_modules, model_args.lora_modules_to_save or []
     modules = dict(model.named_modules())
-    adapter = adapter_config(model_args)
-    if adapter is not None and targets == "all-linear":
-        head = model.get_output_embeddings()
-        linear = {
-            name.rpartition(".")[2]
-            for name, module in modules.items()
-            if isinstance(module, torch.nn.Linear) and module is not head
-        }
-        left_out = linear - set(adapter.target_modules or ())
-        if left_out:
-            raise ValueError(
-                f"`lora_target_modules: all-linear`, but the adapter in {model_args.model_name_or_path}, which the "
-                f"run continues, has {adapter.target_modules} and leaves out {sorted(left_out)}."
-            )
     # TRL makes text of a list of one, which PEFT takes for a pattern of whole names.
     patterns = [targets] if isinstance(targets, str) and targets != "all-linear" else []
     names = [*(targets or []), *saved] if isinstance(targets, list) else saved
