@@ -74,40 +74,35 @@ def test_words_that_a_template_writes_in_its_own_way_are_no_loss(tmp_path, name)
     eos = {"gemma3": "<end_of_turn>", "phi3": "<|end|>"}.get(name, R1_END if "r1" in name else IM_END)
     template = "{%- set bos_token = '' -%}" + published(name)
     _, figures = read(template, [USER, FIRST], tmp_path, eos=eos)
-    assert (figures.dropped, figures.stripped) == (0, 0)
+    assert figures.dropped == 0
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "qwen3_6"])
-@pytest.mark.parametrize("is_trained", [False, True])
-def test_turns_that_lose_their_thoughts_are_context_unless_asked_for(tmp_path, name, is_trained):
-    conversation = [USER, FIRST, AGAIN, SECOND]
-    learned, figures = read(published(name), conversation, tmp_path, train_stripped_turns=is_trained)
-    assert (figures.dropped, figures.stripped) == (0, 3)
-    assert "add 0" not in learned and "add 2" in learned
-    assert learned.endswith("2<|im_end|>\n")
-    assert ("1+0?" in learned) == is_trained
-    if name == "qwen3" and not is_trained:
-        assert learned == "<think>\nadd 2\n</think>\n\n2<|im_end|>\n"
+def test_thoughts_of_earlier_turns_that_a_template_drops_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=DROPPED):
+        read(published(name), [USER, FIRST, AGAIN, SECOND], tmp_path)
+    learned, _ = read(Path("recipes/templates/qwen3.jinja").read_text(), [USER, FIRST, AGAIN, SECOND], tmp_path)
+    assert "add 0" in learned and "add 2" in learned
 
 
 def test_dropped_thought_that_a_later_turn_repeats_is_found_missing(tmp_path):
     short = {"role": "assistant", "content": "<think>so</think>yes"}
     conversation = [USER, short, {"role": "user", "content": "so?"}, SECOND]
-    _, figures = read(published("qwen3"), conversation, tmp_path)
-    assert (figures.dropped, figures.stripped) == (0, 3)
+    with pytest.raises(ValueError, match=DROPPED):
+        read(published("qwen3"), conversation, tmp_path)
 
 
 def test_turns_without_thoughts_are_all_learned(tmp_path):
     plain = [USER, {"role": "assistant", "content": "1"}, AGAIN, {"role": "assistant", "content": "2"}]
     learned, figures = read(published("qwen3"), plain, tmp_path)
-    assert figures.stripped == 0
+    assert figures.dropped == 0
     assert "1+0?" in learned
 
 
 def test_loss_of_the_assistant_alone_takes_the_template_that_keeps_thoughts(tmp_path):
     conversation = [USER, FIRST, AGAIN, SECOND]
     learned, figures = read(published("qwen3"), conversation, tmp_path, assistant_only_loss=True)
-    assert figures.stripped == 0
+    assert figures.dropped == 0
     assert learned == "<think>\nadd 0\n</think>\n\n1<|im_end|>\n<think>\nadd 2\n</think>\n\n2<|im_end|>\n"
 
 
@@ -115,7 +110,7 @@ def test_prompt_is_context_whatever_its_turns_lose(tmp_path):
     tokenizer = byte_tokenizer(published("qwen3"), IM_END)
     args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False)
     rows = Dataset.from_list([{"prompt": [USER, FIRST, AGAIN], "completion": [SECOND]}])
-    assert tokenize_rows(rows, tokenizer, args, "rows")[1].stripped == 0
+    assert tokenize_rows(rows, tokenizer, args, "rows")[1].dropped == 0
 
 
 @pytest.mark.parametrize(("num_dropped", "is_refused"), [(1, False), (2, True)])
@@ -166,7 +161,7 @@ def test_rows_that_max_length_cuts_are_counted_in_plan_and_manifest(tiny, tmp_pa
         for line in (tmp_path / "rows.jsonl").read_text().splitlines()
     ]
     assert run["rows"] == {
-        "num_rows": 10, "checked": 10, "dropped": 0, "stripped": 0, "cut": 4, "answers_cut": 4,
+        "num_rows": 10, "checked": 10, "dropped": 0, "cut": 4, "answers_cut": 4,
         "tokens": sum(lengths), "tokens_lost": 4 * (lengths[0] - 100), "longest": lengths[0],
     }  # fmt: skip
 

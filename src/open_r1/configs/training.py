@@ -209,11 +209,6 @@ class SFTConfig(RunConfig, trl.SFTConfig):
     """TRL's `SFTConfig` with our fields."""
 
     allow_cut_rows: bool = setting(False, "Train although `max_length` cuts more than half of the answers.")
-    train_stripped_turns: bool = setting(
-        False,
-        "Learn also the turns before the last question where the chat template drops their thoughts (Qwen3): to "
-        "answer without thinking. By default such turns are context alone.",
-    )
 
 
 @dataclass
@@ -263,7 +258,7 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
     dynamic_sampling_metric: str | None = setting(
         None,
         "By which equal rewards groups are replaced: a name in the log (`accuracy_reward`, as in DAPO), or `reward`, "
-        "the weighted sum. When unset, the first reward that judges answers, whatever their length, else the sum.",
+        "the weighted sum. When unset, the first of `reward_funcs`.",
     )
     stages: list[dict[str, Any]] | None = setting(
         None,

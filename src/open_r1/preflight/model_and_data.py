@@ -11,17 +11,43 @@ from datasets import Dataset, DatasetDict
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
-from open_r1.configs.training import DistillConfig, GRPOConfig, ScriptArguments, SFTConfig, TrainingConfig
+from open_r1.configs.training import (
+    DistillConfig,
+    GRPOConfig,
+    ScriptArguments,
+    SFTConfig,
+    TrainingConfig,
+    TrainingScriptArguments,
+)
 from open_r1.data.sources import flag_columns
+from open_r1.evaluation.training import PolicyEvaluation, load_eval_benchmarks
 from open_r1.models import (
     dtype_asked_for,
     find_model,
+    get_tokenizer,
     load_config,
     refuse_frozen_tokens,
     refuse_lost_steps,
 )
+from open_r1.preflight.eval_benchmarks import check_eval_benchmarks
 
 logger = logging.getLogger(__name__)
+
+
+def check_model(
+    script_args: TrainingScriptArguments, training_args: TrainingConfig, model_args: ModelConfig
+) -> tuple[PreTrainedTokenizerBase, PolicyEvaluation | None]:
+    """Refuse a model that couldn't learn or answer `eval_benchmarks`; return its tokenizer and the benchmarks.
+
+    Raises:
+        ValueError: See the message.
+    """
+    check_weight_dtype(training_args, model_args)
+    tokenizer = get_tokenizer(model_args, training_args)
+    check_vocabulary(tokenizer, training_args, model_args)
+    benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
+    check_eval_benchmarks(benchmarks, training_args, model_args)
+    return tokenizer, benchmarks
 
 
 def check_weight_dtype(training_args: TrainingConfig, model_args: ModelConfig) -> None:
