@@ -13,7 +13,6 @@ import difflib
 import logging
 import os
 import re
-import shutil
 import sys
 import textwrap
 import types
@@ -119,7 +118,7 @@ class RecipeParser(TrlParser):
             argv: Words after the program's name; `sys.argv[1:]` when None.
 
         Raises:
-            ValueError: An unknown, removed or doubly given name, a value of the wrong type, or an unreadable recipe.
+            ValueError: An unknown or removed name, a value of the wrong type, or an unreadable recipe.
         """
         argv = list(sys.argv[1:] if argv is None else argv)
         if (asked := next((word for word in ("-h", "--help") if word in argv), None)) is not None:
@@ -163,15 +162,11 @@ class RecipeParser(TrlParser):
         raise ValueError(message)
 
     def _names_given(self, argv: Sequence[str]) -> set[str]:
-        """Return the names that the command line sets, each known and once."""
+        """Return the names that the command line sets, all of them known."""
         options = [word.split("=", 1)[0] for word in argv if word.startswith("--")]
         known = [option for option in options if option in self._option_string_actions]
         self._refuse_unknown([option[2:] for option in options if option not in known], "command line")
-        names = [self._option_string_actions[option].dest for option in known]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(f"Given twice on the command line (old names count too): {doubled}. Keep one of each.")
-        return set(names)
+        return {self._option_string_actions[option].dest for option in known}
 
     def _read_recipe(self, path: str) -> dict[str, Any]:
         """Return the settings of a recipe under the names of today, and set the variables of its `env`."""
@@ -238,18 +233,13 @@ class RecipeParser(TrlParser):
 
 
 def _help_of(action: argparse.Action, *, is_whole: bool) -> str:
-    """Return a setting as --help shows it: name, values, default, and what it does, or the first sentence of it."""
+    """Return a setting as --help shows it: name, default, and the first sentence, or all of it and its values."""
     text = " ".join((action.help or "").split())
     if not is_whole:
         text = re.split(r"(?<=[.:;]) (?=[A-Z`'-])", text, maxsplit=1)[0]
-    choices = list(map(str, action.choices or ()))
-    if len(choices) > 6 and not is_whole:
-        choices[6:] = ["..."]
-    values = f" {{{','.join(choices)}}}" if choices else ""
-    head = f"  --{action.dest}{values}" + ("" if action.default in (None, "") else f"  (default: {action.default})")
-    width = max(shutil.get_terminal_size().columns - 1, 40)
-    body = textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join([head, *body])
+    values = f" {{{','.join(map(str, action.choices))}}}" if is_whole and action.choices else ""
+    default = "" if action.default in (None, "") else f"  (default: {action.default})"
+    return f"  --{action.dest}{values}{default}\n{textwrap.indent(textwrap.fill(text, 110), '      ')}"
 
 
 def _kinds_of(hint: Any) -> set[Any]:

@@ -47,7 +47,6 @@ def test_recipe_path_may_follow_an_equals_sign(words, tmp_path):
         ("max_length: 16\nmax-length: 8\n", [], "`max_length`.*twice"),
         ("seed: 1\nseed: 2\n", [], "'seed' .*twice"),
         ("dataset_mixture: {datasets: [{id: a, id: b}]}\n", [], "'id' .*twice"),
-        (None, ["--seed", "1", "--seed", "2"], r"Given twice on the command line .*\['seed'\]"),
         (None, ["--seed=1", "--seed=1"], r"\['seed'\]"),
         (None, ["--max_seq_length", "1", "--max_length", "2"], r"\['max_length'\]"),
         (None, ["--gradient_checkpointing", "--no_gradient_checkpointing"], r"\['gradient_checkpointing'\]"),

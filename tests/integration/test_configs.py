@@ -98,7 +98,6 @@ def test_data_sets_may_have_columns_of_their_own():
         (mixture({"id": "a", "config": 2024}), "`config`.*'a'"),
         (mixture({"id": "a", "domain": 1}), "`domain`.*'a'"),
         (mixture({"id": "a", "layout": True}), "`layout`.*'a'"),
-        (mixture({"id": "a"}, seed=-1), "`seed`"),
         (mixture({"id": "a"}, test_split_size=1.0), "`test_split_size`"),
         (mixture({"id": "a"}, test_split_size=100), "`test_split_size`"),
         (mixture({"id": "a"}, test_split_size=float("nan")), "`test_split_size`"),

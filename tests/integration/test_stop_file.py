@@ -194,13 +194,6 @@ def test_losses_since_the_last_log_are_not_lost(tiny, whole, tmp_path, interrupt
     assert losses == pytest.approx({2: (each[1] + each[2]) / 2, 3: each[3], 6: (each[4] + each[5] + each[6]) / 3})
 
 
-def test_stop_file_that_cannot_be_answered_is_refused_before_anything_starts(tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv(STOP_FILE_VARIABLE, str(tmp_path / "nowhere" / "stop"))
-    with pytest.raises(ValueError, match=r"OPEN_R1_STOP_FILE is .*nowhere.*Make the folder, or unset"):
-        tiny.train("sft", tmp_path / "output")
-    assert not (tmp_path / "output").exists()
-
-
 @pytest.mark.parametrize("word", ["false", "checkpoint-2"])
 def test_requeued_job_goes_on_where_its_first_attempt_would_begin_anew(tiny, tmp_path, interrupt, monkeypatch, word):
     output = tmp_path / "output"

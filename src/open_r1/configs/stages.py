@@ -112,10 +112,7 @@ class Stage:
         return replace(script_args, **own), changed
 
     def __str__(self) -> str:
-        overrides = ", ".join(f"{name} {value}" for name, value in self.overrides.items()) or "as in the recipe"
-        rule = {name: value for name, value in vars(self.until).items() if value is not None} if self.until else {}
-        until = ", ".join(f"{name} {value}" for name, value in rule.items()) or "max_steps"
-        return f"{overrides}; until {until}"
+        return f"{dict(self.overrides) or 'as in the recipe'}, until {self.until or 'max_steps'}"
 
 
 def build_stages(value: Any) -> list[Stage]:

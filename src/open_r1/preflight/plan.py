@@ -12,8 +12,8 @@ Memory of a GPU, by formulas that are not calibrated on one:
 3. Logits: TRL 1.16 computes them in tiles of 4,096 tokens x 32,768 entries of the vocabulary, and collects the
    gradients of the head and of its input in fp32 (`trl/kernels/chunked_logprob.py`).
 
-Left out: CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, generation (vLLM takes the share of
-the GPU that the recipe gives it), reward models and teachers, eager attention, fragments of an epoch.
+Left out: offloading, CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, generation (vLLM takes
+the share of the GPU that the recipe gives it), reward models and teachers, eager attention, fragments of an epoch.
 """
 
 import logging
@@ -116,9 +116,9 @@ def state_bytes(
     """
     of_3, of_2, of_1 = (launch.num_processes if launch.zero_stage >= stage else 1 for stage in (3, 2, 1))
     return {
-        "weights": 0.0 if launch.offloads_weights else sizes[0] * num_params / of_3,
+        "weights": sizes[0] * num_params / of_3,
         "gradients": sizes[1] * num_trained / of_2,
-        "optimizer": 0.0 if launch.offloads_optimizer else sizes[2] * num_trained / of_1,
+        "optimizer": sizes[2] * num_trained / of_1,
     }
 
 

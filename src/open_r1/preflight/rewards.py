@@ -90,8 +90,8 @@ def check_ideal_completion(
 ) -> list[Trial]:
     """Score perfect replies to rows with every reward; log the first rendered prompt.
 
-    Rewards from outside the table are called once alone, since nothing is known of their values. Those that run
-    programs are tried by the first process of a run.
+    Functions of the user's are called once, on a group of replies as the trainer will, since nothing is known of their
+    values. Rewards that run programs are tried by the first process of a run.
 
     Args:
         rewards: Those of `script_args.reward_funcs`; of reward models only the names matter.
@@ -110,12 +110,7 @@ def check_ideal_completion(
     given = template_kwargs or {}
     rendered = tokenizer.apply_chat_template(dataset[0]["prompt"], add_generation_prompt=True, tokenize=False, **given)
     logger.info("The first prompt is rendered as:\n%s", rendered)
-    if context.completion_prefix:
-        logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
     rows = {name: spread(_rows_with_columns(name, dataset, script_args), num_rows) for name in built}
-    for name in filter(is_user_function, built):
-        if rows[name]:  # an evaluation may leave a domain out
-            _try_user_function(name, built[name], script_args, dataset[rows[name][0]], context)
     check_sandboxes(script_args, dataset)
     trials = _try_rows(built, rows, script_args, dataset, context)
     if missed := [trial for trial in trials if trial.misses and not trial.has_reached]:
@@ -150,36 +145,18 @@ def _rows_with_columns(name: str, dataset: Dataset, script_args: TrainingScriptA
 
 
 def _arguments(
-    script_args: TrainingScriptArguments, row: dict, context: RewardContext, layout: str, size: int = 1
+    script_args: TrainingScriptArguments, row: dict, context: RewardContext, layout: str, size: int
 ) -> dict[str, Any]:
     """Return the arguments that TRL passes for one group of perfect replies."""
     message = {"role": "assistant", "content": perfect_reply(script_args, row, context, LAYOUTS[layout])}
     return {name: [value] * size for name, value in row.items() if name not in _NAMES_OF_TRL} | {
+        "prompts": [row["prompt"]] * size,
         "completions": [[dict(message)] for _ in range(size)],
         "completion_ids": [list(context.eos_token_ids[:1]) for _ in range(size)],
         "trainer_state": TrainerState(),
         "log_extra": lambda name, values: None,
         "log_metric": lambda name, value: None,
     }
-
-
-def _try_user_function(
-    name: str, reward: Reward, script_args: TrainingScriptArguments, row: dict, context: RewardContext
-) -> None:
-    """Call a function of the user's once, as the trainer will, on a group of perfect replies to one row.
-
-    Raises:
-        ValueError: It fails, or returns anything but a number or None for each completion.
-    """
-    size = max(2, context.num_generations)  # at least two, to tell lists of the wrong length
-    group = _arguments(script_args, row, context, next(iter(LAYOUTS)), size)
-    try:
-        values = run_reward(reward, prompts=[row["prompt"]] * size, **group)
-    except Exception as error:  # whatever the user's code raises, which is kept as the cause
-        raise ValueError(
-            f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data ({raised_at(error)})."
-        ) from error
-    logger.info("The reward %s gives a group of ideal completions %s.", name, values)
 
 
 def _try_rows(
@@ -194,10 +171,11 @@ def _try_rows(
     left: dict[str, Sequence[int]] = {}  # rows for which no layout was found yet
     for name in built:
         spec = get_reward_spec(name)
-        if spec.is_external or (spec.programs is not None and not is_first_of_run()):
+        is_loaded = not spec.is_external or is_user_function(name)  # models that judge are loaded later
+        if not is_loaded or (spec.programs is not None and not is_first_of_run()):
             continue
         is_cheap = spec.answer_column is not None and spec.programs is None
-        left[name] = rows[name] if is_cheap else spread(rows[name], _NUM_COSTLY)
+        left[name] = rows[name] if is_cheap else spread(rows[name], 1 if spec.is_external else _NUM_COSTLY)
         trials[name] = Trial(name, len(left[name]))
     places = row_numbers(dataset)
     for layout in LAYOUTS:
@@ -225,8 +203,16 @@ def _miss(
     spec, extra = get_reward_spec(name), {}
     if spec.programs is not None and spec.programs.unusable(row) is not None:
         return None
-    given = _arguments(script_args, row, context, layout)
-    value = run_reward(reward, **given | {"log_extra": extra.__setitem__})[0]
+    # At least two of a user's function, to tell lists of the wrong length.
+    given = _arguments(script_args, row, context, layout, max(2, context.num_generations) if spec.is_external else 1)
+    try:
+        value = run_reward(reward, **given | {"log_extra": extra.__setitem__})[0]
+    except Exception as error:  # whatever the user's code raises, which is kept as the cause
+        raise ValueError(
+            f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data ({raised_at(error)})."
+        ) from error
+    if spec.is_external:
+        return ""
     if is_unscorable(value):
         return "what judges it failed; the warnings above say why"
     if value is None:

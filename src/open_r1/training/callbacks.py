@@ -5,8 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 
-from tqdm.auto import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from open_r1.configs.training import TrainingConfig
 from open_r1.data.user_code import is_user_place, load_class
@@ -24,7 +23,7 @@ _SHOWN = (
 )
 
 
-class CompactProgressCallback(TrainerCallback):
+class CompactProgressCallback(ProgressCallback):
     """A progress bar with the few numbers that matter; all of them stay in the log history and the trackers.
 
         40%|████      | 8/20 [00:21<00:32, 2.69s/step, loss=0.01, reward=0.91, accuracy=0.72, format=0.98, length=24]
@@ -33,30 +32,13 @@ class CompactProgressCallback(TrainerCallback):
     `run_training` puts it in place of the library's own, but for `log_level: debug`.
     """
 
-    def __init__(self) -> None:
-        self._bar: tqdm | None = None
-
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Open the bar, at the step from which a run resumes."""
-        if state.is_world_process_zero and not args.disable_tqdm:
-            every_s = 0.1 if sys.stderr.isatty() else _LOG_EVERY_S
-            self._bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                unit="step",
-                dynamic_ncols=True,
-                mininterval=every_s,
-                maxinterval=max(every_s, 10.0),
-            )
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Move on by a step."""
-        if self._bar is not None:
-            self._bar.update(state.global_step - self._bar.n)
+        """Open the bar."""
+        super().on_train_begin(args, state, control)
+        if self.training_bar is not None and not sys.stderr.isatty():
+            self.training_bar.mininterval = self.training_bar.maxinterval = _LOG_EVERY_S
 
     def on_log(
         self,
@@ -67,23 +49,13 @@ class CompactProgressCallback(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Show the latest numbers."""
-        if self._bar is not None and logs is not None:
-            for line in describe_benchmarks(logs):
-                self._bar.write(f"step {state.global_step}: {line}")
-            found = numbers_shown(logs)
-            if found:
-                self._bar.set_postfix(
-                    {name: f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" for name, value in found.items()},
-                    refresh=sys.stderr.isatty(),
-                )
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Leave the finished bar on the screen."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        if self.training_bar is None or logs is None:
+            return
+        for line in describe_benchmarks(logs):
+            self.training_bar.write(f"step {state.global_step}: {line}")
+        if found := numbers_shown(logs):
+            shown = {name: f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" for name, value in found.items()}
+            self.training_bar.set_postfix(shown, refresh=sys.stderr.isatty())
 
 
 def numbers_shown(logs: Mapping[str, float]) -> dict[str, float]:
@@ -138,7 +110,8 @@ def get_callbacks(train_config: TrainingConfig, model_config: object = None) -> 
         model_config: Not read: Open R1's function has it.
 
     Raises:
-        ValueError: There is no such callback, or it can't be built without arguments.
+        ValueError: There is no such callback.
+        TypeError: It can't be built without arguments.
     """
     names = list(train_config.callbacks)
     names += ["push_to_hub_revision"] if checkpoint_revisions(train_config, 0) else []
@@ -154,8 +127,4 @@ def _build(name: str) -> TrainerCallback:
             f"Unknown callback {name!r} in callbacks. Available: {', '.join(sorted(CALLBACKS))}; a class of your own "
             "(path/to/file.py:Class)."
         )
-    callback = load_class(name, TrainerCallback, role="callback", setting="callbacks")
-    try:
-        return callback()
-    except TypeError as error:
-        raise ValueError(f"The callback {name!r} in callbacks can't be built without arguments: {error}") from error
+    return load_class(name, TrainerCallback, role="callback", setting="callbacks")()

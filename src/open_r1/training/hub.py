@@ -215,13 +215,11 @@ def _repo_name(training_args: TrainingConfig) -> str:
 
 def _taken_branches(api: HfApi, repo_id: str, training_args: TrainingConfig) -> list[str]:
     """Return the branches this run would push to that hold a model already; at most three of its checkpoints."""
-    if not api.repo_exists(repo_id):
-        return []
     revision = training_args.hub_model_revision or DEFAULT_BRANCH
-    branches = {ref.name for ref in api.list_repo_refs(repo_id).branches}
-    taken = []
+    branches = {ref.name for ref in api.list_repo_refs(repo_id).branches} if api.repo_exists(repo_id) else set()
+    taken = sorted(name for name in branches if name.startswith(f"{revision}-step-"))[:3]
+    if not is_checkpoint_push_requested(training_args):
+        taken = []
     if revision in branches and any(api.file_exists(repo_id, name, revision=revision) for name in _SIGNS_OF_A_MODEL):
-        taken.append(revision)
-    if is_checkpoint_push_requested(training_args):
-        taken += sorted(name for name in branches if name.startswith(f"{revision}-step-"))[:3]
+        taken.insert(0, revision)
     return taken

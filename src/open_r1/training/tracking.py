@@ -100,8 +100,6 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
     """Append a run to `run_manifest.json`; warn when it resumes with other settings that change what is learned."""
     path = output_dir / RUN_MANIFEST_NAME
     runs = _read_runs(output_dir)
-    if path.is_file() and not runs:
-        logger.warning("%s is damaged and is written anew.", path)
     if runs:
         before, now = runs[-1]["settings"], run["settings"]
         changed = [
