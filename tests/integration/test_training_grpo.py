@@ -380,12 +380,6 @@ def test_every_batch_of_rollouts_is_kept(tiny, tmp_path):
     assert (rows["num_tokens"][rows["is_truncated"]] == 24).all()
 
 
-def test_batches_stand_on_disk_once(tiny, tmp_path):
-    tiny.train("grpo", tmp_path, **SIGNAL, do_eval=True)
-    assert {path.parent.name for path in tmp_path.rglob("*.parquet")} == {"rollouts"}
-    assert not (tmp_path / "completions").exists()
-
-
 def test_no_rollouts_are_kept_unless_asked(tiny, tmp_path):
     tiny.train("grpo", tmp_path, max_steps=1)
     assert not (tmp_path / "rollouts").exists()
