@@ -67,6 +67,9 @@ def check_grpo_settings(
     load_loss(args.loss)
     load_advantage(args.advantage)
     ignored = {
+        "`max_tool_calling_iterations` without `tools` or `environment`": (
+            args.max_tool_calling_iterations is not None and not (args.tools or args.environment)
+        ),
         "`sync_ref_model: true` with checkpoints, which don't have the reference": args.sync_ref_model,
         "`off_policy_mask_threshold`, or with a `beta` `use_bias_correction_kl`, with a `loss` of one's own": (
             args.loss is not None
