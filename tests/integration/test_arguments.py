@@ -47,10 +47,6 @@ def test_recipe_path_may_follow_an_equals_sign(words, tmp_path):
         ("max_length: 16\nmax-length: 8\n", [], "`max_length`.*twice"),
         ("seed: 1\nseed: 2\n", [], "'seed' .*twice"),
         ("dataset_mixture: {datasets: [{id: a, id: b}]}\n", [], "'id' .*twice"),
-        (None, ["--seed=1", "--seed=1"], r"\['seed'\]"),
-        (None, ["--max_seq_length", "1", "--max_length", "2"], r"\['max_length'\]"),
-        (None, ["--gradient_checkpointing", "--no_gradient_checkpointing"], r"\['gradient_checkpointing'\]"),
-        (None, ["--config", "a", "--config", "b"], "config"),
     ],
 )
 def test_name_given_twice_is_refused(parse, text, words, message):
@@ -86,9 +82,9 @@ def test_words_of_the_command_line_are_no_keys_of_a_recipe(parse, name):
         parse(f"{name}: true\n")
 
 
-@pytest.mark.parametrize(("text", "key"), [("1: 2\n", "1"), ("on: 2\n", "True"), ("null: 2\n", "None")])
-def test_key_that_is_no_name_is_refused(parse, text, key):
-    with pytest.raises(ValueError, match=f"has the key {key}, which is no name"):
+@pytest.mark.parametrize("text", ["1: 2\n", "on: 2\n", "null: 2\n"])
+def test_key_that_is_no_name_is_refused(parse, text):
+    with pytest.raises(ValueError, match="must be a mapping of names"):
         parse(text)
 
 

@@ -181,11 +181,6 @@ class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
         elif self.bf16 is None and not has_bf16_device and not self.use_cpu:
             # TRL's default (bf16) stops with a message about GPUs on a machine that has none.
             self.bf16 = False
-        elif self.bf16 and not has_bf16_device and not self.use_cpu:
-            raise ValueError(
-                "`bf16: true` needs an accelerator and none was found. Set `bf16: false`, or `use_cpu: true` to "
-                "train in bf16 on the CPU."
-            )
         if self.push_to_hub_revision and "push_to_hub_revision" not in self.callbacks:
             self.callbacks = [*self.callbacks, "push_to_hub_revision"]
         if self.hub_model_revision not in (None, "main") and self.hub_revision is None:
