@@ -40,18 +40,18 @@ def test_recipe_path_may_follow_an_equals_sign(words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "message"),
+    ("text", "message"),
     [
-        ("max_seq_length: 8\nmax_length: 16\n", [], "`max_length`.*twice"),
-        ("max_length: 16\nmax_seq_length: 8\n", [], "`max_length`.*twice"),
-        ("max_length: 16\nmax-length: 8\n", [], "`max_length`.*twice"),
-        ("seed: 1\nseed: 2\n", [], "'seed' .*twice"),
-        ("dataset_mixture: {datasets: [{id: a, id: b}]}\n", [], "'id' .*twice"),
+        ("max_seq_length: 8\nmax_length: 16\n", "`max_length`.*twice"),
+        ("max_length: 16\nmax_seq_length: 8\n", "`max_length`.*twice"),
+        ("max_length: 16\nmax-length: 8\n", "`max_length`.*twice"),
+        ("seed: 1\nseed: 2\n", "'seed' .*twice"),
+        ("dataset_mixture: {datasets: [{id: a, id: b}]}\n", "'id' .*twice"),
     ],
 )
-def test_name_given_twice_is_refused(parse, text, words, message):
+def test_name_given_twice_is_refused(parse, text, message):
     with pytest.raises(ValueError, match=message):
-        parse(text, *words, task="sft")
+        parse(text, task="sft")
 
 
 @pytest.mark.parametrize(
