@@ -44,6 +44,8 @@ class DatasetConfig:
             raise ValueError(f"A data set of a mixture needs an `id` and a `split`, got: {self}")
         if self.columns is not None and not isinstance(self.columns, list):
             raise ValueError(f"`columns` of data set {self.id!r} is {self.columns!r}: it must be a list of names.")
+        if self.num_rows is not None and not (type(self.num_rows) is int and self.num_rows > 0):
+            raise ValueError(f"`num_rows` of data set {self.id!r} is {self.num_rows!r}: it must be 1 or more.")
         if self.weight is not None and self.num_rows is not None:
             raise ValueError(f"Data set {self.id!r} has a `weight` and `num_rows`: name one of them.")
         if self.weight is not None and not (isinstance(self.weight, int | float) and 0 < self.weight <= 1):

@@ -141,6 +141,12 @@ class SamplingMixin(TrainingMixin):
             write_rollouts(Path(self.args.output_dir), mode, step, number, rows)
         return rows
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log; TRL writes completions into a folder that it makes before earlier runs are archived."""
+        if self.log_completions and self.accelerator.is_main_process:
+            (Path(self.args.output_dir) / "completions").mkdir(parents=True, exist_ok=True)
+        super().log(logs, start_time)
+
 
 class DistillationTrainer(SamplingMixin, trl.DistillationTrainer):
     """TRL's trainer of on-policy distillation: the student samples, and learns the teacher's next tokens there."""
