@@ -1,25 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder counts as whole only when it is, whatever happened while it was written."""
 
-import itertools
 import json
 import logging
-import multiprocessing
 import os
 import random
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from open_r1.manifest import MANIFEST_NAME, missing_from, remove_manifest, write_manifest
-from open_r1.training import checkpoints
+from open_r1.manifest import MANIFEST_NAME, missing_from, write_manifest
 from open_r1.training.checkpoints import (
     archive,
     last_complete_checkpoint,
@@ -237,73 +231,6 @@ def test_checkpoints_do_not_belong_to_the_model_published_beside_them(tmp_path):
     rotate_checkpoints(tmp_path / "out", 1)
     (tmp_path / "out" / "checkpoint-5" / "model.safetensors").unlink()
     assert missing_from(tmp_path / "out") is None
-
-
-def write_weights(folder: Path, version: int) -> None:
-    """Writes twenty files that hold their version."""
-    for number in range(20):
-        path = folder / f"part{number % 4}" / f"{number}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{version:08d}" * 500)
-
-
-def publish_forever(out: Path, first: int, started: Event) -> None:
-    started.set()
-    for version in itertools.count(first):
-        write_weights(out / ".model-staging", version)
-        publish(out / ".model-staging", out)
-
-
-def save_forever(out: Path, first: int, started: Event) -> None:
-    started.set()
-    for version in itertools.count(first):
-        checkpoint = out / f"checkpoint-{version}"
-        remove_manifest(checkpoint)
-        write_weights(checkpoint, version)
-        write_manifest(checkpoint)
-        rotate_checkpoints(out, 2)
-
-
-def versions_in(folder: Path) -> set[str]:
-    """All versions that the files of a folder hold; a whole folder has exactly one."""
-    texts = {path.read_text() for path in folder.glob("part*/*.safetensors")}
-    assert len(list(folder.glob("part*/*.safetensors"))) == 20
-    assert all(text == text[:8] * 500 for text in texts)
-    return {text[:8] for text in texts}
-
-
-def run_and_kill(program: Callable[[Path, int, Event], None], out: Path, first: int, seconds: float) -> None:
-    """Starts a program and kills it that long after it began to write; forked, since an import takes seconds."""
-    fork = multiprocessing.get_context("fork")
-    started = fork.Event()
-    process = fork.Process(target=program, args=(out, first, started))
-    process.start()
-    assert started.wait(60)
-    time.sleep(seconds)
-    assert process.is_alive()
-    process.kill()
-    process.join()
-
-
-def test_publishing_killed_at_any_moment_never_passes_for_whole(tmp_path):
-    moments = random.Random(0)
-    for number in range(NUM_KILLS):
-        run_and_kill(publish_forever, tmp_path, 1000 * number, moments.uniform(0, 0.1))
-        if missing_from(tmp_path) is None:
-            assert len(versions_in(tmp_path)) == 1
-
-
-def test_checkpoint_saved_before_a_kill_at_any_moment_is_found_whole(tmp_path):
-    moments = random.Random(1)
-    last = -1
-    for _ in range(NUM_KILLS):
-        run_and_kill(save_forever, tmp_path, last + 1, moments.uniform(0, 0.1))
-        checkpoint = last_complete_checkpoint(tmp_path)
-        step = -1 if checkpoint is None else checkpoints.step_of(checkpoint)
-        assert step >= last  # what was saved once stays
-        if checkpoint is not None:
-            assert versions_in(checkpoint) == {f"{step:08d}"}
-        last = step
 
 
 FILL_UP = """

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scripts/decontaminate.py` on files: what is written, what is refused, parts and merge, and kills."""
+"""`scripts/decontaminate.py` on files: what is written, what is refused, parts and merge."""
 
-import contextlib
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -281,51 +277,6 @@ def test_named_data_set_is_pushed_privately(files, tmp_path, capsys, hub, monkey
     assert {"card.json", "contamination_report.json", "data/train-00000-of-00001.parquet"} <= set(
         hub.repos["datasets/alice/clean"].branches["main"].files
     )
-
-
-def holds_files(folder):
-    """Whether it is there with files in it; it may be renamed as we look."""
-    with contextlib.suppress(FileNotFoundError):
-        return any(folder.iterdir())
-    return False
-
-
-def test_run_killed_at_any_moment_is_finished_by_the_same_command(tmp_path):
-    rows, items, output = tmp_path / "rows.parquet", tmp_path / "items.parquet", tmp_path / "out"
-    pq.write_table(pa.table({"problem": TEXTS * 150, "id": range(len(TEXTS) * 150)}), rows)
-    pq.write_table(pa.table({"problem": ITEMS}), items)
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "--dataset",
-        str(rows),
-        "--benchmark_file",
-        str(items),
-        "--output_dir",
-        str(output),
-        "--cleanup",
-        "--processes",
-        "1",
-    ]
-    source = os.pathsep.join([str(SCRIPT.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": source}
-    for has_come in ((output / ".partial").exists, lambda: holds_files(output / ".partial" / "data")):
-        for _ in range(20):
-            with subprocess.Popen(
-                command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            ) as process:
-                while process.poll() is None and not has_come():
-                    time.sleep(0.01)
-                process.send_signal(signal.SIGKILL)
-            if read_card(output) is None:
-                break
-            shutil.rmtree(output)  # it was done first
-        assert process.returncode == -signal.SIGKILL
-        assert read_card(output) is None
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert f"{len(TEXTS) * 150} -> {(len(TEXTS) - NUM_BAD) * 150} rows" in finished.stdout
-    assert not (output / ".partial").exists()
-    assert len(ids(output)) == (len(TEXTS) - NUM_BAD) * 150
 
 
 @pytest.mark.parametrize(
