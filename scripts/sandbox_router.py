@@ -23,8 +23,7 @@ import socket
 import sys
 
 from open_r1.sandbox import SandboxError, run_coroutine
-from open_r1.sandbox.providers import PROVIDERS, SandboxSettings
-from open_r1.sandbox.router import TOKEN_VARIABLE
+from open_r1.sandbox.providers import PROVIDERS, TOKEN_VARIABLE, SandboxSettings
 from open_r1.sandbox.router_server import Router
 from open_r1.sandbox.running import private_loop
 

@@ -44,7 +44,9 @@ GRPO_RECIPE = {
     "max_steps": 11,
     "save_steps": 3,
     "beta": 0.04,
-    "use_bias_correction_kl": False,
+    "sync_ref_model": True,
+    "ref_model_sync_steps": 2,
+    "ref_model_mixup_alpha": 0.5,
     "log_completions": True,
     "num_generations_eval": 2,
 }

@@ -87,7 +87,6 @@ REFUSED = {
         "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy", "format"],
                  "reward_domains": {"chat": ["accuracy"]}}, r"\['accuracy'\].*has \['chat'\].*{'math': 2}"),
     "benchmarks": ("grpo", {"benchmarks": ["math_500"], "save_strategy": "no"}, r"benchmarks.*save_strategy"),
-    "reference that moves": ("grpo", {"beta": 0.1, "sync_ref_model": True}, r"sync_ref_model"),
     "unknown callback": ("grpo", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
     "missing test split": (
         "grpo", {"do_eval": True, "dataset_name": "TRAIN"}, r"No split 'test' for evaluation.*train"),
@@ -95,7 +94,7 @@ REFUSED = {
         "grpo", {"dataset_prompt_column": "question"}, r"'question'.*\['problem', 'solution', 'messages'\]"),
     "missing column of a reward": ("grpo", {"dataset_name": "UNSOLVED"}, r"'solution'.*accuracy.*\['problem'"),
     "missing columns of SFT": ("sft", {"dataset_name": "UNSOLVED"}, r"'messages'.*\['problem'\]"),
-    "bf16 without a device": ("sft", {"bf16": True, "use_cpu": False}, r"bf16"),
+    "bf16 without a device": ("sft", {"bf16": True, "use_cpu": False}, r"bf16.*accelerator.*use_cpu"),
     "prompt and completion beyond the context": ("grpo", {"max_prompt_length": 250}, r"250.*exceed.*256"),
     "AdamW on bf16 weights": ("sft", {"dtype": "bfloat16"}, r"bfloat16.*--dtype float32 --bf16 true.*use_peft.*zero2"),
     "rows of SFT beyond the context": ("sft", {"max_length": 257}, r"max_length.*257.*256"),
@@ -187,6 +186,14 @@ def test_stretched_context_may_be_used_to_its_end(weightless, tmp_path, name, ki
     for length, error, message in ((1024 - beside, OSError, NO_WEIGHTS), (1025 - beside, ValueError, "1024")):
         with pytest.raises(error, match=message):
             weightless.train(kind, tmp_path / "output", model_name_or_path=model, **{name: length})
+
+
+def test_reference_that_moves_is_refused_under_fsdp(weightless, tmp_path, environment):
+    settings = {"use_vllm": True, "sync_ref_model": True, "beta": 0.1}
+    arguments = grpo_arguments(weightless, tmp_path, **settings)
+    environment["ACCELERATE_USE_FSDP"] = "true"
+    with pytest.raises(ValueError, match="sync_ref_model"):
+        check_grpo_settings(*arguments)
 
 
 def test_template_that_opens_the_thinking_is_scored_with_what_it_opened(weightless, tmp_path):
@@ -299,7 +306,7 @@ def test_row_may_lack_what_only_other_domains_need(weightless, tmp_path, caplog)
 
 
 def test_row_that_lacks_what_its_domain_needs_is_dropped(weightless, tmp_path, caplog):
-    train_with_domains(weightless, tmp_path, "accuracy", "truncated", chat=["accuracy"], math=["accuracy"])
+    train_with_domains(weightless, tmp_path, "accuracy", "format", chat=["accuracy"], math=["accuracy"])
     assert "Dropped 2 of 4 rows of split 'train': one of ['solution']" in caplog.text
     assert re.search(r"WARNING.*\['chat'\].*`reward_domains` has \['chat', 'math'\].*{'math': 2}", caplog.text)
 

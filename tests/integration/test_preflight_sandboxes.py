@@ -119,7 +119,7 @@ def test_what_answers_there_must_be_a_router_that_lets_us_in(monkeypatch):
 def test_slurm_that_does_not_answer_loses_rows_and_ends_no_training(monkeypatch, tmp_path):
     monkeypatch.setenv("PISTON_ENDPOINTS", "slurm")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(providers, "_SANDBOXES", {})
+    providers._build.cache_clear()
 
     async def judge(program, content, sandbox):
         await sandbox.languages()

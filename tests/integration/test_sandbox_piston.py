@@ -84,7 +84,7 @@ def test_language_that_no_endpoint_has_is_refused_with_those_they_have(build):
     with PistonServer(runtimes=("python",)) as server:
         sandbox = build(server)
         assert run_coroutine(sandbox.languages) == ("python",)
-        with pytest.raises(UnsupportedLanguageError, match="python"):
+        with pytest.raises(UnsupportedLanguageError, match=r"c\+\+"):
             run_all([RunRequest("C++", {"main.cpp": ""}, ONCE)], sandbox)
 
 
@@ -183,25 +183,22 @@ def test_endpoint_that_fails_every_job_does_not_condemn_the_healthy_one(server, 
     assert len(server.jobs) <= 2  # it's out for a minute
 
 
-def test_job_that_has_lost_two_endpoints_is_given_up(build):
-    servers = [PistonServer(trouble="die").start() for _ in range(3)]
+def test_job_that_has_failed_at_three_endpoints_is_given_up(build):
+    servers = [PistonServer(trouble="die").start() for _ in range(4)]
     (result,) = run_all([HELLO], build(*servers))
     assert isinstance(result, SandboxError)
-    assert sum(len(one.jobs) for one in servers) == 2
+    assert sum(len(one.jobs) for one in servers) == NUM_ATTEMPTS == 3
     for one in servers:
         one.stop()
 
 
 @pytest.mark.parametrize("version", ["v3.1.1", "head"])
-def test_compiler_out_of_clock_is_run_once_more_and_then_an_error_of_the_endpoint(build, version):
+def test_compiler_out_of_clock_is_an_error_of_the_endpoint(build, version):
     limits = Limits(cpu_s=5, wall_s=3, memory_mb=2048)
     request = RunRequest("cpp", {"main.cpp": "int main() {}"}, ONCE, limits, HELLO.limits)
     with PistonServer(version=version) as server:
-        sandbox = build(server)
         server.troubles = ["late"]
-        assert output(run_all([request], sandbox)[0]) == ""
-        server.troubles = ["late"] * 2
-        assert isinstance(run_all([request], sandbox)[0], SandboxError) and len(server.jobs) == 4
+        assert isinstance(run_all([request], build(server))[0], SandboxError) and len(server.jobs) == 1
 
 
 def test_waiting_request_is_served_when_an_endpoint_comes_back(server, build):

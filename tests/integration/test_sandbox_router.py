@@ -242,12 +242,11 @@ def test_outage_behind_the_router_is_tried_again_and_then_an_error():
         assert isinstance(error, SandboxError) and "the service is down" in str(error)
 
 
-def test_absent_router_is_waited_for_once_by_all_and_missed_at_once_by_languages(monkeypatch):
-    monkeypatch.setattr("open_r1.sandbox.router.START_PATIENCE_S", 0.2)
+def test_absent_router_is_waited_for_once_by_all():
     with serve(LocalSandbox()) as address:
         pass
     with pytest.raises(SandboxError, match="sandbox_router_url"):
-        run_coroutine(RouterSandbox(address).languages)
+        run_coroutine(RouterSandbox(address, patience_s=0.2).languages)
     started = time.monotonic()
     results = run_all([SQUARES] * 12, RouterSandbox(address, patience_s=1.0), 2)
     assert all(isinstance(one, SandboxError) for one in results)

@@ -3,10 +3,8 @@
 
 import pytest
 
-from open_r1.rewards import RewardContext
 from open_r1.rewards.length_rewards import (
     DemystifyCosineReward,
-    TruncatedReward,
 )
 
 RIGHT, WRONG, NO_ANSWER = r"So \boxed{2}", r"So \boxed{3}", "no idea"
@@ -60,39 +58,3 @@ def test_demystify_of_an_unparsable_solution_is_none_at_any_length():
 def test_demystify_refuses(options: dict, word: str):
     with pytest.raises(ValueError, match=word):
         DemystifyCosineReward(**options)
-
-
-EOS = RewardContext(eos_token_ids=(2, 3))
-
-
-@pytest.mark.parametrize(
-    ("ids", "reward"),
-    [
-        ([], -1.0),
-        ([7], -1.0),
-        ([2, 7], -1.0),
-        ([2], 0.0),
-        ([7, 2], 0.0),
-        ([7, 3], 0.0),
-        ([7] * 100_000, -1.0),
-    ],
-    ids=lambda value: repr(value)[:20],
-)
-def test_truncated_is_a_completion_without_an_end_token(ids: list[int], reward: float):
-    assert TruncatedReward(context=EOS)(completion_ids=[ids]) == [reward]
-    assert TruncatedReward(-0.5, EOS)(prompts=["p"], completions=["c"], completion_ids=[ids]) == [reward / 2]
-
-
-def test_truncated_must_know_the_end_tokens():
-    with pytest.raises(ValueError, match="eos_token_ids"):
-        TruncatedReward()
-
-
-def test_truncated_refuses_a_bonus():
-    with pytest.raises(ValueError, match=r"^truncated_penalty"):
-        TruncatedReward(0.5, EOS)
-
-
-def test_truncated_without_ids_is_an_error():
-    with pytest.raises(TypeError, match="completion_ids"):
-        TruncatedReward(context=EOS)(completions=["c"])

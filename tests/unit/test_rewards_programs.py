@@ -241,24 +241,6 @@ def test_verdict_of_a_row_is_that_of_its_first_test_that_failed():
     assert [name for name, value in metrics.items() if value == 1.0] == ["code_reward/TLE"]
 
 
-def test_lack_of_a_package_that_the_trainer_has_is_told_once_and_counted(caplog: pytest.LogCaptureFixture):
-    def lacking(name: str) -> Result:
-        said = f"Traceback (most recent call last):\nModuleNotFoundError: No module named {name!r}\n"
-        return Result(0.0, (RIGHT, TestResult(TestVerdict.RUNTIME_ERROR, stderr=said)))
-
-    results = {
-        "numpy": lacking("numpy"),
-        "part of numpy": lacking("numpy.linalg"),
-        "of nobody": lacking("no_such_package"),
-        "another error": Result(0.0, (TestResult(TestVerdict.RUNTIME_ERROR, stderr="ValueError: no"),)),
-    }
-    metrics: dict[str, float] = {}
-    reward_of(results, list(results), log_metric=metrics.__setitem__)
-    reward_of(results, list(results))
-    assert metrics["sandbox/missing_package"] == 0.5
-    assert [record.args for record in caplog.records if record.levelno == logging.WARNING] == [("numpy",)]
-
-
 def test_share_of_submissions_over_their_budget_is_logged():
     metrics: dict[str, float] = {}
     results = {"slow": Result(0.5, (RIGHT, OVER_BUDGET)), "stopped": Result(0.0, (WRONG, NOT_RUN))}

@@ -37,7 +37,6 @@ METRIC_KEYS = {
     "token_repetition": "token_repetition_reward",
     "language_consistency": "language_consistency_reward",
     "rubric": "rubric_reward",
-    "truncated": "truncated_reward",
     "countdown": "countdown_reward",
     "knights_knaves": "knights_knaves_reward",
     "reasoning_gym": "reasoning_gym_reward",
@@ -96,7 +95,7 @@ def bounds_of(name: str, script_args: RewardArguments) -> tuple[float, float]:
         return worst, script_args.demystify_correct_at_zero
     if name == "countdown":
         return 0.0, 2.0 if script_args.countdown_mode == "mini_r1" else 1.0
-    penalties = {"repetition_penalty": "repetition_max_penalty", "truncated": "truncated_penalty"}
+    penalties = {"repetition_penalty": "repetition_max_penalty"}
     penalties["token_repetition"] = "token_repetition_max_penalty"
     if name in penalties:
         return vars(script_args)[penalties[name]], 0.0

@@ -49,7 +49,6 @@ class RewardParameters:
     target_language: str = setting(
         "en", "language_consistency: ISO 639-1 code, where the row has no `target_language`."
     )
-    truncated_penalty: float = setting(-1.0, "truncated: reward of a completion without end token, <= 0.")
     demystify_correct_at_zero: float = setting(2.0, "demystify_cosine: reward of a right answer of length 0.")
     demystify_correct_at_max_len: float = setting(
         1.0, "demystify_cosine: reward of a right answer of length `demystify_max_len`."

@@ -4,7 +4,6 @@
 verdict_line(result.tests)  ->  "AC x3, WA, -"
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,7 +12,6 @@ from itertools import groupby
 from open_r1.sandbox import Outcome, ProgramRun, SandboxError
 
 _KEPT_CHARS = 1000
-_MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 
 
 class TestVerdict(StrEnum):
@@ -97,19 +95,6 @@ def result_of_failure(run: ProgramRun) -> TestResult | None:
     if run.outcome is Outcome.OK:
         return None
     return TestResult(TestVerdict[run.outcome.name], 0.0, run.stderr[-_KEPT_CHARS:])
-
-
-def missing_module(results: Sequence[TestResult]) -> str | None:
-    """Return the first module for whose lack a run of a Python program ended, or None.
-
-    >>> missing_module([TestResult(TestVerdict.RUNTIME_ERROR, stderr="ModuleNotFoundError: No module named 'a.b'")])
-    'a'
-    """
-    for result in results:
-        last_line = result.stderr.rstrip().rpartition("\n")[2]
-        if result.verdict is TestVerdict.RUNTIME_ERROR and (found := _MISSING.match(last_line)) is not None:
-            return found[1]
-    return None
 
 
 def verdict_line(results: Sequence[TestResult]) -> str:

@@ -20,7 +20,6 @@ from open_r1.rewards.length_rewards import (
     CosineScaledReward,
     DemystifyCosineReward,
     SoftOverlongPunishmentReward,
-    TruncatedReward,
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward

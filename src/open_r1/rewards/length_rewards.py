@@ -7,7 +7,7 @@ Different from upstream Open R1:
 1. `len_reward` compares within the group instead of the whole batch.
 2. The cosine stays flat beyond its maximum length.
 3. Correctness comes from the shared verifier, and an unparsable solution gives None everywhere.
-4. `demystify_cosine_reward` and `truncated_reward` are new.
+4. `demystify_cosine_reward` is new.
 """
 
 import math
@@ -23,7 +23,6 @@ from open_r1.rewards.base import (
     group_slices,
 )
 from open_r1.rewards.math_rewards import judge_answers
-from open_r1.rewards.repetition_rewards import check_penalty
 
 # The published code takes a completion this close to the limit for one that was cut off.
 EXCEED_MARGIN_TOKENS = 16
@@ -194,34 +193,3 @@ class SoftOverlongPunishmentReward:
     def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
         free_length = self.max_completion_len - self.soft_punish_cache
         return [min(0.0, max(-1.0, (free_length - len(ids)) / self.soft_punish_cache)) for ids in completion_ids]
-
-
-@dataclass(frozen=True)
-class TruncatedReward:
-    """Return 0 for a completion whose last token ends it, else the penalty.
-
-    TRL hands over the ids without padding and with the end token, from transformers and from vLLM alike. A completion
-    that a stop *string* ended has none and counts as truncated; so does one without tokens.
-    Range {penalty, 0}; never None.
-    Source: ours; DAPO (arXiv 2503.14476, section 3.4) and Demystifying Long Chain-of-Thought Reasoning (arXiv
-    2502.03373, section 4.2) punish such completions by their length.
-
-    >>> TruncatedReward(context=RewardContext(eos_token_ids=(2,)))(completion_ids=[[5, 6, 2], [5, 6, 7]])
-    [0.0, -1.0]
-    """
-
-    penalty: float = -1.0
-    context: RewardContext = DEFAULT_CONTEXT
-
-    __name__ = "truncated_reward"
-
-    def __post_init__(self) -> None:
-        check_penalty(self.penalty, "truncated_penalty")
-        if not self.context.eos_token_ids:
-            raise ValueError(
-                "truncated_reward must know which tokens end a completion: "
-                "pass context=RewardContext(eos_token_ids=...)."
-            )
-
-    def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
-        return [0.0 if ids and ids[-1] in self.context.eos_token_ids else self.penalty for ids in completion_ids]

@@ -46,9 +46,8 @@ def judge_all(golds: Sequence[object], completions: Sequence[str], prompts: obje
     pairs = [("" if gold is None else str(gold), text) for gold, text in zip(golds, completions, strict=True)]
     context = multiprocessing.get_context("forkserver")  # a fork of a process with threads or CUDA may hang
     context.set_forkserver_preload(["__main__", __name__])
-    num_ranks = max(int(os.environ.get("LOCAL_WORLD_SIZE") or "1"), 1)
-    num_workers = max(1, min(_MAX_WORKERS, len(pairs), (os.cpu_count() or 1) // num_ranks))
-    with ProcessPool(num_workers, initializer=_limit_memory, context=context) as pool:
+    num_cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE") or "1")
+    with ProcessPool(max(1, min(_MAX_WORKERS, num_cores)), initializer=_limit_memory, context=context) as pool:
         futures = [pool.schedule(judge_pair, pair, timeout=TIME_LIMIT_S) for pair in pairs]
         judgements = [_result(future, gold) for future, (gold, _) in zip(futures, pairs, strict=True)]
     if num_failed := sum(judgement.rule != RULE for judgement in judgements):

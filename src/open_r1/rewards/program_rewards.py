@@ -23,18 +23,15 @@ that the sandbox is gone. Logged are, for `code_reward` and the others by their 
 | `sandbox/error_rate`                                     | share of rows that the sandbox failed to judge          |
 | `sandbox/seconds`, `sandbox/seconds_p95`                 | for one submission with all its tests                   |
 | `sandbox/over_budget`                                    | share of submissions whose budget left tests out        |
-| `sandbox/missing_package`                                | share of submissions that ended since boxes lack a      |
-|                                                          | package which this process has                          |
 """
 
-import importlib.util
 import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from open_r1.configs.rewards import RewardArguments
@@ -44,7 +41,7 @@ from open_r1.grading.ioi import Subtask, judge_subtask
 from open_r1.grading.patches import add_includes
 from open_r1.grading.patches import patch_code as patch_program
 from open_r1.grading.programs import Budget, find_program, judge_all, judge_program
-from open_r1.grading.verdict import Result, TestVerdict, missing_module, verdict_line
+from open_r1.grading.verdict import Result, TestVerdict, verdict_line
 from open_r1.rewards.base import (
     DEFAULT_CONTEXT,
     UNSCORABLE,
@@ -218,10 +215,6 @@ def _log_rates(
     name: str, outcomes: Sequence[str | None], judged: Collection[Result], log_metric: LogMetric | None
 ) -> None:
     """Log the rate of every outcome, and what the sandbox did."""
-    missing = [missing_module(result.tests) for result in judged]
-    num_lacking = sum(
-        name is not None and _warn_of_package(name) for name in missing
-    )  # also where nobody logs metrics
     own = Counter(outcome for outcome in outcomes if outcome is not None)
     if log_metric is None or not own:
         return
@@ -235,20 +228,6 @@ def _log_rates(
     log_metric("sandbox/seconds", sum(seconds) / len(seconds))
     log_metric("sandbox/seconds_p95", seconds[math.ceil(0.95 * len(seconds)) - 1])
     log_metric("sandbox/over_budget", num_cut / len(judged))
-    log_metric("sandbox/missing_package", num_lacking / len(judged))
-
-
-@lru_cache(maxsize=256)
-def _warn_of_package(name: str) -> bool:
-    """Whether this process has a package that boxes lack; warns of each such package once."""
-    is_ours = importlib.util.find_spec(name) is not None
-    if is_ours:
-        logger.warning(
-            "Programs that import %s fail: the sandbox's Python lacks it, though this one has it. `sandbox_python` "
-            "names another interpreter for local boxes; `sandbox/missing_package` is the share of such programs.",
-            name,
-        )
-    return is_ours
 
 
 def extract_code(completion: str, language: str | None = "python") -> str:

@@ -27,12 +27,6 @@ def repeated_share(units: Sequence[Hashable], ngram_size: int) -> float:
     return 1 - len(distinct) / num_ngrams
 
 
-def check_penalty(penalty: float, key: str) -> None:
-    """Raise a ValueError, which names the key of the recipe, for a penalty that rewards."""
-    if penalty > 0:
-        raise ValueError(f"{key} is {penalty}, but a penalty is added to the reward: it must be 0 or negative.")
-
-
 def check_repetition_options(ngram_size: int, max_penalty: float, prefix: str) -> None:
     """Raise a ValueError for a penalty that rewards, or an n-gram of nothing.
 
@@ -41,7 +35,10 @@ def check_repetition_options(ngram_size: int, max_penalty: float, prefix: str) -
         max_penalty: What a completion that only repeats itself gets.
         prefix: What the keys of the recipe have in front, such as "repetition_".
     """
-    check_penalty(max_penalty, f"{prefix}max_penalty")
+    if max_penalty > 0:
+        raise ValueError(
+            f"{prefix}max_penalty is {max_penalty}, but a penalty is added to the reward: it must be 0 or negative."
+        )
     if ngram_size < 1:
         raise ValueError(f"{prefix}n_grams must be at least 1, got {ngram_size}.")
 

@@ -121,11 +121,10 @@ class SecondJudge:
         return {"model": self.model.model, **{name: self._counts[name] for name in names}}
 
     def __str__(self) -> str:
-        found = self.report()
         return (
-            f"{found['model']}: of {found['asked']} answers on which the verifier abstains {found['right']} are "
-            f"right, {found['wrong']} wrong; it agrees on {found['agreeing']} of {found['compared']} others"
-        )
+            "{model}: of {asked} answers on which the verifier abstains {right} are right, {wrong} wrong; it agrees "
+            "on {agreeing} of {compared} others"
+        ).format(**self.report())
 
     def review(
         self,

@@ -38,7 +38,6 @@ from open_r1.rewards.length_rewards import (
     CosineScaledReward,
     DemystifyCosineReward,
     SoftOverlongPunishmentReward,
-    TruncatedReward,
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
@@ -209,7 +208,6 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "language_consistency": RewardSpec(_from_keys(LanguageConsistencyReward)),
     "rubric": RewardSpec(_from_keys(RubricReward, "rubric_", text="rubric", patience_s="sandbox_patience_s"), 0.0),
-    "truncated": RewardSpec(_from_keys(TruncatedReward, "truncated_"), reads_tokens=True),
     "countdown": _puzzle_row(
         _from_keys(CountdownReward, "countdown_"),
         lambda script_args: 2.0 if script_args.countdown_mode == "mini_r1" else 1.0,

@@ -5,7 +5,7 @@ Written by the public contract of bytedance/SandboxFusion, and tried at a stand-
 What isolates programs is the server's matter.
 
 1. The compiler runs again for each input; if it fails at the first, the rest is left out. One that runs out of time
-   is run once more, and then a `SandboxError`.
+   is a `SandboxError`.
 2. The server measures the clock alone: a program ends at `Limits.backstop_s`, and CPU time and peak memory are NaN. It
    tells no signals: a negative exit code is read as one, 128 + n as one of those that crash programs.
 3. Output over the limit is cut here, since the server has no such limit.
@@ -36,11 +36,12 @@ from open_r1.sandbox.base import (
 )
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.piston import CPP_SUFFIXES, JobRun, base64_text, read_stage, run_in_jobs, source_text
-from open_r1.sandbox.service import START_PATIENCE_S, Reply, Service
+from open_r1.sandbox.service import Reply, Service
 
 URL_VARIABLE = "SANDBOX_FUSION_URL"
 NAMES = {"python": "python", "cpp": "cpp", "javascript": "nodejs", "bash": "bash"}
 QUEUE_S = 60.0
+PLACES = 16  # programs at a time, from this process
 MAX_REPLY_BYTES = 64 << 20  # of one run: the server keeps all that a program prints
 
 
@@ -50,7 +51,6 @@ class FusionSandbox(Sandbox):
     Args:
         url: Its base URL; None: that of $SANDBOX_FUSION_URL.
         patience_s: Seconds for which a program waits while the server doesn't answer.
-        places: Programs at a time, from this process.
 
     Raises:
         ValueError: There's no URL.
@@ -58,11 +58,11 @@ class FusionSandbox(Sandbox):
 
     name = "fusion"
 
-    def __init__(self, url: str | None = None, *, patience_s: float = 120.0, places: int = 16) -> None:
+    def __init__(self, url: str | None = None, *, patience_s: float = 120.0) -> None:
         self.url = (url or os.environ.get(URL_VARIABLE) or "").strip().rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"The provider 'fusion' needs its server in {URL_VARIABLE}, such as http://node1:8080.")
-        self._service, self._places = Service(f"SandboxFusion at {self.url}", patience_s), asyncio.Semaphore(places)
+        self._service, self._places = Service(f"SandboxFusion at {self.url}", patience_s), asyncio.Semaphore(PLACES)
 
     def describe(self) -> str:
         """Return one line for the log."""
@@ -70,8 +70,7 @@ class FusionSandbox(Sandbox):
 
     async def languages(self) -> tuple[str, ...]:
         """Return the languages, if the server runs a program."""
-        patience_s = min(self._service.patience_s, START_PATIENCE_S)
-        await self._post({"code": "print(1)", "language": "python"}, 10.0, patience_s)
+        await self._post({"code": "print(1)", "language": "python"}, 10.0)
         return tuple(NAMES)
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
@@ -105,7 +104,7 @@ class FusionSandbox(Sandbox):
 
         return await run_in_jobs(request, run_job, go_on)
 
-    async def _post(self, body: dict[str, Any], limits_s: float, patience_s: float | None = None) -> Any:
+    async def _post(self, body: dict[str, Any], limits_s: float) -> Any:
         """Return the answer to a program; None where it printed more than a reply may hold.
 
         Raises:
@@ -120,16 +119,9 @@ class FusionSandbox(Sandbox):
                 raise ValueError(f"{reply.status}: {value.get('message')!s:.300}")
             return value
 
+        data, url = json.dumps(body).encode(), f"{self.url}/run_code"
         async with self._places:
-            return await self._service.ask(
-                "POST",
-                f"{self.url}/run_code",
-                json.dumps(body).encode(),
-                limits_s + QUEUE_S,
-                read,
-                patience_s=patience_s,
-                max_bytes=MAX_REPLY_BYTES,
-            )
+            return await self._service.ask("POST", url, data, limits_s + QUEUE_S, read, max_bytes=MAX_REPLY_BYTES)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""

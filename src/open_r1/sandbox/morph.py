@@ -15,12 +15,12 @@ import asyncio
 import base64
 import importlib
 import os
+from functools import cached_property
 from typing import Any
 
 from open_r1.sandbox.rented import MOVE_S, LostMachineError, RentedMachine, RentedSandbox
 
 PIECE_IN, PIECE_OUT = 96 * 1024, 1 << 20
-PARALLEL_PIECES = 8
 
 
 class MorphMachine(RentedMachine):
@@ -34,14 +34,10 @@ class MorphMachine(RentedMachine):
     async def write(self, path: str, data: bytes) -> None:
         """Write a file in a new folder."""
         text, parts = base64.b64encode(data).decode(), f"{path}.parts"
-        scripts = [
-            f"mkdir -p {parts} && printf %s '{text[start : start + PIECE_IN]}' > {parts}/{start:012d}"
-            for start in range(0, len(text), PIECE_IN)
-        ]
-        for start in range(0, len(scripts), PARALLEL_PIECES):
-            await asyncio.gather(*map(self._do, scripts[start : start + PARALLEL_PIECES]))
-        join = f"cat {parts}/* | base64 -d > {path}.new && mv {path}.new {path} && rm -r {parts}"
-        await self._do(f"[ -e {path} ] || {{ {join}; }}")
+        for start in range(0, len(text), PIECE_IN):
+            piece = text[start : start + PIECE_IN]
+            await self._do(f"mkdir -p {parts} && printf %s '{piece}' > {parts}/{start:012d}")
+        await self._do(f"cat {parts}/* | base64 -d > {path}")
 
     async def shell(self, script: str, timeout_s: float) -> tuple[int, str]:
         """Run a script (see `RentedMachine`)."""
@@ -58,12 +54,8 @@ class MorphMachine(RentedMachine):
         return data.encode()
 
     async def end(self) -> None:
-        """Stop the instance; one that's gone already is well."""
-        try:
-            await self._instance.astop()
-        except Exception as error:
-            if _status(error) != 404:
-                raise
+        """Stop the instance."""
+        await self._instance.astop()
 
     async def _do(self, script: str) -> str:
         status, said = await self.shell(script, MOVE_S)
@@ -92,16 +84,17 @@ class MorphSandbox(RentedSandbox):
                 "The sandbox morph needs MORPH_SNAPSHOT_ID: a snapshot with python3 and the languages' programs "
                 "(of image morphvm-minimal, and there `apt-get install python3 g++ nodejs bash util-linux`)."
             )
-        self._client: Any = None
 
     def describe(self) -> str:
         """Return one line for the log."""
         return f"morph (an instance of snapshot {self._snapshot_id} a request, no network where `unshare -n` works)"
 
+    @cached_property
+    def _client(self) -> Any:
+        return importlib.import_module("morphcloud.api").MorphCloudClient(api_key=self.key)
+
     async def start(self, name: str, life_s: int) -> RentedMachine:
         """Start one instance (see `RentedSandbox`)."""
-        if self._client is None:
-            self._client = importlib.import_module("morphcloud.api").MorphCloudClient(api_key=self.key)
         starting = self._client.instances.astart(
             self._snapshot_id, metadata={"open_r1_box": name}, ttl_seconds=life_s, ttl_action="stop"
         )
@@ -109,17 +102,6 @@ class MorphSandbox(RentedSandbox):
 
     def status_of(self, error: Exception) -> int | None:
         """Return the HTTP status that an exception of the SDK stands for."""
-        return _status(error)
+        from morphcloud.api import ApiError
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client._async_http_client.aclose()  # the SDK has no public way
-            client._http_client.close()
-
-
-def _status(error: BaseException) -> int | None:
-    from morphcloud.api import ApiError
-
-    return error.status_code if isinstance(error, ApiError) else None
+        return error.status_code if isinstance(error, ApiError) else None

@@ -7,10 +7,10 @@ What isolates programs is the endpoint's matter: since 2024-09 Piston uses isola
 R1's image, keeps programs from the network and from each other's processes, not from readable files of the server.
 
 1. Endpoints have the same runtimes. One that fails gets no jobs for a minute; they go to the others meanwhile. Where
-   all are out, jobs are sent again until the patience is over (`service`). A job that has lost two endpoints is given
-   up: it may be why.
+   all are out, jobs are sent again until the patience is over (`service`). A job that has failed at three endpoints
+   is given up: it may be why.
 2. The compiler runs again for each input; if it fails at the first, the rest is left out. One that runs out of clock
-   and, as far as is known, not of CPU time, is run once more and then a `SandboxError`.
+   and, as far as is known, not of CPU time, is a `SandboxError`.
 3. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s` (but at
    most `LONGEST_RUN_S`, for which endpoints are configured), its memory limit is one of address space of each
    process, and CPU time and peak memory are NaN.
@@ -56,14 +56,14 @@ from open_r1.sandbox.base import (
 )
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.running import gather, run_in_rounds
-from open_r1.sandbox.service import FIRST_PAUSE_S, START_PATIENCE_S, Service
+from open_r1.sandbox.service import FIRST_PAUSE_S, Service
 
 # Names of runtimes by our names: `javascript` may be Deno.
 RUNTIMES = {"python": "python", "cpp": "c++", "javascript": "node-js", "bash": "bash"}
 STDIN_BYTES = 219_264  # what 3.1.1 hands over of a longer standard input
 WHOLE_STDIN = "x-open-r1-stdin"  # header of endpoints whose Piston waits until all of it is written
 LEAST_OUTPUT_LIMIT = 1024  # Piston's default of PISTON_OUTPUT_MAX_SIZE
-NUM_ATTEMPTS = 5  # of a job, at other endpoints where there are any
+NUM_ATTEMPTS = 3  # of a job, at other endpoints where there are any
 QUEUE_S = 60.0  # that a job may wait at the endpoint, on top of the limits of compiler and program
 OUT_S = 60.0  # that an endpoint which failed gets no jobs
 LONGEST_RUN_S = 60.0
@@ -187,10 +187,7 @@ class PistonSandbox(Sandbox):
                 f"commas, or `slurm` for running jobs named piston-worker-<port>; got {text!r}."
             )
         self.places_each = places_each or int(os.environ.get("PISTON_MAX_REQUESTS_PER_ENDPOINT") or 1)
-        self.patience_s = patience_s
         self.endpoints = [Endpoint(url, asyncio.Semaphore(self.places_each)) for url in urls]
-        self._runtimes: set[str] = set()
-        self._takes_long_stdin = True
         self._service = Service("Piston (PISTON_ENDPOINTS)", patience_s)
 
     def describe(self) -> str:
@@ -200,8 +197,23 @@ class PistonSandbox(Sandbox):
 
     async def languages(self) -> tuple[str, ...]:
         """Return our names of the languages that endpoints have runtimes for."""
-        known = await self._look(min(START_PATIENCE_S, self.patience_s))
-        return tuple(name for name, runtime in RUNTIMES.items() if runtime in known)
+        tries = self._service.tries()
+        while True:
+            troubles = [await self._find()]
+            found = await asyncio.gather(*map(self._runtimes, self.endpoints), return_exceptions=True)
+            known = {name for one in found if isinstance(one, set) for name in one}
+            if known:
+                return tuple(name for name, runtime in RUNTIMES.items() if runtime in known)
+            troubles += [f"{one.url}: {trouble!r:.300}" for one, trouble in zip(self.endpoints, found, strict=True)]
+            await tries.failed(" ".join(troubles))
+
+    async def _runtimes(self, endpoint: Endpoint) -> set[str]:
+        """Return names and aliases of an endpoint's runtimes."""
+        reply = await self._service.send("GET", f"{endpoint.url}/runtimes", None, 10.0)
+        known = json.loads(reply.body or b"")
+        if not known:
+            raise ValueError("no runtimes: POST /packages installs them")
+        return {name for one in known for name in (one["language"], *(one.get("aliases") or ()))}
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
@@ -211,7 +223,8 @@ class PistonSandbox(Sandbox):
             raise UnsupportedRequestError(
                 "Piston runs no binary and no interactor, and returns no file: use `local` (`ioi_provider`)."
             )
-        job = stage_fields("run", request.limits, NODE_RESERVE_MB if language.name == "javascript" else 0)
+        job: dict[str, Any] = {"language": RUNTIMES[language.name], "version": "*"}
+        job |= stage_fields("run", request.limits, NODE_RESERVE_MB if language.name == "javascript" else 0)
         if language.compile:
             job |= stage_fields("compile", request.compile_limits)
         sent = []
@@ -223,26 +236,12 @@ class PistonSandbox(Sandbox):
         async def run_job(given: ProgramInput) -> JobRun:
             files = [*sent, *(file_of(name, content) for name, content in given.files.items())]
             fields = {"files": files, "stdin": given.stdin, "args": given.args, **job}
-            return await self._execute(RUNTIMES[language.name], fields, request.limits, request.compile_limits)
+            return await self._execute(fields, request.limits, request.compile_limits)
 
         return await run_in_jobs(request, run_job, go_on)
 
-    async def _look(self, patience_s: float) -> set[str]:
-        """Return the names of the runtimes at the endpoints; ask for them until one has answered.
-
-        Raises:
-            SandboxError: None has for too long.
-        """
-        tries = self._service.tries(patience_s)
-        while not self._runtimes:
-            troubles = [await self._find()]
-            troubles += await asyncio.gather(*map(self._ask, self.endpoints))
-            if not self._runtimes:
-                await tries.failed(" ".join(filter(None, troubles)))
-        return self._runtimes
-
     async def _find(self) -> str:
-        """Take the endpoints that there are now; return what is wrong."""
+        """Take the workers that Slurm runs now; return what is wrong."""
         if not self._is_slurm:
             return ""
         try:
@@ -253,30 +252,14 @@ class PistonSandbox(Sandbox):
         self.endpoints = [known.get(url) or Endpoint(url, asyncio.Semaphore(self.places_each)) for url in urls]
         return ""
 
-    async def _ask(self, endpoint: Endpoint) -> str:
-        """Ask an endpoint for its runtimes; return what is wrong."""
-        try:
-            reply = await self._service.send("GET", f"{endpoint.url}/runtimes", None, 10.0)
-            known = json.loads(reply.body or b"")
-            names = [name for one in known for name in (one["language"], *(one.get("aliases") or ()))]
-            if reply.status != 200 or not names:
-                raise ValueError(f"HTTP {reply.status}, and no runtimes: POST /packages installs them")
-            self._runtimes.update(names)
-            self._takes_long_stdin &= WHOLE_STDIN in reply.headers
-            return ""
-        except _FAILURES as error:
-            endpoint.out_until = time.monotonic() + OUT_S
-            return f"{endpoint.url}: {error!r:.300}"
-
-    async def _execute(self, runtime: str, job: Mapping[str, Any], limits: Limits, compile_limits: Limits) -> JobRun:
+    async def _execute(self, job: Mapping[str, Any], limits: Limits, compile_limits: Limits) -> JobRun:
         """Return what the compiler and the program of a job did.
 
         A program that fails with the words of an overloaded endpoint is sent elsewhere too; if it does so every time,
         that's what it does.
 
         Args:
-            runtime: Its name.
-            job: The fields of `POST /execute` without the runtime.
+            job: The fields of `POST /execute`.
             limits: Of the program.
             compile_limits: Of the compiler.
 
@@ -285,55 +268,52 @@ class PistonSandbox(Sandbox):
             UnsupportedLanguageError: No endpoint has the runtime.
             UnsupportedRequestError: The standard input is too long for an endpoint.
         """
-        if runtime not in await self._look(self.patience_s):
-            raise UnsupportedLanguageError(f"Piston has no {runtime!r}, but {', '.join(sorted(self._runtimes))}.")
-        if len(job.get("stdin", "").encode(errors="replace")) > STDIN_BYTES and not self._takes_long_stdin:
-            raise UnsupportedRequestError(
-                f"Piston silently truncates a standard input over {STDIN_BYTES} bytes: start the endpoints by "
-                "slurm/piston/start_piston.sh, or use `local`."
-            )
-        tries, failed, num_lost = self._service.tries(), [], 0
+        tries, failed = self._service.tries(), list[Endpoint]()
         while True:
-            ready = [one for one in self.endpoints if not one.is_out] or self.endpoints
+            if all(one.is_out for one in self.endpoints):
+                trouble = await self._find()
+                if not self.endpoints:
+                    await tries.failed(trouble)
+                    continue
             # Ranks start at different endpoints.
-            endpoint = min(ready, key=lambda one: (failed.count(one), one.num_jobs, random.random()))
+            endpoint = min(
+                self.endpoints, key=lambda one: (one.is_out, failed.count(one), one.num_jobs, random.random())
+            )
             endpoint.num_jobs += 1
             try:
                 async with endpoint.places:
                     if endpoint.is_out and not all(one.is_out for one in self.endpoints):
                         continue  # it has failed meanwhile
-                    compiled, run = await self._send(endpoint.url, runtime, job, limits, compile_limits)
+                    compiled, run = await self._send(endpoint.url, job, limits, compile_limits)
                 tries.succeeded()
                 trouble = OVERLOAD
                 failed.append(endpoint)
                 is_overload = run is not None and run.outcome is not Outcome.OK and OVERLOAD in run.stderr
                 if not is_overload or len(failed) == NUM_ATTEMPTS:
                     return compiled, run
+            except (UnsupportedLanguageError, UnsupportedRequestError):  # ValueErrors, too
+                raise
             except _FAILURES as error:
                 endpoint.out_until, trouble = time.monotonic() + OUT_S, f"{endpoint.url}: {error!r:.300}"
                 if isinstance(error, ConnectionRefusedError):  # the job isn't why
                     if all(one.is_out for one in self.endpoints):
                         await tries.failed(trouble)
-                        await self._find()
                     continue
                 failed.append(endpoint)
-                num_lost += isinstance(error, OSError)
             finally:
                 endpoint.num_jobs -= 1
-            if len(failed) == NUM_ATTEMPTS or num_lost == 2:
-                raise SandboxError(f"Piston failed {len(failed)} times at one job, at last {trouble}")
+            if len(failed) == NUM_ATTEMPTS:
+                raise SandboxError(f"Piston failed {NUM_ATTEMPTS} times at one job, at last {trouble}")
             await asyncio.sleep(FIRST_PAUSE_S * 2 ** len(failed))
 
-    async def _send(
-        self, url: str, runtime: str, job: Mapping[str, Any], limits: Limits, compile_limits: Limits
-    ) -> JobRun:
+    async def _send(self, url: str, job: Mapping[str, Any], limits: Limits, compile_limits: Limits) -> JobRun:
         """Send a job to one endpoint.
 
         Raises:
             OSError, ValueError, TypeError, KeyError, AttributeError: Another one may do it.
-            SandboxError: None will.
+            SandboxError, UnsupportedLanguageError, UnsupportedRequestError: None will.
         """
-        body = await asyncio.to_thread(json.dumps, {"language": runtime, "version": "*", **job})
+        body = await asyncio.to_thread(json.dumps, job)
         timeout_s = (job.get("compile_timeout", 0) + job["run_timeout"]) / 1000 + QUEUE_S
         # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
         max_bytes = (1 << 16) + 24 * (limits.output_bytes + compile_limits.output_bytes)
@@ -343,10 +323,17 @@ class PistonSandbox(Sandbox):
         if reply.body is None:
             return None, ProgramRun(Outcome.OUTPUT_LIMIT)
         text = reply.body[:500].decode(errors="replace")
-        if reply.status == 413 or (reply.status == 400 and "runtime is unknown" not in text):
+        if reply.status == 400 and "runtime is unknown" in text:
+            raise UnsupportedLanguageError(f"{url} has no {job['language']!r}: POST /packages installs it.")
+        if reply.status in (400, 413):
             raise SandboxError(f"{url} refuses a job ({text}): see slurm/piston/README.md for its settings")
         if reply.status != 200:
             raise ValueError(f"HTTP {reply.status}: {text or 'no text'}")
+        if len(job["stdin"].encode(errors="replace")) > STDIN_BYTES and WHOLE_STDIN not in reply.headers:
+            raise UnsupportedRequestError(
+                f"Piston silently truncates a standard input over {STDIN_BYTES} bytes: start the endpoints by "
+                "slurm/piston/start_piston.sh, or use `local`."
+            )
         value = json.loads(reply.body)
         compiled = None
         if value.get("compile") is not None:
@@ -368,7 +355,7 @@ async def run_in_jobs(
     The first goes alone where the language is compiled, so that a program that doesn't compile costs one job.
 
     Raises:
-        SandboxError: The compiler has been late twice, or a program that had compiled did not.
+        SandboxError: The compiler has been late, or a program that had compiled did not.
     """
     compiled: ProgramRun | None = None
 
@@ -376,14 +363,10 @@ async def run_in_jobs(
         nonlocal compiled
         waiting, jobs = list(part.inputs), list[JobRun]()
         if compiled is None and find_language(request.language).compile:
-            first = waiting.pop(0) if waiting else ProgramInput()
-            for _ in range(2):
-                jobs = [await run_job(first)]
-                compiled = jobs[0][0] or ProgramRun(Outcome.OK)
-                if not compiled.is_late(request.compile_limits):
-                    break
-            else:
-                raise SandboxError("The compiler ran out of time twice; is the service overloaded?")
+            jobs = [await run_job(waiting.pop(0) if waiting else ProgramInput())]
+            compiled = jobs[0][0] or ProgramRun(Outcome.OK)
+            if compiled.is_late(request.compile_limits):
+                raise SandboxError("The compiler ran out of time; is the service overloaded?")
             if compiled.outcome is not Outcome.OK or not part.inputs:
                 return RunResult(compiled, (None,) * len(part.inputs))
         jobs += await gather([run_job(one) for one in waiting])

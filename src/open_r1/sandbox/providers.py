@@ -7,41 +7,29 @@ SandboxSettings("piston", patience_s=60.0).build()   # PistonSandbox, by PISTON_
 import importlib
 import math
 import os
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, get_args
 
 from open_r1.sandbox.base import Sandbox, UnsupportedLanguageError
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.running import run_coroutine
 
-# A new provider has its name here and its class below; settings and flags take the names from here.
+# A new provider has its name here, and its class with the settings that it takes below.
 Provider = Literal["local", "piston", "e2b", "morph", "fusion", "router"]
-_CLASSES = {
-    "local": "LocalSandbox",
-    "piston": "PistonSandbox",
-    "e2b": "E2BSandbox",
-    "morph": "MorphSandbox",
-    "fusion": "FusionSandbox",
-    "router": "RouterSandbox",
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "local": ("LocalSandbox", "python"),
+    "piston": ("PistonSandbox", "patience_s"),
+    "e2b": ("E2BSandbox",),
+    "morph": ("MorphSandbox",),
+    "fusion": ("FusionSandbox", "patience_s"),
+    "router": ("RouterSandbox", "url", "token", "patience_s"),
 }
 PROVIDERS: tuple[str, ...] = get_args(Provider)
 ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may be of
+TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"  # where routers and clients look for it unless another one is named
 _PLACES_ELSEWHERE = 2
-
-_LOCK = threading.Lock()
-_SANDBOXES: dict[tuple["SandboxSettings", str | None], Sandbox] = {}  # by settings and token
-
-
-def _forget_parent() -> None:
-    """Drop what a fork has copied: connections and locks are the parent's, and the lock may be held."""
-    global _LOCK
-    _LOCK = threading.Lock()
-    _SANDBOXES.clear()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
 
 
 @dataclass(frozen=True)
@@ -91,23 +79,13 @@ class SandboxSettings:
         if not (math.isfinite(self.patience_s) and self.patience_s > 0):
             raise ValueError(f"sandbox_patience_s must be positive, got {self.patience_s}.")
         is_router = self.provider in ROUTER_PROVIDERS and self.router_url is not None
-        token = self._token() if is_router else None
-        key = replace(self, num_parallel=None, provider="router" if is_router else self.provider), token
-        with _LOCK:
-            if key not in _SANDBOXES:
-                _SANDBOXES[key] = key[0]._new(token)
-            return _SANDBOXES[key]
-
-    def _new(self, token: str | None) -> Sandbox:
-        """Return a new sandbox, imported with the libraries that it needs."""
-        settings: dict[str, dict[str, Any]] = {
-            "local": {"python": self.python},
-            "piston": {"patience_s": self.patience_s},
-            "fusion": {"patience_s": self.patience_s},
-            "router": {"url": self.router_url, "token": token, "patience_s": self.patience_s},
-        }
-        module = importlib.import_module(f"open_r1.sandbox.{self.provider}")
-        return getattr(module, _CLASSES[self.provider])(**settings.get(self.provider, {}))
+        token = os.environ.get(self.router_token_env or TOKEN_VARIABLE) or None
+        if is_router and token is None and self.router_token_env is not None:
+            raise ValueError(
+                f"The router's token is to stand in the environment variable {self.router_token_env}, which isn't set."
+            )
+        key = replace(self, num_parallel=None, provider="router" if is_router else self.provider)
+        return _build(key, token, os.getpid())
 
     def check(self, languages: Iterable[str]) -> str:
         """Ask the sandbox whether it's there and has these languages; return its line for the log.
@@ -128,15 +106,14 @@ class SandboxSettings:
             )
         return f"{sandbox.describe()}; languages: {', '.join(there)}"
 
-    def _token(self) -> str | None:
-        from open_r1.sandbox.router import TOKEN_VARIABLE
 
-        token = os.environ.get(self.router_token_env or TOKEN_VARIABLE) or None
-        if token is None and self.router_token_env is not None:
-            raise ValueError(
-                f"The router's token is to stand in the environment variable {self.router_token_env}, which isn't set."
-            )
-        return token
+@cache
+def _build(settings: SandboxSettings, token: str | None, process_id: int) -> Sandbox:
+    """Import and build a sandbox, once a process: connections and locks of a parent are of no use in a fork."""
+    name, *options = _CLASSES[settings.provider]
+    given = {**vars(settings), "url": settings.router_url, "token": token}
+    module = importlib.import_module(f"open_r1.sandbox.{settings.provider}")
+    return getattr(module, name)(**{option: given[option] for option in options})
 
 
 def build_sandbox(provider: str, **settings: Any) -> Sandbox:

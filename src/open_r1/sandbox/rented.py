@@ -76,14 +76,11 @@ ENDED_ITS_MACHINE = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
 class LostMachineError(SandboxError):
     """A failure that another machine may not meet.
 
-    Args:
-        message: What was lost.
+    Attributes:
         was_killed: Whether a signal ended the driver while its machine went on: the submission may have done it.
     """
 
-    def __init__(self, message: str, *, was_killed: bool = False) -> None:
-        super().__init__(message)
-        self.was_killed = was_killed
+    was_killed = False
 
 
 class RentedMachine(abc.ABC):
@@ -187,7 +184,6 @@ class RentedSandbox(Sandbox):
 
         Raises:
             LostMachineError: The machine is lost, or too slow, or the driver failed.
-            SandboxError: The result is too long.
             UnsupportedLanguageError: The machine lacks the language's program.
         """
         bundle = await asyncio.to_thread(_pack, request)
@@ -195,31 +191,24 @@ class RentedSandbox(Sandbox):
         folder, data = f"open_r1_{secrets.token_hex(16)}", b""
         program = find_language(request.language).program or "true"
         script = _DRIVE.format(program=program, folder=folder, cut=machine.network_cut)
-        async with self._working(machine, limit_s):
-            await machine.write(f"{folder}/bundle.zip", bundle)
-            status, said = await machine.shell(script, limit_s)
-            if status == 0 and said:
-                data = await machine.read(f"{folder}/result", MAX_RESULT_BYTES)
+        try:
+            async with asyncio.timeout(limit_s):
+                await machine.write(f"{folder}/bundle.zip", bundle)
+                status, said = await machine.shell(script, limit_s)
+                if status == 0 and said:
+                    data = await machine.read(f"{folder}/result", MAX_RESULT_BYTES)
+        except Exception as error:  # whatever the SDK raises may pass in another one
+            raise LostMachineError(f"working in the box {machine.id}: {_said(error)}") from error
         if status == 0 and not said:  # the submission can't take back what was said before the driver started
             raise UnsupportedLanguageError(f"{self.describe()} has no {program}.")
-        if status != 0:  # a shell says 128 + n for a signal
-            message = f"The driver in the box {machine.id} ended with {status}: {said[-500:]}"
-            raise LostMachineError(message, was_killed=status < 0 or status > 128)
-        if len(data) > MAX_RESULT_BYTES:
-            raise SandboxError(f"The result in the box {machine.id} has more than {MAX_RESULT_BYTES >> 20} MB")
+        if status != 0:
+            loss = LostMachineError(f"The driver in the box {machine.id} ended with {status}: {said[-500:]}")
+            loss.was_killed = status < 0 or status > 128  # a shell says 128 + n for a signal
+            raise loss
         try:
             return await asyncio.to_thread(_read_result, base64.b64decode(data), request)
         except Exception as error:  # of whatever a submission may have put in the result's place
             raise LostMachineError(f"The driver in the box {machine.id} left nonsense: {error!r:.500}") from error
-
-    @contextlib.asynccontextmanager
-    async def _working(self, machine: RentedMachine, limit_s: float) -> AsyncIterator[None]:
-        """Bound a piece of work in a machine; whatever the SDK raises may pass in another one."""
-        try:
-            async with asyncio.timeout(limit_s):
-                yield
-        except Exception as error:
-            raise LostMachineError(f"working in the box {machine.id}: {_said(error)}") from error
 
     @contextlib.asynccontextmanager
     async def _machine(self, life_s: int) -> AsyncIterator[RentedMachine]:
@@ -238,16 +227,11 @@ class RentedSandbox(Sandbox):
         try:
             yield machine
         finally:
-            await asyncio.shield(self._end(machine, life_s))
-
-    async def _end(self, machine: RentedMachine, life_s: int) -> None:
-        """Give a machine back; the result of its runs stands whatever comes of that."""
-        try:
-            async with asyncio.timeout(END_S):
-                await machine.end()
-        except Exception as error:  # noqa: BLE001 - whatever the SDK raises
-            text = "%s: the box %s may live and cost money for up to %d s, end it by hand: %s"
-            logger.warning(text, self.name, machine.id, life_s, _said(error))
+            try:
+                await asyncio.shield(asyncio.wait_for(machine.end(), END_S))
+            except Exception as error:  # noqa: BLE001 - whatever the SDK raises: the result of the runs stands
+                text = "%s: the box %s may live and cost money for up to %d s, end it by hand: %s"
+                logger.warning(text, self.name, machine.id, life_s, _said(error))
 
 
 def _said(error: BaseException) -> str:

@@ -16,12 +16,10 @@ Not covered: clients with the token that fill the queue. Put a proxy in front of
 """
 
 import asyncio
-import contextlib
 import hmac
 import json
 import logging
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,24 +41,17 @@ BODY_S = 120.0  # in which its body is to come in
 MOST_CONNECTIONS = 4096  # at a time; boxes need files, too
 
 
-class Refusal(Exception):
-    """A request that gets no result.
-
-    Args:
-        status: HTTP status.
-        kind: What is wrong, for programs.
-        message: The same for people.
-    """
-
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.kind = status, kind
-
-
-_KINDS = {
+# What becomes of a request that gets no result: HTTP status, and what is wrong, for programs.
+_KINDS: dict[type[Exception], tuple[int, str]] = {
     SandboxError: (503, "sandbox"),
     UnsupportedLanguageError: (422, "language"),
     UnsupportedRequestError: (422, "unsupported"),
+    web.HTTPUnauthorized: (401, "token"),
+    web.HTTPForbidden: (403, "request"),
+    web.HTTPRequestEntityTooLarge: (413, "too_large"),
+    web.HTTPRequestTimeout: (408, "request"),
+    web.HTTPBadRequest: (400, "request"),
+    web.HTTPTooManyRequests: (429, "busy"),
 }
 
 
@@ -116,19 +107,17 @@ class Router:
         try:
             self._check_access(request)
             if request.path == "/run":
-                with self._admitted():
-                    value: Any = await self._run(await self._read(request))
-            else:
-                names = await self.sandbox.languages()
-                value = {"languages": names, "provider": self.sandbox.name, "mechanism": self.sandbox.describe()}
-            return _reply(value)
-        except Refusal as error:
-            return _refusal(error.status, error.kind, error)
-        except tuple(_KINDS) as error:
-            return _refusal(*next(found for kind, found in _KINDS.items() if isinstance(error, kind)), error)
-        except Exception:  # a provider's own; its log is here, not at the client
-            logger.exception("A request failed.")
-            return _refusal(500, "internal", "The router failed; its log says why.")
+                return _reply(await self._run(request))
+            names = await self.sandbox.languages()
+            return _reply({"languages": names, "provider": self.sandbox.name, "mechanism": self.sandbox.describe()})
+        except Exception as error:
+            found = [answer for kind, answer in _KINDS.items() if isinstance(error, kind)]
+            text = error.text if isinstance(error, web.HTTPException) else error
+            if not found:  # a provider's own; its log is here, not at the client
+                logger.exception("A request failed.")
+                found, text = [(500, "internal")], "The router failed; its log says why."
+            status, name = found[0]
+            return _reply({"error": {"kind": name, "message": str(text)[:4000]}}, status)
         finally:
             self.tasks.discard(task)
 
@@ -136,28 +125,34 @@ class Router:
         """Say that the router is there, and what it does."""
         return _reply({"status": "ok", "in_flight": self.running, "queued": self.admitted - self.running})
 
-    async def _run(self, asked: RunRequest) -> Any:
-        """Wait for a place and run a request there."""
-        async with self.places:
-            self.running += 1
-            try:
-                return wire.to_json(await self.sandbox.run(asked))
-            finally:
-                self.running -= 1
-
-    @contextlib.contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """Hold room for a run, whether it comes in, waits or runs.
+    async def _run(self, request: web.Request) -> Any:
+        """Read a request, wait for a place and run it there; room is held for it from its first byte.
 
         Raises:
-            Refusal: There's none now (429).
+            web.HTTPException: There's no room now, or the body is too large, too slow, or means nothing.
         """
         room = self.max_parallel + self.max_queue
         if self.admitted >= room:
-            raise Refusal(429, "busy", f"This router takes {room} runs at a time. Try again.")
+            raise web.HTTPTooManyRequests(text=f"This router takes {room} runs at a time. Try again.")
         self.admitted += 1
         try:
-            yield
+            async with asyncio.timeout(BODY_S):
+                body = await request.read()
+            asked = await asyncio.to_thread(wire.loads, RunRequest, body)
+        except web.HTTPRequestEntityTooLarge as error:
+            error.text = f"The request is larger than {self.max_body_mb:.2g} MiB (--max_body_mb)."
+            raise
+        except TimeoutError as error:
+            raise web.HTTPRequestTimeout(text=f"The request took longer than {BODY_S:g} s to come in.") from error
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"The request can't be read: {error}") from error
+        else:
+            async with self.places:
+                self.running += 1
+                try:
+                    return wire.to_json(await self.sandbox.run(asked))
+                finally:
+                    self.running -= 1
         finally:
             self.admitted -= 1
 
@@ -165,34 +160,16 @@ class Router:
         """Refuse who may not use the router.
 
         Raises:
-            Refusal: It's without the token (401); or there is none, and a browser on this machine asks for somebody
-                else's page (403): browsers name it in each POST, under whatever host name they reach the router.
+            web.HTTPException: It's without the token (401); or there is none, and a browser on this machine asks for
+                somebody else's page (403): browsers name it in each POST, under whatever host name they reach us.
         """
         if self.token is not None:
             scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
             is_same = hmac.compare_digest(shown.strip().encode(errors="surrogateescape"), self.token.encode())
             if scheme.lower() != "bearer" or not is_same:
-                raise Refusal(401, "token", "This router wants its bearer token.")
+                raise web.HTTPUnauthorized(text="This router wants its bearer token.")
         elif "Origin" in request.headers:
-            raise Refusal(403, "request", "A router without a token serves no web pages: start it with a token.")
-
-    async def _read(self, request: web.Request) -> RunRequest:
-        """Return what the body of a request means.
-
-        Raises:
-            Refusal: It's too large (413), too slow (408), or means nothing (400).
-        """
-        try:
-            async with asyncio.timeout(BODY_S):
-                body = await request.read()
-            return await asyncio.to_thread(wire.loads, RunRequest, body)
-        except web.HTTPRequestEntityTooLarge:
-            message = f"The request is larger than {self.max_body_mb:.2g} MiB (--max_body_mb)."
-            raise Refusal(413, "too_large", message) from None
-        except TimeoutError:
-            raise Refusal(408, "request", f"The request took longer than {BODY_S:g} s to come in.") from None
-        except ValueError as error:
-            raise Refusal(400, "request", f"The request can't be read: {error}") from error
+            raise web.HTTPForbidden(text="A router without a token serves no web pages: start it with a token.")
 
 
 class _Refused(asyncio.Protocol):
@@ -206,7 +183,3 @@ class _Refused(asyncio.Protocol):
 def _reply(value: Any, status: int = 200) -> web.Response:
     """Return a reply in JSON; half a surrogate pair stays escaped, for it can't be sent."""
     return web.Response(text=json.dumps(value), status=status, content_type="application/json")
-
-
-def _refusal(status: int, kind: str, message: object) -> web.Response:
-    return _reply({"error": {"kind": kind, "message": str(message)[:4000]}}, status)

@@ -14,8 +14,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import httpx
 
@@ -26,7 +25,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
-START_PATIENCE_S = 15.0  # for a service that is just starting, when it's asked for its languages
 NUM_FAILURES = 3  # of a service that is there, at one request
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 MAX_REPLY_BYTES = 256 << 20
@@ -44,16 +42,16 @@ class Outage:
         self.service, self.patience_s = service, patience_s
         self.since: float | None = None
 
-    def tries(self, patience_s: float | None = None) -> "Tries":
-        """Return the tries of one request; its patience may be a shorter one."""
-        return Tries(self, patience_s or self.patience_s)
+    def tries(self) -> "Tries":
+        """Return the tries of one request."""
+        return Tries(self)
 
 
 class Tries:
     """The tries of one request at a service."""
 
-    def __init__(self, outage: Outage, patience_s: float) -> None:
-        self._outage, self._patience_s = outage, patience_s
+    def __init__(self, outage: Outage) -> None:
+        self._outage = outage
         self._sent_at, self._failed_at, self._pause_s = time.monotonic(), math.inf, FIRST_PAUSE_S
 
     def succeeded(self) -> None:
@@ -68,14 +66,14 @@ class Tries:
         Raises:
             SandboxError: This one was sent when the patience was over.
         """
-        now = time.monotonic()
-        if self._outage.since is None:
-            self._outage.since = now
-            logger.warning("%s doesn't answer (%s); trying for %g s.", self._outage.service, trouble, self._patience_s)
+        now, outage = time.monotonic(), self._outage
+        if outage.since is None:
+            outage.since = now
+            logger.warning("%s doesn't answer (%s); trying for %g s.", outage.service, trouble, outage.patience_s)
         self._failed_at = min(self._failed_at, now)
-        end = min(self._outage.since, self._failed_at) + self._patience_s
+        end = min(outage.since, self._failed_at) + outage.patience_s
         if self._sent_at >= end:
-            raise SandboxError(f"{self._outage.service} gave no result for {self._patience_s:g} s: {trouble}")
+            raise SandboxError(f"{outage.service} gave no result for {outage.patience_s:g} s: {trouble}")
         await self.pause(end - now)
 
     async def pause(self, longest_s: float = math.inf) -> None:
@@ -85,12 +83,7 @@ class Tries:
         self._sent_at = time.monotonic()
 
 
-class FullError(Exception):
-    """A service is there and has no room."""
-
-
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply over HTTP.
 
     Attributes:
@@ -159,8 +152,6 @@ class Service(Outage):
         timeout_s: float,
         read: Callable[[Reply], T],
         *,
-        patience_s: float | None = None,
-        full_s: float = 0.0,
         max_bytes: int = MAX_REPLY_BYTES,
     ) -> T:
         """Return what `read` finds in a reply; ask again while the service is away or full, or fails.
@@ -169,19 +160,16 @@ class Service(Outage):
             method: Of HTTP.
             url: Whom to ask.
             body: What is sent.
-            timeout_s: Seconds for each reply.
-            read: Raises ConnectionRefusedError where the reply is none of the service, `FullError` where it has no
-                room, SandboxError for a refusal, any usual exception for a failure that may pass.
-            patience_s: Of an outage, where it's not that of the service.
-            full_s: Seconds for which a full service is asked again.
+            timeout_s: Seconds for each reply, and for which a full service is asked again.
+            read: Raises ConnectionRefusedError where the reply is none of the service, BlockingIOError where it has
+                no room, SandboxError for a refusal, any usual exception for a failure that may pass.
             max_bytes: Of a reply.
 
         Raises:
             SandboxError: It was away or full for too long, gave no answer in time, or failed `NUM_FAILURES` times.
             UnsupportedLanguageError, UnsupportedRequestError: What `read` raises.
         """
-        tries, num_failures = self.tries(patience_s), 0
-        give_up_at = time.monotonic() + full_s
+        tries, num_failures, give_up_at = self.tries(), 0, time.monotonic() + timeout_s
         while True:
             try:
                 value = read(await self.send(method, url, body, timeout_s, max_bytes=max_bytes))
@@ -193,10 +181,11 @@ class Service(Outage):
             except (SandboxError, UnsupportedLanguageError, UnsupportedRequestError):
                 tries.succeeded()
                 raise
-            except (FullError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-                num_failures += not isinstance(error, FullError)
-                is_over = isinstance(error, TimeoutError) or num_failures == NUM_FAILURES
-                if is_over or (isinstance(error, FullError) and time.monotonic() > give_up_at):
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+                is_full = isinstance(error, BlockingIOError)
+                num_failures += not is_full
+                is_over = time.monotonic() > give_up_at if is_full else num_failures == NUM_FAILURES
+                if is_over or isinstance(error, TimeoutError):
                     raise SandboxError(f"{self.service} gave no result: {error!r:.600}") from error
             await tries.pause()
 
