@@ -17,6 +17,7 @@ from open_r1.rewards.wrappers import only_domains
 from scripts import curate
 from tests.integration.benchmark_runs import evaluator, folder_of, results_of, write_rows
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+from tests.integration.tiny import build_tiny
 
 JUDGE = "judge/model"
 
@@ -152,6 +153,17 @@ def test_evaluation_reports_the_second_judge_and_keeps_what_it_said(server, tmp_
         assert evaluate(asked.address, *flags, MODEL) == 0
         assert len(server.requests) == 2 * judged
         assert len(asked.requests) == 2
+
+
+def test_benchmarks_of_a_training_have_second_verdicts(server, tmp_path):
+    server.behave = lambda body, attempt: Reply("Verdict: right")
+    rows = write_rows(tmp_path / "proofs.jsonl", [{"problem": "1+1?", "solution": "see the proof above"}])
+    asked = {"num_samples": 1, "max_tokens": 4, "template": "{prompt}", "log_answers": True}
+    asked |= {"judge_url": server.address, "judge_model": JUDGE}
+    settings = {f"eval_benchmarks_{name}": value for name, value in asked.items()}
+    metrics = build_tiny(tmp_path).train("sft", tmp_path / "out", max_steps=1, eval_benchmarks=rows, **settings)
+    assert metrics["eval_proofs/avg@1"] == 1.0
+    assert (tmp_path / "out" / "eval_benchmarks" / "proofs" / JUDGE_NAME).read_text().count("prompt") == 1
 
 
 def test_curation_keeps_what_the_second_judge_calls_right(server, tmp_path, capsys):

@@ -10,10 +10,12 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from aiohttp.test_utils import TestClient, TestServer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from open_r1.generation.messages import NEUTRAL, Request, Sampling
 from open_r1.generation.transformers_here import Sampler, TransformersHere, choose_tokens, filter_probs
+from scripts.serve_transformers import build_app
 from tests.integration.tiny import CONTEXT_TOKENS, build_tiny
 
 NUM_DRAWS = 4000
@@ -245,3 +247,16 @@ def test_end_tokens_are_left_out_of_the_text_unless_they_are_wanted(model, token
     (reply,) = sampler.sample([ask(seed=0, skip_special_tokens=skips, include_stop_str_in_output=keeps)])
     assert reply.token_ids == free.token_ids[: place + 1]
     assert reply.text == tokenizer.decode(reply.token_ids[: place + keeps], skip_special_tokens=skips)
+
+
+def test_server_answers_400_to_what_it_cannot_sample(sampler):
+    asked = {"messages": [{"role": "user", "content": "1+1"}], "max_tokens": 4}
+    odd = [{"temperature": 3}, {"top_p": "high"}, {"max_tokens": 10**6}, {"messages": None}]
+
+    async def statuses():
+        async with TestClient(TestServer(build_app("tiny", TransformersHere("tiny", "", sampler)))) as client:
+            replies = [await client.post("/v1/chat/completions", json=asked | change) for change in [{}, *odd]]
+            replies += [await client.post("/v1/chat/completions", data=b"{")]
+            return [reply.status for reply in replies]
+
+    assert asyncio.run(statuses()) == [200, *[400] * 5]

@@ -28,7 +28,7 @@ from trl.models import unwrap_model_for_generation
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME
 from open_r1.configs.rewards import CodeExecutionParameters
 from open_r1.configs.training import SFTConfig, TrainingConfig, TrainingScriptArguments
-from open_r1.evaluation.judges import LOST, JudgingError, judge_of, judged_answers
+from open_r1.evaluation.judges import LOST, judge_of, judged_answers
 from open_r1.evaluation.metrics import Metrics
 from open_r1.evaluation.prompts import Problems
 from open_r1.evaluation.run import answers_file
@@ -37,6 +37,7 @@ from open_r1.generation.messages import Reply, Request, Sampling
 from open_r1.generation.transformers_here import Sampler
 from open_r1.generation.vllm_here import sample_by_vllm, stopping_kwargs
 from open_r1.models import prompt_token_ids
+from open_r1.rewards.rubric import JudgeModel
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,15 @@ class BenchmarkSet:
     Attributes:
         problems: Its rows.
         prompts: Tokens of the prompt by the number of the row.
-        answers_dir: Every answer is kept in its `<benchmark>/step-<n>.parquet`; None: none is.
+        answers_dir: Every answer is kept in its `<benchmark>/step-<n>.parquet`, what a second judge was asked and said
+            in `<benchmark>/judge.jsonl`; None: nothing is.
+        second_judge: Gives second verdicts where the verifier abstains.
     """
 
     problems: Problems
     prompts: Mapping[int, list[int]]
     answers_dir: Path | None = None
+    second_judge: JudgeModel | None = None
 
     @property
     def name(self) -> str:
@@ -71,17 +75,18 @@ class BenchmarkSet:
 
     def summarize(self, replies: Replies, k: int, step: int) -> dict[str, float]:
         """Judge the answers of all processes; return the metrics."""
-        metrics, judge = Metrics(self.problems), judge_of(self.problems)
+        metrics, folder = Metrics(self.problems), None if self.answers_dir is None else self.answers_dir / self.name
+        judge = judge_of(self.problems, folder, second=self.second_judge)
         try:
             judged = dict(judged_answers(self.problems, lambda row, index: replies.get((row, index)), k, judge))
-        except JudgingError as error:  # an outage of the sandbox ends no training
+        except RuntimeError as error:  # an outage of the sandbox, or of the second judge, ends no training
             logger.warning("%s: %s", self.name, error)
             return {}
         for row, answers in judged.items():
             metrics.add(row, answers)
-        if self.answers_dir is not None:
-            path = self.answers_dir / self.name / f"step-{step:06d}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if folder is not None:
+            path = folder / f"step-{step:06d}.parquet"
+            folder.mkdir(parents=True, exist_ok=True)
             with answers_file(path, self.problems) as (write, part):
                 write([answer for answers in judged.values() for answer in answers])
             part.replace(path)
@@ -218,8 +223,8 @@ def load_eval_benchmarks(
     system = args.system_prompt if args.eval_benchmarks_system_prompt is None else args.eval_benchmarks_system_prompt
     given: Any = None if isinstance(args, SFTConfig) else args.chat_template_kwargs  # TRL has made a dictionary of it
     folder = Path(args.output_dir) / BENCHMARK_ANSWERS_NAME if args.eval_benchmarks_log_answers else None
-    names = ("split", "prompt_column", "solution_column", "kind", "judge", "num_samples", "limit", "max_tokens",
-             "temperature", "top_p")  # fmt: skip
+    names = ("split", "prompt_column", "solution_column", "kind", "judge", "judge_url", "judge_model", "judge_key_env",
+             "num_samples", "limit", "max_tokens", "temperature", "top_p")  # fmt: skip
     settings = {name: getattr(args, f"eval_benchmarks_{name}") for name in names}
     # Programs have the limits of `run_benchmarks.py`, whatever those of the rewards are.
     settings |= {entry.name: getattr(script_args, entry.name) for entry in fields(CodeExecutionParameters)
@@ -241,7 +246,7 @@ def load_eval_benchmarks(
                 for row, problem in problems.by_row.items()
             }
             logger.info("%s: %d problems, %d answers to each.", benchmark.name, len(prompts), asked.num_samples)
-            sets.append(BenchmarkSet(problems, prompts, folder))
+            sets.append(BenchmarkSet(problems, prompts, folder, asked.second_judge))
     except ValueError as error:
         raise ValueError(f"`eval_benchmarks`: {error}") from error
     return PolicyEvaluation(

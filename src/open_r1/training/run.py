@@ -52,7 +52,8 @@ from open_r1.training.tracking import (
 logger = logging.getLogger(__name__)
 
 # Settings of `eval_benchmarks` (`eval_benchmarks_split`, ...) that `scripts/run_benchmarks.py` has as flags.
-_ASKED = ("split", "prompt_column", "solution_column", "kind", "num_samples", "max_tokens", "temperature", "top_p")
+_ASKED = ("split", "prompt_column", "solution_column", "kind", "judge", "judge_url", "judge_model", "judge_key_env",
+          "num_samples", "max_tokens", "temperature", "top_p")  # fmt: skip
 
 
 def _restore_to_cpu(storage: Any, location: str) -> Any:
@@ -337,7 +338,8 @@ def evaluation_command(args: TrainingConfig, script_args: Any, *, has_split: boo
     if args.eval_benchmarks:
         own = {name: getattr(args, f"eval_benchmarks_{name}") for name in _ASKED}
         words += ["--benchmarks", *args.eval_benchmarks, "--prompt_template", args.eval_benchmarks_template]
-        words += [word for name, value in own.items() for word in (f"--{name}", str(value))]
+        words += [word for name, value in own.items() if value is not None
+                  for word in (f"--{name}", str(value))]  # fmt: skip
         system = system if args.eval_benchmarks_system_prompt is None else args.eval_benchmarks_system_prompt
     elif args.benchmarks:
         words += ["--benchmarks", *args.benchmarks]
