@@ -92,7 +92,7 @@ evaluate: ## a benchmark: make evaluate MODEL=... TASK=aime24 [PARALLEL=data|ten
 	@export HF_HUB_OFFLINE="$(or $(hub_offline),0)"; $(if $(threads),,unset OMP_NUM_THREADS;) \
 	$(if $(ENGINE),PARALLEL="$(PARALLEL)" NUM_GPUS="$(NUM_GPUS)" BACKEND="$(BACKEND)" scripts/lighteval.sh "$(MODEL)" "$(TASK)", \
 		$(python) scripts/run_benchmarks.py --model_id "$(MODEL)" --benchmarks "$(TASK)" \
-		$(if $(PARALLEL),--parallel "$(PARALLEL)") $(if $(NUM_GPUS),--num_gpus "$(NUM_GPUS)") \
+		$(if $(PARALLEL),--serve_args="--$(PARALLEL)-parallel-size $(NUM_GPUS)") \
 		$(if $(BACKEND),--backend "$(BACKEND)") --output_dir data/evals) $(ARGS)
 
 # Of the environments it is the one with vLLM. Without a GPU it stops before anything is installed.

@@ -4,7 +4,7 @@
 
     python scripts/compare_evals.py eval_results
     python scripts/compare_evals.py eval_results/me/a/main/math_500 eval_results/me/b/main/math_500
-    python scripts/compare_evals.py eval_results --baseline eval_results/me/a/main --markdown
+    python scripts/compare_evals.py eval_results --baseline eval_results/me/a/main
 
 Figures are percent, with 95 % intervals over problems; "!" behind k: requests have failed or judgements were lost, and
 the estimates are from what is there. With --baseline, or of two runs on a benchmark, the shares of right answers are
@@ -36,7 +36,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="run to compare the others with, or a folder with one on each benchmark (default: of two runs on a "
         "benchmark the first, of more none)",
     )
-    add("--markdown", action="store_true", help="print the table as Markdown (default: for a terminal)")
     return parser
 
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from open_r1.evaluation.compare import as_text, overview_of
 
     try:
-        print(as_text(overview_of(args.places, args.baseline), is_markdown=args.markdown))
+        print(as_text(overview_of(args.places, args.baseline)))
     except (ValueError, OSError) as error:
         print(f"compare_evals.py: {error}", file=sys.stderr)
         return 1

@@ -65,7 +65,7 @@ def test_runs_are_compared_problem_by_problem_with_a_baseline(runs):
 
 
 def test_settings_that_differ_between_runs_of_a_model_are_listed(runs):
-    done = compare(runs / "weak", runs / "weak_hot", "--markdown")
+    done = compare(runs / "weak", runs / "weak_hot")
     assert done.returncode == 0, done.stderr
     assert "sums: the runs differ by temperature: 0.6 (#1), 1.0 (#2)" in done.stdout
     assert f"| 1 | {MODEL} | sums | 2 | 16.7 [" in done.stdout

@@ -471,13 +471,11 @@ def test_vllm_is_started_with_what_the_figures_need_and_no_foreign_code(evaluate
             1,
             "--trust_remote_code",
             "--overwrite",
-            "--serve_args=--generation-config=auto",
         )
         == 0
     )
     words = read_words(vllm)
     assert "--trust-remote-code" in words
-    assert "--generation-config" not in words
 
 
 def test_a_finished_run_starts_no_server_again_and_other_arguments_of_it_do(evaluate, vllm, tmp_path, capsys):
@@ -549,10 +547,9 @@ def test_answers_of_another_kind_of_server_are_not_taken(evaluate, tmp_path, cap
     [
         ("vllm", [], NEUTRAL),
         ("vllm", ["--top_k", 20, "--min_p", 0.1], {"top_k": 20, "min_p": 0.1, "repetition_penalty": 1.0}),
-        ("vllm", ["--serve_args=--generation_config auto", "--top_k", 5], {"top_k": 5}),
         ("a hosted API", [], {}),
     ],
-    ids=["left out", "given", "asked for", "hosted"],
+    ids=["left out", "given", "hosted"],
 )
 def test_vllm_mixes_in_nothing_of_the_model_that_is_not_asked_for(evaluate, tmp_path, owner, flags, sent):
     with ChatServer(mostly_right, owner=owner) as server:

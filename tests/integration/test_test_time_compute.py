@@ -247,7 +247,6 @@ REFUSED = {
     "no_repeats": (["--num_repeats", "0"], "", "--num_repeats"),
     "no_tokens": (["--max_tokens", "0"], "", "max_tokens"),
     "negative_seed": (["--seed=-1"], "", "--seed"),
-    "method_twice": (["--methods", "greedy", "greedy"], "", "--methods"),
     "no_room": (["--answer_reserve_tokens", "255", "--max_model_len", "256"], "", "--answer_reserve_tokens"),
     "key_not_set": (["--url", "localhost:1", "--api_key_env", "NO_SUCH_VARIABLE"], "", "NO_SUCH_VARIABLE"),
 }

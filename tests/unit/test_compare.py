@@ -205,7 +205,7 @@ def test_other_k_and_incomplete_runs_are_said(write_run, tmp_path):
     write_run("a", [[RIGHT] * 4] * 3)
     write_run("b", [[RIGHT] * 2] * 3, results={"is_complete": False, "counts": {"failed": 6}, "notes": ["6 failed"]})
     _, text = compared(tmp_path)
-    assert "k differs (4 and 2)" in text
+    assert "num_samples: 4 (#1), 2 (#2)" in text
     assert "2 !" in text
     assert "#2: 6 failed" in text
 
@@ -245,11 +245,3 @@ def test_the_table_names_each_run_once(write_run, tmp_path):
     assert lines[1].startswith("1  me/a@v1  math       1  50.0 [")
     assert "12.5 %" in lines[1]
     assert "1,234" in lines[1]
-
-
-def test_markdown_is_a_table(write_run, tmp_path):
-    write_run("a", many(20), model="me|a")
-    lines = as_text(overview_of([tmp_path]), is_markdown=True).splitlines()
-    assert lines[1] == "|" + "---|" * 12
-    assert lines[2].startswith(r"| 1 | me\|a | math | 1 | 50.0 [")
-    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1

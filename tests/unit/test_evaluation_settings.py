@@ -14,8 +14,6 @@ from open_r1.evaluation.settings import EvaluationArguments, label_of, parse
         ("", "--model_id"),
         ("--model_id /", "--model_name"),
         ("--model_id m --judge_url h:1", "--judge_model"),
-        ("--model_id m --num_gpus 2", "--parallel"),
-        ("--url h:1 --parallel data --num_gpus 2", "--parallel"),
         ("--model_id m --backend vllm --url h:1", "--url"),
         ("--model_id m --backend transformers --serve_args=--x", "--serve_args"),
         ("--model_id m --serve_args=--port=1", "--port"),

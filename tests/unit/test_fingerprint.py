@@ -30,25 +30,6 @@ def test_a_name_that_is_no_folder_is_refused_where_no_hub_is(is_offline, tmp_pat
     assert resolve_commit("data/nope", "b" * 40) == "b" * 40
 
 
-def test_an_adapter_is_known_by_its_base_too(tmp_path, monkeypatch):
-    base, adapter = tmp_path / "base", tmp_path / "adapter"
-    write(base, model__safetensors="a")
-    write(adapter, adapter_config__json={"base_model_name_or_path": str(base)})
-    first = fingerprint_folder(str(adapter))
-    write(base, model__safetensors="b")
-    second = fingerprint_folder(str(adapter))
-    assert first != second == fingerprint_folder(str(adapter))
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    write(adapter, adapter_config__json={"base_model_name_or_path": "me/base", "revision": "v1"})
-    found = [fingerprint_folder(str(adapter))]
-    for commit in ("1" * 40, "2" * 40):
-        write(tmp_path / "models--me--base" / "refs", v1=commit)
-        found.append(fingerprint_folder(str(adapter)))
-    assert len({*found}) == 3
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -108,7 +89,7 @@ def test_folders_with_a_model_and_names_of_the_hub_go(tmp_path, config):
         check_model_name(name)
 
 
-def test_a_folder_without_a_model_is_refused_with_the_checkpoints_in_it(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     write(tmp_path / "checkpoint-20", config__json={})
-    with pytest.raises(ValueError, match="checkpoint-20"):
+    with pytest.raises(ValueError, match="no config"):
         check_model_name(str(tmp_path))

@@ -197,20 +197,15 @@ def test_overwriting_keeps_a_journal_of_other_settings_beside(tmp_path):
     assert (tmp_path / "generations.2.jsonl").exists()
 
 
-def test_a_missing_folder_is_made_and_an_empty_journal_has_nothing_to_read(tmp_path):
-    with pytest.raises(JournalError, match="no generations"):
-        Journal(tmp_path / "new" / "generations.jsonl", None)
-
-
 @pytest.mark.parametrize(
     ("content", "settings"),
     [
-        (None, None),
-        (b"", None),
-        (b'{"journal": 1, "settings": {"a": 1}}', None),
-        (b'{"journal": 1, "settings": {"a": 1}}\n{"key": "a", "in', None),
+        (None, {}),
+        (b"", {}),
+        (b'{"journal": 1, "settings": {"a": 1}}', {}),
+        (b'{"journal": 1, "settings": {"a": 1}}\n{"key": "a", "in', {}),
         (b'{"journal": 1, "settings": {"a": 1}}\n{"key": "a", "index": 0}\n', {"a": 1}),
-        (b'{"mine": 1}\n{"mine": 2}\n', None),
+        (b'{"mine": 1}\n{"mine": 2}\n', {}),
     ],
 )
 def test_settings_are_of_a_journal_with_a_generation(tmp_path, content, settings):

@@ -52,12 +52,6 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_sample(num_samples):
             assert pass_at_k(num_samples, num_right, k) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("num_samples", "k"), [(4, 5), (4, 0), (0, 1), (4, -1)])
-def test_pass_at_k_of_too_few_samples_is_refused(num_samples, k):
-    with pytest.raises(ValueError, match=f"pass@{k} needs at least"):
-        pass_at_k(num_samples, 0, k)
-
-
 @pytest.mark.parametrize(
     ("scores", "mean"),
     [
@@ -110,14 +104,6 @@ def test_majority_of_512_answers_is_exact():
     pairs = math.comb(512, 2)
     assert few == pytest.approx((math.comb(90, 2) + 90 * 40 + 90 * (60 + 322) / 2) / pairs)
     assert whole == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="512"):
-        maj_at_k([0] * 513, [1.0] * 513, 2)
-
-
-@pytest.mark.parametrize(("classes", "k"), [([], 1), ([0, 1], 3), ([0, 1], 0), ([0, 1], -1)])
-def test_majority_of_too_few_answers_is_refused(classes, k):
-    with pytest.raises(ValueError, match=f"maj@{k} needs at least"):
-        maj_at_k(classes, [1.0] * len(classes), k)
 
 
 def test_hostile_answers_end_in_time_and_leave_the_others_their_classes():
@@ -299,12 +285,9 @@ def test_rows_that_ask_the_same_are_one_problem(problems, tmp_path):
         ([answer("lost"), answer("right", "2")], "1 of 2 answers could not"),
     ],
 )
-def test_what_makes_figures_shaky_is_noted(problems, answers, said):
-    assert [note for note in metrics_of(problems, answers).notes(len(answers)) if said in note]
-
-
-def test_sound_figures_have_no_notes(problems):
+def test_what_makes_figures_shaky_is_noted_and_nothing_else(problems, answers, said):
     assert metrics_of(problems, *[[answer("right", "2"), answer("wrong", "3")]] * 30).notes(60) == []
+    assert [note for note in metrics_of(problems, answers).notes(len(answers)) if said in note]
 
 
 def test_answers_whose_end_is_not_told_are_not_called_whole(problems):

@@ -237,13 +237,11 @@ def test_candidates_without_a_word_are_no_error(name, solve):
 
 REFUSED = [
     ({"n": [1, 6], "beam_width": 4}, "--beam_width"),
-    ({"n": []}, "--n"),
     ({"n": [0, 4]}, "--n"),
     ({"beam_width": 0}, "--beam_width"),
     ({"max_steps": 0, "lookahead": -1, "max_step_tokens": 0}, "--max_steps, --max_step_tokens, --lookahead"),
     ({"step_separator": ""}, "--step_separator"),
     ({"temperature": 0}, "--temperature 0"),
-    ({"choices": []}, "--choices"),
     ({"scorer": None}, "--scorer"),
 ]
 

@@ -12,7 +12,6 @@ A benchmark has the number of answers that its published figures are means of. T
 `is_checked=False` are written from the data sets' pages; no copy of the hub's rows has been read with them.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -265,10 +264,8 @@ def _find(name: str) -> Benchmark:
         raise ValueError(f"There is no file {name!r} (in {Path.cwd()}).")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return local_benchmark(name)
-    nearest = difflib.get_close_matches(task, benchmark_names(), n=1)
-    meant = f" Did you mean {nearest[0]}?" if nearest else ""
     raise ValueError(
-        f"Unknown benchmark {name!r}.{meant} Known: {', '.join(benchmark_names())}, all (of these), a data set of the "
+        f"Unknown benchmark {name!r}. Known: {', '.join(benchmark_names())}, all (of these), a data set of the "
         "hub as owner/name, or a local file."
     )
 

@@ -96,25 +96,22 @@ class Run:
 def find_runs(places: Iterable[Path]) -> list[Run]:
     """Return the runs below folders, or of the files that are named, in the order of their paths; each once.
 
-    Of folders, files of the same name that are torn, or by other programs, are left out, with a line in the log.
+    Files of the same name that are torn, or by other programs, are left out, with a line in the log.
 
     Raises:
-        ValueError: There is no such place, or nothing to be read in it; a file that is named is torn, or another
-            program's.
+        ValueError: A place holds no results that can be read.
     """
     found: dict[Path, Run] = {}
     for place in places:
         paths = sorted(place.rglob(RESULTS_NAME)) if place.is_dir() else [place]
-        if not paths or not place.exists():
-            raise ValueError(f"{place} isn't there, or holds no {RESULTS_NAME} of run_benchmarks.py.")
-        for path in paths:
-            results = read_results(path.parent) if path.name == RESULTS_NAME else None
-            if results is not None:
-                found.setdefault(path.parent.resolve(), Run(path.parent, results))
-            elif len(paths) == 1:
-                raise ValueError(f"{path} is torn, or no {RESULTS_NAME} of run_benchmarks.py.")
-            else:
+        read = {path: read_results(path.parent) for path in paths if path.name == RESULTS_NAME}
+        if not any(read.values()):
+            raise ValueError(f"{place} holds no {RESULTS_NAME} of run_benchmarks.py that can be read.")
+        for path, results in read.items():
+            if results is None:
                 logger.warning("%s is left out: it is torn, or another program's.", path)
+            else:
+                found.setdefault(path.parent.resolve(), Run(path.parent, results))
     return list(found.values())
 
 
@@ -174,7 +171,6 @@ def compare(one: tuple[int, Run], other: tuple[int, Run]) -> Comparison:
         f"{len(second) - len(common)}": len(first) + len(second) > 2 * len(common),
         f"left out are {len(common) - len(judged)} problems without a judged answer in one of the two": len(common)
         > len(judged),
-        f"k differs ({baseline.k} and {run.k}): averages can be compared, pass@k and maj@k not": baseline.k != run.k,
     }
     return Comparison(baseline_number, number, run.benchmark, difference, [note for note, due in notes.items() if due])
 
@@ -291,16 +287,11 @@ def _estimate(metrics: Mapping[str, float], name: str) -> str:
     return f"{100 * value:.1f}" + ("" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]")
 
 
-def as_text(overview: Overview, *, is_markdown: bool = False) -> str:
+def as_text(overview: Overview) -> str:
     """Return the table, in percent with 95 % intervals, and what there is to say of it."""
     rows = [list(_COLUMNS), *(_cells(number, run) for number, run in overview.runs.items())]
-    if is_markdown:
-        lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
-        lines.insert(1, "|" + "---|" * len(_COLUMNS))
-    else:
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     notes = [f"#{number}: {note}" for number, run in overview.runs.items() for note in run.results["notes"]]
     said = [*map(str, overview.comparisons), *overview.remarks, *notes]
-    bullet = "- " if is_markdown else ""
-    return "\n".join([*lines, *([""] if said else []), *(f"{bullet}{line}" for line in said)])
+    return "\n".join([*lines, *([""] if said else []), *said])

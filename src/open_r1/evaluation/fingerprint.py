@@ -7,10 +7,8 @@
 A name alone doesn't tell models apart: a training may write another into the same folder, and a branch moves.
 """
 
-import json
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,19 +60,11 @@ def identify(model: str | None, revision: str, *, is_loaded: bool = False) -> di
     return {"model_commit": commit, "model_fingerprint": fingerprint}
 
 
-def identify_served(
-    served: "ServedModel", fingerprint: Callable[[str], str | None] | None = None
-) -> dict[str, str | None]:
-    """Return the same of the model of servers that each name its folder, if that is on this machine.
-
-    Args:
-        served: What the servers say.
-        fingerprint: `fingerprint_folder`, or what remembers its answers: it reads all weights.
-    """
-    names = [served.name, *served.roots]
-    folders = [name for name in dict.fromkeys(names) if Path(name).is_absolute()]
-    prints = [found for folder in folders if (found := (fingerprint or fingerprint_folder)(folder)) is not None]
-    return {"model_commit": None, "model_fingerprint": "+".join(dict.fromkeys(prints)) or None}
+def identify_served(served: "ServedModel") -> dict[str, str | None]:
+    """Return the same of the model of servers that each name its folder, if that is on this machine."""
+    folders = {name for name in (served.name, *served.roots) if Path(name).is_absolute()}
+    prints = {found for folder in folders if (found := fingerprint_folder(folder)) is not None}
+    return {"model_commit": None, "model_fingerprint": "+".join(sorted(prints)) or None}
 
 
 def note_of_unknown(name: str) -> str:
@@ -93,10 +83,8 @@ def check_model_name(model: str) -> None:
     """
     path = Path(model).expanduser()
     if path.is_dir():
-        found = sorted({entry.parent for name in _CONFIGS for entry in (*path.glob(name), *path.glob(f"*/{name}"))})
-        if path not in found:
-            hint = f" These in it do: {', '.join(map(str, found))}." if found else ""
-            raise ValueError(f"The folder {path} holds no model: no {', no '.join(_CONFIGS)}.{hint}")
+        if not any((path / name).is_file() for name in _CONFIGS):
+            raise ValueError(f"The folder {path} holds no model: no {', no '.join(_CONFIGS)}.")
         return
     try:
         validate_repo_id(model)
@@ -109,12 +97,12 @@ def check_model_name(model: str) -> None:
 def fingerprint_folder(model: str) -> str | None:
     """Return a hash of the files of a local model that its answers depend on; None: it is no folder here.
 
-    An adapter's has the model that it changes in it, as that is now.
+    Of an adapter it is that of the adapter, with the name of the model that it changes.
     """
     folder = Path(model).expanduser()
     if not folder.is_dir():
         return None
-    digest, base = xxhash.xxh3_128(), adapter_base(folder)
+    digest = xxhash.xxh3_128()
     for path in sorted({path for pattern in _OF_THE_ANSWERS for path in folder.glob(pattern) if path.is_file()}):
         name = path.relative_to(folder)
         if _OF_THE_TRAINING.fullmatch(path.name) or any(map(_OTHER_FOLDERS.match, name.parts[:-1])):
@@ -123,18 +111,7 @@ def fingerprint_folder(model: str) -> str | None:
         with path.open("rb") as file:
             while block := file.read(_HASH_BYTES):
                 digest.update(block)
-    if base is not None:
-        digest.update((fingerprint_folder(base[0]) or resolve_commit(*base) or "").encode())
     return digest.hexdigest()[:16]
-
-
-def adapter_base(folder: Path) -> tuple[str, str] | None:
-    """Return name and revision of the model that an adapter's folder changes; None: it is none, or names no model."""
-    if not (folder / _ADAPTER).is_file():
-        return None
-    settings = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
-    base = settings.get("base_model_name_or_path")
-    return (base, settings.get("revision") or "main") if base else None
 
 
 def resolve_commit(model: str, revision: str, *, is_required: bool = False) -> str | None:

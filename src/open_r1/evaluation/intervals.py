@@ -62,18 +62,13 @@ def mean_interval(
             all are alike. None: whether these are. Otherwise it is Student's, without width if all are alike.
 
     Raises:
-        ValueError: There is no value, or one is infinite, or beyond [0, 1] though they are said to be bounded.
+        ValueError: There is no value.
     """
     scores_P, weights_P = _clustered(np.asarray(values, dtype=float), clusters)
     if not scores_P.size:
         raise ValueError("No completion was judged: there is nothing to average.")
-    if not np.isfinite(scores_P).all():
-        raise ValueError("A value is infinite: there is no mean.")
     mean = float(np.average(scores_P, weights=weights_P))
-    is_within = within_bounds(scores_P)
-    if is_bounded and not is_within:
-        raise ValueError("A value is beyond [0, 1], and values are said to be bounded.")
-    is_bounded = is_within if is_bounded is None else is_bounded
+    is_bounded = within_bounds(scores_P) if is_bounded is None else is_bounded
     if scores_P.size == 1:
         return Interval(mean, *((0.0, 1.0) if is_bounded else (math.nan, math.nan)), scores_P)
     number = math.floor(effective_number(weights_P) + _ROUNDING)
@@ -125,8 +120,6 @@ def _clustered(values: np.ndarray, clusters: Sequence[Hashable] | None) -> tuple
     if clusters is None:
         found = values[is_there]
         return found, np.ones(found.size)
-    if len(clusters) != values.size:
-        raise ValueError(f"There are {values.size} values and {len(clusters)} names of clusters.")
     numbers: dict[Hashable, int] = {}
     of_row = [numbers.setdefault(name, len(numbers)) for name, keep in zip(clusters, is_there, strict=True) if keep]
     weights = np.bincount(of_row, minlength=len(numbers)).astype(float)
@@ -177,18 +170,11 @@ class PairedDifference:
 def paired_difference(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> PairedDifference:
     """Compare the values of two runs, one a problem, in the same order; problems in which either is NaN are left out.
 
-    Raises:
-        ValueError: The lengths differ, no problem has a value in both, or a value is infinite.
+    At least one problem must have a value in both.
     """
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"There are {first.size} values of one run and {second.size} of the other.")
     both = ~(np.isnan(first) | np.isnan(second))
-    if not both.any():
-        raise ValueError("No problem has a value in both runs: there is nothing to compare.")
     values = np.concatenate([first[both], second[both]])
-    if not np.isfinite(values).all():
-        raise ValueError("A value is infinite: there is no difference.")
     differences = second[both] - first[both]
     differences[np.abs(differences) < _ROUNDING] = 0.0
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())

@@ -312,7 +312,3 @@ def judged_answers(
                 length = reply.usage.get("completion_tokens")
                 answers[row].append(Answer(row, index, reply.text, reply.finish_reason, length, reply.error, **judged))
         yield from answers.items()
-        if start + size < len(asked):
-            logger.info(
-                "%s: the answers to %d of %d problems are judged.", problems.benchmark.name, start + size, len(asked)
-            )

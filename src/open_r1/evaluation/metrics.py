@@ -109,16 +109,15 @@ class Metrics:
     def notes(self, num_requested: int) -> list[str]:
         """Return what must be known to read the metrics; empty: nothing out of the ordinary."""
         counts = self.counts(num_requested)
-        returned, num_lost = counts["returned"], sum(math.isnan(score) for row in self.scores_PG for score in row)
+        returned, lost = counts["returned"], sum(math.isnan(score) for row in self.scores_PG for score in row)
         first = "".join(f", {count} of them with: {error}" for error, count in [*self.errors.items()][:1])
         share = max(returned, 1)
         without = self.verdicts[Verdict.NO_ANSWER] / share
         notes = {
             f"{counts['failed']} of {num_requested} requests have failed{first}: the estimates are from what came; "
             "the same command asks for the rest": counts["failed"],
-            f"the means are over {counts['problems_judged']} of {counts['problems']} problems: the others have no "
-            "answer to judge, so these are no figures of the benchmark": counts["problems_lost"],
-            f"{num_lost} of {returned} answers could not be judged: the estimates leave them out": num_lost,
+            f"{lost} of {returned} answers could not be judged: the means are over {counts['problems_judged']} of "
+            f"{counts['problems']} problems": lost or counts["problems_lost"],
             f"{self._ends['length'] / share:.0%} of the answers were cut off at the limit of tokens: the figures are "
             "those of this limit": self._ends["length"] / share > _MANY_TRUNCATED,
             f"{without:.0%} of the answers hold no final answer, and count as wrong: is the prompt one that this "
@@ -191,15 +190,10 @@ def avg_at_k(
 
 
 def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
-    """Unbiased probability that one of k samples is right, from n samples of which c are right.
+    """Unbiased probability that one of k samples is right, from n >= k samples of which c are right.
 
     1 - C(n - c, k) / C(n, k), Chen et al. 2021 (Evaluating Large Language Models Trained on Code), equation 1.
-
-    Raises:
-        ValueError: k is larger than the number of samples.
     """
-    if not 0 < k <= num_samples:
-        raise ValueError(f"pass@{k} needs at least {k} samples, got {num_samples}.")
     return 1.0 - math.comb(num_samples - num_right, k) / math.comb(num_samples, k)
 
 
@@ -214,15 +208,8 @@ def maj_at_k(classes: Sequence[int | None], scores: Sequence[float] | np.ndarray
         classes: Which answers are equal; None: no answer, and no vote, though it is drawn as often as another.
         scores: Of the answers; that of a class is the mean of its members. NaN: could not be judged, left out.
         k: At least 1, and at most as many as were judged.
-
-    Raises:
-        ValueError: k is out of its range, the lengths differ, or there are more than `MAX_MAJORITY` answers.
     """
     judged = [(name, score) for name, score in zip(classes, scores, strict=True) if not math.isnan(score)]
-    if not 0 < k <= len(judged):
-        raise ValueError(f"maj@{k} needs at least {k} answers, got {len(judged)}.")
-    if len(judged) > MAX_MAJORITY:
-        raise ValueError(f"maj@k is exact for up to {MAX_MAJORITY} answers, got {len(judged)}.")
     members: dict[int, list[float]] = {}
     for name, score in judged:
         if name is not None:

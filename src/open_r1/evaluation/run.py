@@ -54,7 +54,6 @@ logger = logging.getLogger(__name__)
 
 SETTINGS_NAME, JOURNAL_NAME = "settings.json", "journal.jsonl"
 ANSWERS_NAME, RESULTS_NAME = "answers.parquet", "results.json"
-_PARTS = ("settings", "counts", "metrics")
 _BATCH_ROWS = 1024
 _SCHEMA = pa.schema(
     [
@@ -284,10 +283,9 @@ class _Run:
         counts, figures = metrics.counts(requested), metrics.figures(self.num_samples)
         if not figures:
             part.unlink()
-            first = "".join(f", the commonest reason: {error}" for error in [*metrics.errors][:1])
             raise RuntimeError(
-                f"{problems.benchmark.name}: {counts['failed']} of {requested} requests failed{first}; verdicts: "
-                f"{counts['verdicts']}. No answer could be judged; the same command asks again."
+                f"{problems.benchmark.name}: {counts['failed']} of {requested} requests failed: {metrics.errors}; "
+                f"verdicts: {counts['verdicts']}. No answer could be judged; the same command asks again."
             )
         benchmark, commit, asked = problems.benchmark, source_commit(), read_json(folder / SETTINGS_NAME)
         second = judge.second if isinstance(judge, VerifierJudge) else None
@@ -343,7 +341,7 @@ def answers_file(path: Path, problems: Problems) -> Iterator[tuple[Any, Path]]:
 def read_results(folder: Path) -> dict[str, Any] | None:
     """Return what is in `results.json`; None: there is none, or it is torn, or another program's."""
     value = read_json(folder / RESULTS_NAME)
-    is_ours = all(isinstance(value.get(name), dict) for name in _PARTS) and "num_samples" in value["settings"]
+    is_ours = "num_samples" in value.get("settings", {})
     return value if is_ours and (folder / ANSWERS_NAME).is_file() else None
 
 
@@ -410,8 +408,7 @@ def serving(args: EvaluationArguments, model: str | None, identity: Mapping[str,
         yield _Server(here=here, served=here.served())
     else:
         path = Path(model).expanduser()
-        # What the model's repository proposes for sampling isn't mixed with ours, unless it is asked for.
-        words = [] if args.takes_generation_config else ["--generation-config", "vllm"]
+        words = ["--generation-config", "vllm"]  # what the model's repository proposes isn't mixed with ours
         words += [] if path.exists() else ["--revision", identity["model_commit"] or args.model_revision]
         words += ["--trust-remote-code"] if args.trust_remote_code else []
         log_path = args.folder(model) / "vllm.log"

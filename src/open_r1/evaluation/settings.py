@@ -32,7 +32,6 @@ from open_r1.rewards.second_judge import SecondJudgeArguments
 
 # As in the tables of DeepSeek-R1 and Open R1; where the context is shorter, what it leaves.
 DEFAULT_MAX_TOKENS = 32768
-_PARALLEL = {"data": "--data-parallel-size", "tensor": "--tensor-parallel-size"}
 _SAMPLING = tuple(entry.name for entry in fields(Sampling) if entry.name not in ("extra_body", "stop"))
 
 
@@ -95,10 +94,6 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
         "What serves --model_id without --url: `vllm serve`, or transformers in this process; auto: vllm where it is "
         "installed.",
     )
-    parallel: Literal["data", "tensor"] | None = setting(
-        None, "Of vLLM: copies of the model (data), or one that is spread (tensor), over --num_gpus."
-    )
-    num_gpus: int | None = setting(None, "GPUs of --parallel.")
     url: str | None = setting(None, "host:port or URL, several by commas; without it, --backend serves.")
     served_model: str | None = setting(None, "Name to ask the servers for; by default the one that they serve.")
     serve_args: str = setting(
@@ -143,12 +138,8 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
             if value is not None and value < 1:
                 raise ValueError(f"--{name} is {value}; it must be at least 1.")
         is_greedy_again = self.temperature == 0 and ((self.num_samples or 1) > 1 or len(self.seed) > 1)
-        is_parallel = (self.parallel is None) == (self.num_gpus is None) and not (self.parallel and self.url)
         has_one_name = len(self.model_id) < 2 or not (self.url or self.model_name)
         refusals = {
-            "--parallel data|tensor and --num_gpus N go together, for a server that is started here": not is_parallel,
-            f"--backend {self.backend} serves a model here; --url names servers too": self.backend != "auto"
-            and self.url,
             "--serve_args are for vLLM, and --backend is transformers": self.backend == "transformers"
             and self.serve_words,
             "Name the model by --model_id, or a server that serves it by --url": not (
@@ -174,8 +165,7 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
     @property
     def serve_words(self) -> list[str]:
         """Arguments of `vllm serve`."""
-        gpus = [_PARALLEL[self.parallel], str(self.num_gpus)] if self.parallel else []
-        return [*gpus, *shlex.split(self.serve_args)]
+        return shlex.split(self.serve_args)
 
     @property
     def api_key(self) -> str | None:
@@ -187,11 +177,6 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
         """How long to go on when requests fail."""
         return Patience(self.retries, self.timeout, 2 * self.timeout, self.patience)
 
-    @property
-    def takes_generation_config(self) -> bool:
-        """Whether vLLM is told what of the model's generation_config.json to mix with the sampling."""
-        return any(word.replace("_", "-").startswith("--generation-config") for word in self.serve_words)
-
     def chosen(self) -> list[Benchmark]:
         """Return the benchmarks that are to be run.
 
@@ -199,20 +184,14 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
             ValueError: Nothing is named, or what isn't there, or twice.
         """
         shape = {name: getattr(self, name) for name in ("split", "prompt_column", "solution_column", "kind")}
-        named = [entry if SUPPORTED_BENCHMARKS.get(entry.name) == entry else entry.dataset
-                 for entry in find_benchmarks(self.benchmarks)]  # fmt: skip
-        if self.data is not None:
-            path = Path(self.data).expanduser()
-            if not path.exists() and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", self.data):
-                raise ValueError(f"--data {self.data}: there is no such file or folder (in {Path.cwd()}).")
-            named.append(str(path.resolve()) if path.exists() else self.data)
-        found = [local_benchmark(entry, **shape) if isinstance(entry, str) else entry for entry in named]
-        if not found:
+        named = find_benchmarks(self.benchmarks) + find_benchmarks([] if self.data is None else [self.data])
+        if not named:
             raise ValueError("Name --benchmarks, or data by --data; --list_benchmarks prints the table.")
-        if self.kind != AUTO and not any(isinstance(entry, str) for entry in named):
-            raise ValueError(f"--kind {self.kind} says how --data is judged, and there is none.")
-        refuse_same_names(found)
-        return found
+        refuse_same_names(named)
+        return [
+            entry if SUPPORTED_BENCHMARKS.get(entry.name) == entry else local_benchmark(entry.dataset, **shape)
+            for entry in named
+        ]
 
     def load(self, benchmark: Benchmark) -> prompts.Problems:
         """Return the problems of a benchmark, as `load_problems`."""
@@ -250,7 +229,7 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
         if max_tokens is None and (max_model_len is None or max_model_len > DEFAULT_MAX_TOKENS):
             max_tokens = DEFAULT_MAX_TOKENS
         found = Sampling(self.temperature, self.top_p, self.top_k, self.min_p, max_tokens, self.seed[0])
-        if engine != "vllm" or self.takes_generation_config:
+        if engine != "vllm":
             return found
         return replace(found, extra_body={name: value for name, value in NEUTRAL.items() if name not in found.body()})
 
@@ -323,12 +302,10 @@ def label_of(model: str) -> str:
         ValueError: It has no name, as `/`.
     """
     path = Path(model).expanduser()
-    if path.exists() and (".." in path.parts or not path.name):
-        path = path.resolve()
-    name = _safe(path)
-    is_on_the_hub = not path.is_absolute() and name.count("/") < 2 and not path.exists()
-    is_checkpoint = path.name.startswith("checkpoint-")
-    return "/".join(name.split("/")[-2 if is_on_the_hub or is_checkpoint else -1 :])
+    if path.exists():
+        path = path.resolve() if ".." in path.parts or not path.name else path.absolute()
+    is_on_the_hub = not path.is_absolute() and len(path.parts) < 3
+    return _safe(Path(*path.parts[-2 if is_on_the_hub or path.name.startswith("checkpoint-") else -1 :]))
 
 
 def _safe(name: Path | str) -> str:

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -76,8 +77,6 @@ class Journal:
                 self.path.rename(aside)
                 self.close()
                 self._open()
-            if settings is None and not self._size:
-                raise JournalError(f"{self.path} is empty: no generations to read.")
             if settings is not None and not self._places:
                 self.settings, self._size = dict(settings), 0
                 os.ftruncate(self._fd, 0)  # the header of a start that failed
@@ -182,14 +181,12 @@ class Journal:
             self._fd = -1
 
 
-def read_settings(path: Path) -> dict[str, Any] | None:
-    """Return the settings of a journal that holds a record; None: there is none, or it is damaged."""
-    try:
-        with path.open("rb") as lines:
-            header, record = next(lines, b""), next(lines, b"")
-        return json.loads(header)["settings"] if header.startswith(_HEADER) and record.endswith(b"\n") else None
-    except (OSError, ValueError):
-        return None
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings of a journal that holds a record; {}: there is none, or it is damaged."""
+    with suppress(OSError, ValueError, LookupError), path.open("rb") as lines:
+        header, record = next(lines, b""), next(lines, b"")
+        return json.loads(header)["settings"] if record.endswith(b"\n") else {}
+    return {}
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -200,15 +197,10 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     before, now = (without_named_secrets(json.loads(_encode(settings))) for settings in (before, now))
     return [
-        f"{name} was {_short(before.get(name))} and is now {_short(now.get(name))}"
+        f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:100]} ... {text[-80:]}"
 
 
 def _encode(value: Mapping[str, Any]) -> bytes:

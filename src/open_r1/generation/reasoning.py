@@ -137,7 +137,7 @@ def generate_reasoning(settings: ReasoningSettings) -> Report:
     rows = choose_rows(source.num_rows, settings.limit, settings.shuffle_seed)
     prompts, parent = Prompts(source, settings.prompts, int(rows.max()) + 1), source.parent()
     path = settings.folder / JOURNAL_NAME
-    begun = {} if settings.overwrite else read_settings(path) or {}
+    begun = {} if settings.overwrite else read_settings(path)
     # A journal binds the model, unless it may be replaced.
     model = settings.model or begun.get("model") or run(_find_model(settings, None)).name
     of_a_generation = settings.of_a_generation(model, parent)

@@ -35,7 +35,7 @@ _NEVER_DEALT_OUT = range(15000, 32000)  # Linux gives connections ports from 327
 _LAST_BYTES = 16384
 # Arguments of `vllm serve` that would stand in results and lists of processes, or decide what is served, and where.
 _SECRET = {"--api-key", "--hf-token"}
-_DECIDED_BY_FLAGS = {"--model", "--revision", "--config", "--host", "--port"}
+_DECIDED_BY_FLAGS = {"--model", "--revision", "--config", "--host", "--port", "--generation-config"}
 # When the other end of standard input closes, which the kernel does for a process that was killed too, the program
 # gets SIGTERM, and its process group SIGKILL some seconds later: sh -c ... sh GRACE_S PROGRAM [ARGUMENT...]
 _SUPERVISOR = """

@@ -15,9 +15,8 @@ import asyncio
 import logging
 import random
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -358,14 +357,13 @@ class TransformersHere:
     async def _sample_all(self) -> None:
         while self._waiting:
             await asyncio.sleep(0)  # others that are ready now come along
-            asked, self._waiting, started = self._waiting, [], time.monotonic()
+            asked, self._waiting = self._waiting, []
             futures = {id(row): future for row, future in asked}
             try:
                 for ended in self.sampler.steps([row for row, _ in asked]):
                     for row in ended:
                         if not futures[id(row)].done():
-                            latency_s = time.monotonic() - started
-                            futures[id(row)].set_result(replace(cast(Reply, row.reply), latency_s=latency_s))
+                            futures[id(row)].set_result(cast(Reply, row.reply))
                     await asyncio.sleep(0)
                     for row, future in asked:
                         if future.cancelled():  # whoever asked doesn't wait for it any more

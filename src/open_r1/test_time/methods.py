@@ -128,15 +128,11 @@ class TestTimeArguments(EvaluationArguments):
         self.benchmarks = [] if self.benchmark is None else [self.benchmark]
         self.step_separator = self.step_separator.replace("\\n", "\n")
         methods, width, most = set(self.methods), self.beam_width, max(self.n, default=0)
-        names = ("methods", "budgets", "num_waits", "n", "aggregations", "choices")
-        twice = [name for name in names if len(set(getattr(self, name))) != max(1, len(getattr(self, name)))]
         least = {"num_repeats": 1, "beam_width": 1, "max_steps": 1, "max_step_tokens": 1, "lookahead": 0, "n": 1,
                  "answer_reserve_tokens": 1, "seed": 0, "num_waits": 0}  # fmt: skip
         low = [name for name, value in least.items() if _least(getattr(self, name)) < value]
-        delimiters = {(text or "").strip() for text in (self.thinking_start, self.thinking_end)}
         refusals = {
             "Name a --benchmark, or data by --data: one of the two": (self.benchmark is None) == (self.data is None),
-            f"--{', --'.join(twice)}: at least one value, and each once": twice,
             f"--{', --'.join(low)}: too low": low,
             "One --model_id, and one --seed; --num_repeats draws others": len(self.model_id) > 1 or len(self.seed) > 1,
             f"--budgets are {self.budgets}: numbers of tokens, at least 0, or auto": not all(
@@ -153,8 +149,7 @@ class TestTimeArguments(EvaluationArguments):
             "process reward model or a reward model, or path/to/file.py:function; majority needs none": methods
             & SCORED
             and self.scorer is None,
-            "--thinking_start and --thinking_end go together: two texts that differ": delimiters != {""}
-            and ("" in delimiters or len(delimiters) < 2),
+            "--thinking_start and --thinking_end go together": bool(self.thinking_start) != bool(self.thinking_end),
         }
         if refused := [text for text, is_due in refusals.items() if is_due]:
             raise ValueError(f"{refused[0]}.")
