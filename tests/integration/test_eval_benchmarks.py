@@ -190,30 +190,6 @@ def test_resumed_run_logs_the_same_and_keeps_the_same(kept, bench, tmp_path):
     assert are_identical(weights_of(kept), weights_of(tmp_path / "first"))
 
 
-def test_results_are_those_of_the_best_where_the_last_model_is_another(bench, tmp_path):
-    settings = learning(bench) | {"max_steps": STEPS[1], "greater_is_better": False}
-    metrics = bench.tiny.train("sft", tmp_path, **settings)
-    figures = evaluations(tmp_path)
-    assert figures[STEPS[0]] != figures[STEPS[1]], "nothing was learned, so the rest says little"
-    assert json.loads((tmp_path / "trainer_state.json").read_text())["best_global_step"] == STEPS[0]
-    assert {name: metrics[name] for name in figures[STEPS[0]]} == figures[STEPS[0]]
-
-
-def test_best_metric_that_the_split_did_not_have_ends_the_run_at_its_first_evaluation(bench, tmp_path):
-    # Of mixtures of experts alone, which no setting says.
-    settings = bench.settings(
-        eval_strategy="steps",
-        eval_steps=2,
-        eval_benchmarks_steps=1,
-        max_steps=5,
-        save_steps=1,
-        metric_for_best_model="eval_aux_loss",
-    )
-    with pytest.raises(KeyError, match=r"eval_aux_loss.*not found in the evaluation metrics"):
-        bench.tiny.train("sft", tmp_path, **settings)
-    assert [entry["step"] for entry in log_history(tmp_path / "checkpoint-1") if AVERAGE in entry] == [1]
-
-
 def test_benchmarks_that_a_stop_has_left_out_are_answered_when_the_run_goes_on(bench, tmp_path, monkeypatch):
     settings = bench.settings(eval_benchmarks_steps=2, dataset_name=bench.data)
     bench.tiny.train("sft", tmp_path / "whole", **settings)
@@ -293,30 +269,6 @@ def test_answers_end_at_the_stop_texts_of_rollouts(bench, tmp_path):
     assert is_stopped.any()
     assert (answers["finish_reason"][is_stopped] == "stop").all()
     assert not answers["answer"].str.slice(stop=-1).str.contains("|".join(stop)).any()
-
-
-def test_programs_are_a_benchmark_without_a_majority(bench, tmp_path):
-    tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
-    code = write_rows(tmp_path / "code.jsonl", [{"problem": "Add.", "verification_info": tests}])
-    metrics = bench.tiny.train("sft", tmp_path / "out", **bench.settings(eval_benchmarks=code, max_steps=1))
-    assert metrics["eval_code/no_answer"] == 1 and metrics["eval_code/avg@3"] == 0
-    assert "eval_code/maj@3" not in metrics
-
-
-def test_greater_is_not_better_where_answers_are_cut(bench, tmp_path):
-    settings = bench.settings(
-        eval_benchmarks_steps=2,
-        save_steps=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="sevens/truncated",
-        dataset_name=bench.data,
-        max_steps=12,
-        learning_rate=5e-3,
-    )
-    bench.tiny.train("sft", tmp_path, **settings)
-    cut = {step: figures["eval_sevens/truncated"] for step, figures in evaluations(tmp_path).items()}
-    assert len(set(cut.values())) > 1
-    assert json.loads((tmp_path / "trainer_state.json").read_text())["best_metric"] == min(cut.values())
 
 
 def test_answers_of_a_vllm_are_without_the_token_that_ended_them(bench):

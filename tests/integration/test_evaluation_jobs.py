@@ -111,20 +111,6 @@ def test_users_can_submit_all_benchmarks_themselves(slurm, tmp_path, monkeypatch
     assert [words[words.index("--benchmarks") + 1] for words, _ in submitted()] == ["aime24", "gpqa"]
 
 
-def test_names_between_commas_are_jobs_of_their_own(slurm, tmp_path):
-    submitted = slurm("takes jobs")
-    args = SFTConfig(
-        output_dir=str(tmp_path),
-        hub_model_id="me/m",
-        hub_model_revision="v2",
-        benchmarks=["aime24,gpqa"],
-        use_cpu=True,
-        report_to="none",
-    )
-    assert run_benchmark_jobs(args) == ["42", "43"]
-    assert [words[words.index("--benchmarks") + 1] for words, _ in submitted()] == ["aime24", "gpqa"]
-
-
 def test_the_script_submits_with_paths_that_hold_in_any_folder(slurm, problems, tmp_path, monkeypatch, capsys):
     submitted = slurm("takes jobs")
     monkeypatch.chdir(tmp_path)

@@ -79,17 +79,6 @@ def test_finished_command_asks_for_nothing_and_still_says_that_rows_are_null(fin
     assert len(server.requests) == before
 
 
-def test_output_whose_parquet_is_cut_is_not_finished_and_made_anew_by_overwriting(tmp_path):
-    with ChatServer() as server:
-        command = words(write_rows(tmp_path, ["a"]), tmp_path / "out", server.url)
-        assert main(command) == 0
-        (path,) = (tmp_path / "out" / "data").iterdir()
-        path.write_bytes(path.read_bytes()[:200])
-        assert [main(command), main([*command, "--overwrite"])] == [1, 0]
-    assert len(server.requests) == 2
-    assert read(tmp_path / "out")[0]["generation"]
-
-
 def test_other_settings_are_refused_with_what_differs(finished, caplog):
     _, _, _, command = finished
     assert main([*command, "--top-p", "0.5"]) == 1
@@ -134,16 +123,6 @@ def test_interrupted_run_keeps_no_part_of_a_chunk_and_leaves_no_process(tmp_path
             assert process.wait(120) == 130
             wait_until(lambda: not processes_of(tmp_path))
     assert not list((tmp_path / "out").rglob("*.parquet"))
-
-
-def test_batches_that_fail_first_do_not_take_the_others_along(tmp_path):
-    def behave(body, attempt):
-        return Reply(status=500) if int(body["messages"][-1]["content"]) < 200 else Reply("4")
-
-    with ChatServer(behave) as server:
-        assert main(words(write_rows(tmp_path, map(str, range(400))), tmp_path / "out", server.url)) == 3
-    found = [row["generation"] for row in read(tmp_path / "out").values()]
-    assert found == [None] * 256 + [["4"]] * 144
 
 
 def test_chunk_without_any_generation_is_not_kept(tmp_path, caplog):

@@ -170,25 +170,6 @@ def test_generations_that_are_not_published_are_kept_for_a_run_that_wants_them(f
     assert [row["generations"] for row in rows_of(folder)] == [answers(n, 4) for n in range(6)]
 
 
-@pytest.mark.parametrize("status", [401, 402, 404])
-def test_a_key_or_model_that_is_gone_ends_the_run_and_is_no_failure_of_rows(folder, status, capsys):
-    is_mended = False
-
-    def behave(body, attempt):
-        if len(server.requests) > 2 and not is_mended:
-            return Reply(status=status, error="no such thing")
-        return Reply(answer_of(body["messages"], body["seed"]))
-
-    with ChatServer(behave) as server:
-        assert generate(folder, server.address, *FLAGS) == 1
-        assert f"refuses all requests: HTTP {status}: no such thing" in capsys.readouterr().err
-        assert len(server.requests) == 2 + 3  # none of which is kept as a failure
-        assert read_card(folder / "out") is None
-        is_mended = True
-        assert generate(folder, server.address, *FLAGS, "--retry-errors") == 0
-    assert [row["generations"] for row in rows_of(folder)] == [answers(n) for n in range(6)]
-
-
 def test_a_run_in_which_all_failed_is_no_data_set(folder, capsys):
     is_mended = False
 

@@ -128,18 +128,6 @@ def test_a_run_in_which_all_fails_stops(tmp_path):
         assert len(server.requests) < 600
 
 
-def test_failures_that_are_scattered_stop_nothing(tmp_path):
-    def behave(body, attempt):
-        is_odd = int(body["messages"][0]["content"].split()[1].split("+")[0]) % 2
-        return Reply(status=400, error="odd") if is_odd else Reply("8", finish_reason="length")
-
-    with ChatServer(behave) as server:
-        requests = (question(number) for number in range(60))
-        outcome, records = ask_journal(tmp_path, [server.address], requests, stop_after_errors=20, max_concurrent=2)
-    assert (outcome.done, outcome.failed, outcome.truncated) == (60, 30, 30)
-    assert {entry["error"] for entry in records} == {None, "HTTP 400: odd"}
-
-
 def test_a_generator_that_fails_ends_the_run_and_keeps_what_was_done(tmp_path):
     def requests():
         yield from (question(number) for number in range(20))

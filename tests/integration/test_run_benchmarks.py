@@ -8,7 +8,6 @@ import shlex
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +16,7 @@ from huggingface_hub import constants
 from open_r1.data.cli import STOPPED
 from open_r1.evaluation import jobs, judges, run
 from open_r1.evaluation.metrics import Metrics
-from open_r1.generation.journal import Journal, JournalError
+from open_r1.generation.journal import Journal
 from open_r1.rewards.verifier import Verdict
 from scripts.run_benchmarks import INCOMPLETE
 from tests.integration.benchmark_runs import (
@@ -25,15 +24,12 @@ from tests.integration.benchmark_runs import (
     evaluator,
     folder_of,
     mostly_right,
-    number_of,
     results_of,
     started,
     write_problems,
 )
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.integration.fakes.vllm_executable import read_pids, read_words, write_vllm
-from tests.integration.hub_server import Hub
-from tests.waiting import wait_until
+from tests.integration.fakes.vllm_executable import read_words, write_vllm
 
 FIRST, SECOND = "1" * 40, "2" * 40
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -91,20 +87,6 @@ def test_answers_are_kept_with_their_verdicts(evaluate, tmp_path):
     ]
     assert rows[2]["problem"].endswith("Compute 1+1")
     assert (rows[2]["solution"], rows[2]["answer"]) == ("2", "So it is \\boxed{2}.")
-
-
-def test_empty_and_truncated_answers_are_wrong_and_counted(evaluate, tmp_path):
-    def behave(body, attempt):
-        cut = Reply("<think>\nit is 1, or", finish_reason="length")
-        return {0: Reply(""), 1: cut}.get(number_of(body)) or mostly_right(body, attempt)
-
-    with ChatServer(behave) as server:
-        assert evaluate(server.address, "--num_samples", 1) == 0
-    results = results_of(tmp_path)
-    assert results["metrics"]["avg@1"] == 0.5
-    assert results["metrics"]["truncated"] == 0.25
-    assert results["metrics"]["no_answer"] == 0.5
-    assert results["counts"]["returned"] == 4
 
 
 def test_estimates_come_from_the_answers_that_came_and_the_rest_is_asked_for_again(evaluate, tmp_path, capsys):
@@ -291,17 +273,6 @@ def test_other_weights_under_the_same_name_are_no_longer_the_same_model(evaluate
     assert "model_fingerprint was" in capsys.readouterr().err
 
 
-def test_two_runs_at_a_time_on_one_folder_are_refused(evaluate, tmp_path, capsys):
-    def behave(body, attempt):
-        if len(server.requests) == 1:
-            with pytest.raises(JournalError, match="in use"):
-                Journal(folder_of(tmp_path) / "journal.jsonl", None)
-        return mostly_right(body, attempt)
-
-    with ChatServer(behave) as server:
-        assert evaluate(server.address, "--num_samples", 1) == 0
-
-
 def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate, tmp_path, capsys):
     def behave(body, attempt):
         if len(server.requests) == 5:
@@ -320,29 +291,6 @@ def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate
     assert evaluate(server.address) == 0
     server.stop()
     assert len(server.requests) == 16 + 1
-
-
-def test_a_server_of_its_own_is_started_and_stopped(evaluate, tmp_path, monkeypatch, capsys):
-    executable = write_vllm(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{executable.parent}:{os.environ['PATH']}")
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    assert evaluate(None, "--model_id", model, "--num_samples", 1, "--serve_args", "--max-num-seqs 8") == 0
-    results = results_of(tmp_path, model="model")
-    assert results["settings"]["serve_args"] == ["--max-num-seqs", "8"]
-    assert results["metrics"]["avg@1"] == 0.0
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in read_pids(tmp_path / "bin")))
-    assert "--slurm" in capsys.readouterr().out.splitlines()[-1]
-
-
-def test_rows_without_problem_or_solution_are_left_out_and_counted(evaluate, problems, tmp_path):
-    with problems.open("a") as file:
-        file.write('{"problem": "", "solution": "1"}\n{"problem": "Compute 7+1", "solution": null}\n')
-    with ChatServer(mostly_right) as server:
-        assert evaluate(server.address, "--num_samples", 1) == 0
-    assert results_of(tmp_path)["counts"]["rows_left_out"] == 2
-    assert results_of(tmp_path)["counts"]["problems"] == 4
 
 
 @pytest.mark.parametrize(
@@ -389,15 +337,6 @@ def test_another_context_is_another_run_where_it_limits_answers(evaluate, capsys
     assert "(finished earlier)" in capsys.readouterr().out
 
 
-def test_where_nothing_identifies_the_weights_it_is_said_and_overwrite_asks_again(evaluate, tmp_path, caplog):
-    with ChatServer(mostly_right) as server:
-        for flags, asked in (((), 4), ((), 4), (("--overwrite",), 8)):
-            assert evaluate(server.address, "--num_samples", 1, *flags) == 0
-            assert len(server.requests) == asked
-    assert MODEL in caplog.text
-    assert results_of(tmp_path, name="sums.1")["counts"]["returned"] == 4
-
-
 def cache_commit(monkeypatch, folder, commit):
     """Have the hub's cache say which commit `main` is, as a download leaves it there."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
@@ -414,16 +353,6 @@ def test_a_branch_that_has_moved_is_another_model(evaluate, tmp_path, monkeypatc
         assert len(server.requests) == 8
     assert f"model_commit was '{FIRST}' and is now '{SECOND}'" in capsys.readouterr().err
     assert results_of(tmp_path)["settings"]["model_commit"] == SECOND
-
-
-def test_the_hub_is_asked_for_the_commit(evaluate, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with Hub() as hub, ChatServer(mostly_right) as server:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        cache_commit(monkeypatch, tmp_path / "hub", FIRST)
-        assert evaluate(server.address, "--num_samples", 1, "--model_id", MODEL) == 0
-        assert any("/api/models/stub/model" in request for request in hub.requests)
-    assert results_of(tmp_path)["settings"]["model_commit"] == FIRST  # it knows no such model: the cache does
 
 
 def test_commit_that_servers_have_loaded_is_noted_and_not_that_of_later(evaluate, tmp_path, monkeypatch):

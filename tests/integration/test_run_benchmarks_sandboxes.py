@@ -57,13 +57,6 @@ def test_another_sandbox_judges_again_and_asks_nothing(evaluate, monkeypatch):
     assert here["metrics"]["avg@1"] == there["metrics"]["avg@1"] == 1.0
 
 
-def test_the_same_sandbox_is_finished_earlier(evaluate, capsys):
-    with answers(SUM) as server:
-        first = evaluate(server)
-        assert evaluate(server) == first
-    assert "finished earlier" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("program", "flag", "low", "high", "verdict"),
     [(BUSY, "--code_test_timeout_s", 0.2, 20, "timeout"), (LARGE, "--code_memory_mb", 100, 1000, "crash")],

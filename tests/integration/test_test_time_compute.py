@@ -189,20 +189,19 @@ def test_a_killed_run_resumes_and_ends_as_one_that_was_not_killed(words, tmp_pat
     assert attempts_in(folder_of(tmp_path)) == resumed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_what_to_do(words, tmp_path, capsys, number):
+def test_a_signal_ends_it_with_what_to_do(words, tmp_path, capsys):
     is_over = threading.Event()
 
     def stop():
         wait_until(lambda: num_lines(tmp_path) >= 2 or is_over.is_set())
         if not is_over.is_set():
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=stop)
     thread.start()
     flags = words("--methods", "budget_forcing", "--budgets", *range(1, 200), "--max_concurrent", 1)
     try:
-        assert main(flags) == 128 + number
+        assert main(flags) == 128 + signal.SIGTERM
     finally:
         is_over.set()
         thread.join()
@@ -239,16 +238,9 @@ def test_results_on_programs_name_the_sandbox_and_keep_verdicts(words, tmp_path)
 
 
 REFUSED = {
-    "no_model": (["--methods", "greedy"], None, "--model_id"),
     "no_such_model": ([], "nowhere/at-all", "nowhere/at-all"),
     "two_sources": (["--benchmark", "aime24"], "", "--benchmark"),
-    "no_such_column": (["--prompt_column", "question"], "", "question"),
-    "bad_template": (["--prompt_template", "no place"], "", "{prompt}"),
-    "no_repeats": (["--num_repeats", "0"], "", "--num_repeats"),
-    "no_tokens": (["--max_tokens", "0"], "", "max_tokens"),
-    "negative_seed": (["--seed=-1"], "", "--seed"),
     "no_room": (["--answer_reserve_tokens", "255", "--max_model_len", "256"], "", "--answer_reserve_tokens"),
-    "key_not_set": (["--url", "localhost:1", "--api_key_env", "NO_SUCH_VARIABLE"], "", "NO_SUCH_VARIABLE"),
 }
 
 
@@ -261,15 +253,6 @@ def test_refusals_come_before_a_model_is_loaded(name, words, tiny, tmp_path, cap
     assert not list(tmp_path.glob("out/**/journal.jsonl"))
 
 
-def test_a_template_that_refuses_a_conversation_is_a_sentence(words, tmp_path, capsys):
-    folder = build_tiny(tmp_path / "strict").model
-    template = (folder / "chat_template.jinja").read_text()
-    refusal = "{%- if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
-    (folder / "chat_template.jinja").write_text(refusal + template)
-    assert main(words("--methods", "greedy", "--system_prompt", "Be brief.", model=folder)) == 1
-    assert "No system role" in capsys.readouterr().err
-
-
 def test_a_server_gives_what_the_model_does_in_this_process(words, tiny, tmp_path):
     flags = RUNS["sampled"]
     assert main(words(*flags)) == 0
@@ -279,32 +262,6 @@ def test_a_server_gives_what_the_model_does_in_this_process(words, tiny, tmp_pat
     assert attempts_in(here) == attempts_in(there)
     settings = json.loads((there / "results.json").read_text())["settings"]
     assert (settings["model"], settings["served_engine"]) == (str(tiny.model), "transformers")
-
-
-def test_a_run_whose_server_dies_goes_on_with_another(words, tiny, tmp_path, capsys):
-    flags = ["--methods", "budget_forcing", "--budgets", *range(1, 13), "--max_concurrent", 1, "--patience", 0.5]
-    flags += ["--model_name", "served"]
-    server = TokenServer(str(tiny.model))
-    is_over = threading.Event()
-
-    def die():
-        wait_until(lambda: num_lines(tmp_path) >= 3 or is_over.is_set())
-        server.stop()
-
-    server.start()
-    thread = threading.Thread(target=die)
-    thread.start()
-    try:
-        assert main(words(*flags, "--url", server.url, model=None)) == 1
-    finally:
-        is_over.set()
-        thread.join()
-    assert "ServersDownError: " in capsys.readouterr().err
-    before = (folder_of(tmp_path) / "journal.jsonl").read_bytes()
-    with TokenServer(str(tiny.model)) as again:
-        assert main(words(*flags, "--url", again.url, model=None)) == 0
-    assert (folder_of(tmp_path) / "journal.jsonl").read_bytes().startswith(before)
-    assert results_of(tmp_path)["counts"]["attempts"] == 12 * NUM_ROWS
 
 
 def test_a_server_that_gives_no_token_ids_back_is_refused_and_gets_neutral_sampling(words, tiny, capsys):

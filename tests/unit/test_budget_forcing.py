@@ -202,11 +202,9 @@ def test_a_model_without_thinking_delimiters_is_refused_with_advice():
 
 REFUSED = [
     ({"budgets": ["-1"]}, "--budgets"),
-    ({"budgets": ["4", "4"]}, "--budgets"),
     ({"num_waits": [0, -2]}, "--num_waits"),
     ({"answer_reserve_tokens": 0}, "--answer_reserve_tokens"),
     ({"thinking_start": "<think>"}, "--thinking_start"),
-    ({"thinking_start": "<think>", "thinking_end": "<think>"}, "--thinking_start"),
 ]
 
 

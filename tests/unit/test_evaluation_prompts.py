@@ -47,13 +47,6 @@ def test_letters_of_right_choices_stay_what_they_are(row, letter):
     assert text.splitlines()[2:] == [f"({name}) {choice}" for name, choice in zip("ABCD", order, strict=True)]
 
 
-def test_each_letter_is_right_as_often_as_the_others():
-    counts = dict.fromkeys("ABCD", 0)
-    for number in range(2000):
-        counts[lettered(gpqa_row(f"Question {number}?"), GPQA)[1]] += 1
-    assert all(425 < count < 575 for count in counts.values())  # 500, and four standard deviations
-
-
 @pytest.mark.parametrize(
     ("choices", "answer", "letter"),
     [
@@ -76,19 +69,12 @@ def test_listed_choices_keep_their_order(choices, answer, letter):
     ("row", "said"),
     [
         (gpqa_row(wrong=("argon", None, "neon")), "Incorrect Answer 2"),
-        (gpqa_row(wrong=("argon", "  ", "neon")), "Incorrect Answer 2"),
-        (gpqa_row(right=None), "Correct Answer"),
         (gpqa_row(question=["messages"]), "Question"),
         (gpqa_row(right="argon "), "argon"),
-        (gpqa_row(right=True), "bool"),
-        ((None, "A"), "None"),
         (("ABCD", "A"), "ABCD"),
-        ((["one"], "A"), "one"),
         (([str(n) for n in range(11)], "A"), "2 to 10"),
         ((["red", ""], "A"), "choice 1"),
         ((["red", "green"], "C"), "'C'"),
-        ((["red", "green"], 2), "'2'"),
-        ((["red", "green"], -1), "'-1'"),
         ((["red", "green"], None), "answer"),
         ((["B", "A"], "A"), "several"),
         ((["2", "1", "0"], 0), "several"),

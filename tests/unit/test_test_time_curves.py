@@ -41,20 +41,6 @@ def test_a_point_is_the_mean_over_problems_with_its_interval():
     assert (found["problems"], found["attempts"], found["lost"]) == (4, 4, 0)
 
 
-def test_rows_that_ask_the_same_are_one_problem_in_intervals():
-    scores, tokens = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0], [10, 20, 35, 40, 60, 61]
-    (once,) = points_of(forced(100, scores, tokens))
-    (found,) = points_of(forced(100, scores * 4, tokens * 4), {row: f"problem {row % 6}" for row in range(24)})
-    for name in ("accuracy", "accuracy_low", "accuracy_high", "thinking_tokens_low"):
-        assert found.figures[name] == pytest.approx(once.figures[name])
-    assert (found.figures["problems"], found.figures["attempts"]) == (6, 24)
-
-
-def test_one_problem_in_many_rows_has_tokens_without_an_interval():
-    (found,) = points_of(forced(100, [1.0] * 40, [10] * 40), dict.fromkeys(range(40), "the same"))
-    assert (found.figures["accuracy_low"], found.figures["thinking_tokens_low"]) == (0, None)
-
-
 def test_attempts_that_nobody_can_judge_are_left_out_and_counted():
     (point,) = points_of(attempts_at(Setting("cot"), [1.0, math.nan], [10, 20]))
     assert (point.figures["accuracy"], point.figures["problems"], point.figures["lost"]) == (1.0, 1, 1)

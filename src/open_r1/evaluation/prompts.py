@@ -54,6 +54,8 @@ CODE_COLUMNS = (
     "language",
     STARTER_COLUMN,
 )
+# Up to so many bytes, the tests of a row are read before anything is asked, since that tells whether they can be.
+_EARLY_BYTES = 1 << 20
 # By the kind of the benchmark; math as Open R1 asks.
 TEMPLATES = {
     "math": DEFAULT_TEMPLATE,
@@ -381,6 +383,12 @@ def _tests(columns: Mapping[str, Any]) -> Any:
 
 
 def _hash_of(columns: Mapping[str, Any]) -> str:
-    """Return a hash of what a reward reads of a row."""
+    """Return a hash of what a reward reads of a row.
+
+    Raises:
+        PromptError: Its tests can't be read, as far as that is known so early.
+    """
     line = json.dumps(dict(columns), sort_keys=True, default=str).encode("utf-8", "surrogatepass")
+    if len(line) <= _EARLY_BYTES and any(not is_empty_column(columns.get(name)) for name in TEST_COLUMNS):
+        _tests(columns)
     return hashlib.sha256(line).hexdigest()[:16]

@@ -102,6 +102,8 @@ def score_all(scorer: Scorer, candidates: Sequence[Candidate], separator: str) -
     places = [place for place, one in enumerate(steps) if one]
     found = [StepScores()] * len(candidates)
     results = scorer.score([candidates[p] for p in places], [steps[p] for p in places]) if places else []
+    if len(results) != len(places):
+        raise ScorerError(f"The scorer {scorer.name} returned scores of {len(results)} candidates for {len(places)}.")
     for place, result in zip(places, results, strict=True):
         wrong = [score for score in result.scores if not 0.0 <= score <= 1.0]  # NaN is neither
         if wrong or len(result.scores) not in (1, len(steps[place])):
