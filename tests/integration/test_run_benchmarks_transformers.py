@@ -14,12 +14,14 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
+import open_r1
 from open_r1.evaluation.run import engine_of
 from open_r1.evaluation.settings import EvaluationArguments
 from scripts.run_benchmarks import main
 from tests.integration.held import held
 from tests.integration.tiny import build_tiny
 
+PACKAGE = Path(open_r1.__file__).parent
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_benchmarks.py"
 
 
@@ -65,6 +67,24 @@ def finished(tiny, tmp_path_factory):
     output = tmp_path_factory.mktemp("finished")
     assert main(words_of(tiny, output)) == 0
     return output
+
+
+def test_benchmark_reaches_its_table_through_few_files(tiny, tmp_path):
+    files: set[str] = set()
+
+    def note(frame, event, argument):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and frame.f_code.co_name != "<module>" and path.is_relative_to(PACKAGE):
+            files.add(str(path.relative_to(PACKAGE)))
+
+    sys.setprofile(note)
+    try:
+        assert main(words_of(tiny, tmp_path)) == 0
+    finally:
+        sys.setprofile(None)
+    assert {"evaluation/run.py", "evaluation/judges.py", "generation/transformers_here.py"} <= files
+    own = sorted(name for name in files if not name.startswith("rewards/verifier/"))
+    assert len(own) <= 24, own
 
 
 def test_results_tell_what_served_the_model(finished, tiny):
