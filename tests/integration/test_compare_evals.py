@@ -68,5 +68,5 @@ def test_settings_that_differ_between_runs_of_a_model_are_listed(runs):
     done = compare(runs / "weak", runs / "weak_hot")
     assert done.returncode == 0, done.stderr
     assert "sums: the runs differ by temperature: 0.6 (#1), 1.0 (#2)" in done.stdout
-    assert f"| 1 | {MODEL} | sums | 2 | 16.7 [" in done.stdout
+    assert done.stdout.splitlines()[1].split()[:5] == ["1", MODEL, "sums", "2", "16.7"]
     assert "too few to compare" in done.stdout

@@ -103,11 +103,6 @@ def test_settings_without_a_generation_bind_nobody(tmp_path):
         assert journal.settings["model"] == "other"
 
 
-def test_settings_that_json_spells_otherwise_are_the_same(tmp_path):
-    written(tmp_path / "generations.jsonl")
-    Journal(tmp_path / "generations.jsonl", SETTINGS | {"stop": ("a",)}).close()
-
-
 @pytest.mark.parametrize(
     "content",
     [
