@@ -69,8 +69,8 @@ def finished(tiny, tmp_path_factory):
     return output
 
 
-def test_benchmark_reaches_its_table_through_few_files(tiny, tmp_path):
-    files: set[str] = set()
+def test_benchmark_reaches_its_table_through_few_files(finished, tiny, tmp_path):
+    files: set[str] = set()  # of which functions are called; all modules are imported by now
 
     def note(frame, event, argument):
         path = Path(frame.f_code.co_filename)
