@@ -201,13 +201,6 @@ def test_a_model_that_cant_be_asked_is_refused(server, options, said):
         look_for_model([stub.address], **options)
 
 
-def test_servers_that_are_away_or_serve_different_models_are_refused():
-    with pytest.raises(ValueError, match=r"127.0.0.1:9"):
-        look_for_model(["127.0.0.1:9"])
-    with ChatServer(models=["a"]) as one, ChatServer(models=["b"]) as other, pytest.raises(ValueError, match="Which"):
-        look_for_model([one.address, other.address])
-
-
 def test_the_first_server_is_waited_for():
     server = ChatServer()
     server.start()

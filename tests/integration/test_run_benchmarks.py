@@ -355,16 +355,6 @@ def test_a_branch_that_has_moved_is_another_model(evaluate, tmp_path, monkeypatc
     assert results_of(tmp_path)["settings"]["model_commit"] == SECOND
 
 
-def test_commit_that_servers_have_loaded_is_noted_and_not_that_of_later(evaluate, tmp_path, monkeypatch):
-    cache_commit(monkeypatch, tmp_path / "hub", SECOND)
-    with ChatServer(mostly_right) as server:
-        command = ("--num_samples", 1, "--model_id", MODEL)
-        assert evaluate(server.address, *command, "--model_commit", FIRST) == 0
-        assert results_of(tmp_path)["settings"]["model_commit"] == FIRST
-        assert evaluate(server.address, *command) == 1
-        assert len(server.requests) == 4
-
-
 def test_job_serves_and_notes_the_commit_that_a_branch_is_when_it_starts(tmp_path, monkeypatch, capsys):
     cache_commit(monkeypatch, tmp_path / "hub", FIRST)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -506,17 +496,6 @@ def weights(tmp_path):
 
 def two_servers(first, second):
     return ChatServer(mostly_right, root=str(first)), ChatServer(mostly_right, root=str(second))
-
-
-@pytest.mark.parametrize("named", [[], ["--model_id"]], ids=len)
-def test_models_that_differ_under_one_name_are_refused(evaluate, weights, capsys, named):
-    values = {"--model_id": weights["A"], "--served_model": MODEL}
-    flags = [word for flag in named for word in (flag, values[flag])]
-    one, other = two_servers(weights["A"], weights["B"])
-    with one, other:
-        assert evaluate(f"{one.address},{other.address}", *flags, "--num_samples", 1) == 1
-        assert not one.requests + other.requests
-    assert MODEL in capsys.readouterr().err
 
 
 def test_a_copy_of_the_weights_is_the_same_model(evaluate, tmp_path, weights):

@@ -335,9 +335,3 @@ def test_completions_that_were_not_judged_are_left_out():
     assert "avg@1" not in summary([row(reward=None)], 1)
     assert "greedy" not in summary([row(), row(reward=None, greedy=True)], 1)
     assert "pass@1" not in summary([row(name="cosine_scaled_reward")], 1, "cosine_scaled_reward")
-
-
-@pytest.mark.parametrize("rows", [[], [row(greedy=True)]])
-def test_metrics_of_no_sampled_completion_are_refused(rows):
-    with pytest.raises(ValueError, match="No sampled completion"):
-        summary(rows, 1)

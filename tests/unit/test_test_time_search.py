@@ -325,14 +325,6 @@ def test_the_oracle_takes_what_the_judge_of_the_benchmark_says_is_right(name, so
         solve(name, model, scorer=Oracle(LosesAll(), None), choices=["max"])
 
 
-def test_another_function_of_the_same_name_has_another_identity(tmp_path):
-    path, found = tmp_path / "changing.py", set()
-    for code in (SCORER_CODE, SCORER_CODE, SCORER_CODE.replace("/ 10", "/ 20")):
-        path.write_text(code, encoding="utf-8")
-        found.add(own(path, "by_digits").identity)
-    assert len(found) == 2
-
-
 def test_thinking_tokens_are_those_before_its_end(solve):
     tokenizer = build_tokenizer("<think>", "</think>")
     task = task_of(tokenizer)
