@@ -289,8 +289,8 @@ def _hash(text: str) -> str:
 
 def judged_answers(
     problems: Problems, reply_of: RepliesOf, num_samples: int, judge: Judge
-) -> Iterator[tuple[int, list[Answer]]]:
-    """Yield the row and the answers of each problem, in the order of the rows; a problem's in theirs.
+) -> Iterator[dict[int, list[Answer]]]:
+    """Yield the answers of many problems at a time, by row, in the order of the rows; a problem's in theirs.
 
     Args:
         problems: What was asked.
@@ -311,4 +311,4 @@ def judged_answers(
                 judged = {} if reply.text is None else vars(next(judgements))
                 length = reply.usage.get("completion_tokens")
                 answers[row].append(Answer(row, index, reply.text, reply.finish_reason, length, reply.error, **judged))
-        yield from answers.items()
+        yield answers

@@ -54,7 +54,6 @@ logger = logging.getLogger(__name__)
 
 SETTINGS_NAME, JOURNAL_NAME = "settings.json", "journal.jsonl"
 ANSWERS_NAME, RESULTS_NAME = "answers.parquet", "results.json"
-_BATCH_ROWS = 1024
 _SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -274,12 +273,12 @@ class _Run:
         metrics, requested = Metrics(problems), len(problems.by_row) * self.num_samples
         judge = judge_of(problems, folder, is_anew=args.judge_again, second=args.second_judge)
         with answers_file(folder / ANSWERS_NAME, problems) as (write, part):
-            answers_of = judged_answers(
+            for judged in judged_answers(
                 problems, lambda row, index: journal[problems.by_row[row].key, index], self.num_samples, judge
-            )
-            for row, answers in answers_of:
-                metrics.add(row, answers)
-                write(answers)
+            ):
+                for row, answers in judged.items():
+                    metrics.add(row, answers)
+                write(judged)
         counts, figures = metrics.counts(requested), metrics.figures(self.num_samples)
         if not figures:
             part.unlink()
@@ -323,19 +322,23 @@ class _Run:
 @contextmanager
 def answers_file(path: Path, problems: Problems) -> Iterator[tuple[Any, Path]]:
     """Yield what adds answers to a parquet file, and the name that the file has until the caller renames it."""
-    part, rows = path.with_name(f".{path.name}.part"), []
+    part = path.with_name(f".{path.name}.part")
     with pq.ParquetWriter(part, _SCHEMA, compression="zstd") as writer:
 
-        def write(answers: Sequence[Answer], least: int = _BATCH_ROWS) -> None:
-            for answer in answers:
-                known = {"problem": problems.text_of(answer.row), "solution": problems.by_row[answer.row].gold}
-                rows.append({**vars(answer), **known, "answer": answer.text})
-            if len(rows) >= least:
-                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
-                rows.clear()
+        def write(judged: Mapping[int, Sequence[Answer]]) -> None:
+            rows = [
+                {
+                    **vars(one),
+                    "problem": problems.text_of(row),
+                    "solution": problems.by_row[row].gold,
+                    "answer": one.text,
+                }
+                for row, answers in judged.items()
+                for one in answers
+            ]
+            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
 
         yield write, part
-        write([], 0)
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:

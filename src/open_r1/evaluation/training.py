@@ -78,17 +78,18 @@ class BenchmarkSet:
         metrics, folder = Metrics(self.problems), None if self.answers_dir is None else self.answers_dir / self.name
         judge = judge_of(self.problems, folder, second=self.second_judge)
         try:
-            judged = dict(judged_answers(self.problems, lambda row, index: replies.get((row, index)), k, judge))
+            batches = [*judged_answers(self.problems, lambda row, index: replies.get((row, index)), k, judge)]
         except RuntimeError as error:  # an outage of the sandbox, or of the second judge, ends no training
             logger.warning("%s: %s", self.name, error)
             return {}
+        judged = {row: answers for batch in batches for row, answers in batch.items()}
         for row, answers in judged.items():
             metrics.add(row, answers)
         if folder is not None:
             path = folder / f"step-{step:06d}.parquet"
             folder.mkdir(parents=True, exist_ok=True)
             with answers_file(path, self.problems) as (write, part):
-                write([answer for answers in judged.values() for answer in answers])
+                write(judged)
             part.replace(path)
         figures = {f"eval_{self.name}/{name}": value for name, value in metrics.figures(k).items()}
         if not figures or metrics.verdicts[LOST]:
