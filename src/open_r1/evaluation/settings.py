@@ -140,6 +140,8 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
         is_greedy_again = self.temperature == 0 and ((self.num_samples or 1) > 1 or len(self.seed) > 1)
         has_one_name = len(self.model_id) < 2 or not (self.url or self.model_name)
         refusals = {
+            f"--backend {self.backend} serves a model here; --url names servers too": self.backend != "auto"
+            and self.url,
             "--serve_args are for vLLM, and --backend is transformers": self.backend == "transformers"
             and self.serve_words,
             "Name the model by --model_id, or a server that serves it by --url": not (
