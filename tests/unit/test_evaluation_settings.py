@@ -108,5 +108,3 @@ def test_flags_of_columns_are_of_all_local_files(tmp_path):
     local, aime = EvaluationArguments(model_id=["m"], benchmarks=[str(path), "aime24"], **shape).chosen()
     assert (local.prompt_column, local.solution_column, local.kind) == ("question", "gold", "math")
     assert aime.solution_column == "answer"
-    with pytest.raises(ValueError, match="--kind"):
-        EvaluationArguments(model_id=["m"], benchmarks=["aime24"], kind="code").chosen()
