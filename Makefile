@@ -87,6 +87,7 @@ model: ## SmolLM2-135M-Instruct, a real model for trials without the hub, in MOD
 evaluate: ## a benchmark: make evaluate MODEL=... TASK=aime24 [PARALLEL=data|tensor NUM_GPUS=8 ENGINE=lighteval ARGS=...]
 	$(if $(filter file,$(origin MODEL)),$(error Name the model: make evaluate MODEL=folder-or-name TASK=aime24))
 	$(if $(TASK),,$(error Name the task: make evaluate MODEL=$(MODEL) TASK=aime24, or a local file; several by commas))
+	$(if $(and $(PARALLEL),$(findstring --serve,$(ARGS))),$(error Give PARALLEL and NUM_GPUS, or --serve_args in ARGS with all that vLLM needs))
 	$(if $(filter-out lighteval,$(ENGINE)),$(error ENGINE is $(ENGINE): it can be lighteval))
 	$(if $(ENGINE),,@$(install) "$(EXTRAS)")
 	@export HF_HUB_OFFLINE="$(or $(hub_offline),0)"; $(if $(threads),,unset OMP_NUM_THREADS;) \
