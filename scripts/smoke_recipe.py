@@ -102,15 +102,15 @@ SMALLER: dict[str, Any] = {
 SMALLER_FOR: dict[str, dict[str, Any]] = {
     "sft": {"per_device_train_batch_size": 2, "max_length": 1024},
     "grpo": {
-        "per_device_train_batch_size": 16,  # four prompts
-        "num_generations": 4,
-        "num_generations_eval": 4,
+        "per_device_train_batch_size": 8,  # four prompts
+        "num_generations": 2,
+        "num_generations_eval": 2,
         "max_prompt_length": 4096,  # a token is a byte
         "max_completion_length": 8,
     },
     "distill": {"per_device_train_batch_size": 4, "max_prompt_length": 4096, "max_completion_length": 8},
 }
-SMALLER_STAGE: dict[str, Any] = {"num_generations": 8, "max_completion_length": 12, "until": {"steps": 1}}
+SMALLER_STAGE: dict[str, Any] = {"num_generations": 4, "max_completion_length": 12, "until": {"steps": 1}}
 # Names of what is logged of a reward; benchmarks and the rewards of an SFT evaluation share theirs.
 _OF_EVALUATION, _OF_GRPO = re.compile(r"eval_(.+)/avg@\d+"), re.compile(r"rewards/(.+)/mean")
 REWARD_METRIC = {"sft": _OF_EVALUATION, "grpo": _OF_GRPO, "distill": _OF_EVALUATION}
