@@ -52,8 +52,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--normalization", choices=["none", "default"], default="default", help=text)
     text = "words in common with N or more items don't flag; 0: they do (default: 5; with --normalization none 0)"
     add("--boilerplate_items", type=int, metavar="N", help=text)
-    text = "also flag rows with this part of an item's runs of three words (a bare flag: 0.7)"
-    add("--near_duplicates", type=float, nargs="?", const=0.7, metavar="CONTAINMENT", help=text)
     add = parser.add_argument_group("output").add_argument
     text = "remove flagged rows (default: add columns contaminated_<benchmark>)"
     add("--cleanup", action="store_true", help=text)
@@ -97,8 +95,8 @@ def parse_command_line(arguments: list[str] | None = None) -> argparse.Namespace
         "processes": (1, 999),
         "max_evidence": (0, 1 << 40),
         "boilerplate_items": (0, 1 << 40),
+        "deduplicate": (1e-9, 1),
     }
-    limits |= dict.fromkeys(("near_duplicates", "deduplicate"), (1e-9, 1))
     for name, (least, most) in limits.items():
         value = getattr(args, name)
         if value is not None and not least <= value <= most:

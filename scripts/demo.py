@@ -84,7 +84,7 @@ def parse_command_line() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--variant", choices=sorted(VARIANTS), default="main", help="which stages (default: main)")
-    parser.add_argument("--output_dir", type=Path, help="default: data/demo, or data/demo_zero for the zero variant")
+    parser.add_argument("--output_dir", type=Path, help="default: data/demo, or data/demo_<variant>")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, data and training (default: 0)")
     parser.add_argument(
         "--override",
@@ -214,7 +214,7 @@ def evaluate_command(model_dir: Path) -> str:
 def main() -> None:
     """Run the demo and show what it taught."""
     args = parse_command_line()
-    output_dir = args.output_dir or Path("data") / ("demo" if args.variant == "main" else "demo_zero")
+    output_dir = args.output_dir or Path("data") / ("demo" if args.variant == "main" else f"demo_{args.variant}")
     overrides = parse_overrides(args.override, args.variant)
     console = Console()
     open_output_dir(output_dir, {"variant": args.variant, "seed": args.seed, "overrides": overrides})

@@ -86,8 +86,8 @@ install_all() {
         "$python" -c 'import torch' 2>/dev/null || install_cpu_torch "$python" "$torch" "${constrained[@]}" || true
     fi
     pip_install "$python" "${constrained[@]}" "$torch" -e "$target"
-    # With PIP_COMPILE=0 Python compiles what it imports; but programs in a box can't write, and they import NumPy.
-    "$python" -m compileall -qq "$("$python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/numpy" || true
+    # Where PIP_COMPILE=0 leaves that to the first import: programs in a box can't write, and they import NumPy.
+    "$python" -I -m compileall -qq "$("$python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/numpy" || true
 }
 
 # pip only warns about an extra that does not exist.

@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from open_r1.data.cli import STOPPED, joined, log_to_stderr, respelled
+from open_r1.data.cli import STOPPED, log_to_stderr, respelled
 from open_r1.evaluation.benchmarks import SUPPORTED_BENCHMARKS, word_of
 from open_r1.evaluation.jobs import check_words, submit_evaluation
-from open_r1.evaluation.settings import EvaluationArguments, build_parser, parse
+from open_r1.evaluation.settings import EvaluationArguments, parse
 
 if TYPE_CHECKING:
     from open_r1.evaluation.run import Report
@@ -147,7 +147,7 @@ def without_lists(words: Sequence[str]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; refusals and failures are one message and exit code 1."""
-    words = respelled(joined(build_parser(), sys.argv[1:] if argv is None else argv), "_")
+    words = respelled(sys.argv[1:] if argv is None else argv, "_")
     log_to_stderr()
     try:
         args = parse(words, __doc__)

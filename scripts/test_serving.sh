@@ -17,4 +17,4 @@ export VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-1} # GiB; by default vLL
 export VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1
 
 python scripts/make_smollm2.py --output_dir "$SMOLLM2"
-exec python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/serving -m serving "$@"
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/serving -m serving "$@"

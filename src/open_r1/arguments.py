@@ -5,7 +5,7 @@
 2. Names without one stop the run and say the way out.
 3. Anything else that no argument class knows is refused, from YAML and from the command line with the same message.
 
-`--help` lists the settings by group, `--help reward` those whose name or description has the word.
+`--help` lists the settings, `--help reward` those whose name or description has the word.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import difflib
 import logging
 import os
 import re
-import shutil
 import sys
 import textwrap
 import types
@@ -22,10 +21,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from accelerate.utils import DynamoBackend
 from dotenv import load_dotenv
-from peft import TaskType
-from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trl import ModelConfig, TrlParser
@@ -67,31 +63,10 @@ CLOSED_VALUES: dict[str, tuple[str, ...]] = {
     "importance_sampling_level": ("token", "sequence"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
     "vllm_mode": ("colocate", "server"),
-    "vllm_model_impl": ("vllm", "transformers"),
     "vllm_importance_sampling_mode": ("sequence_mask", "sequence_truncate", "token_mask", "token_truncate"),
     "attn_implementation": ("eager", "paged|eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()),
     "report_to": ("none", "all", *INTEGRATION_TO_CALLBACK),
-    "cache_implementation": (*ALL_CACHE_IMPLEMENTATIONS, "paged"),
-    "bnb_4bit_quant_storage": ("bfloat16", "float16", "float32", "float64", "int8", "uint8"),
-    "lora_task_type": tuple(task.value for task in TaskType),
-    "torch_compile_backend": tuple(backend.value.lower() for backend in DynamoBackend),
-    "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite"),
 }  # fmt: skip
-# Groups of --help: a setting belongs to the first whose pattern fits `class.name`, with the class that declares it.
-HELP_GROUPS = {
-    "Run": r"(?:RunConfig|CheckParameters)\.|\w+\.(?:output_dir|resume_|num_train_epochs|max_steps|seed|save_"
-    r"|report_to|learning_rate|lr_s|warmup_|per_device_train|gradient_|optim$|weight_decay|max_grad|bf16$|log_level$"
-    r"|logging_s)",
-    "Model": r"ModelConfig\.",
-    "Data": r"ScriptArguments\.|\w+\.(?:dataset_|max_prompt_length|shuffle_dataset|max_length|truncation_"
-    r"|packing|eos_t)",
-    "Rewards": r"(?:Reward\w+|CodeExecution\w+)\.|\w+\.reward_weights",
-    "Generation": r"\w+Config\.(?:use_vllm|use_transformers|transformers_|vllm_|temperature|top_[pk]|min_p|stop_|repet"
-    r"|num_gen|max_comp|generation_|cache_|chat_t|ds3_|max_tool|log_comp|num_comp)",
-    "Evaluation": r"EvaluationParameters\.|\w+\.(?:do_eval|eval_|per_device_eval|metric_for|load_best)",
-    "Algorithm": r"(?:GRPO|SFT|Distillation|Distill)Config\.",
-    "Everything else of transformers": "",
-}
 _SET_BY_LAUNCHERS = {"WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"}
 
 
@@ -109,12 +84,9 @@ class RecipeParser(TrlParser):
 
     def __init__(self, dataclass_types: Sequence[type], **kwargs: Any) -> None:
         self._hints: dict[str, Any] = {}
-        self._classes: dict[str, str] = {}  # which declares a setting
         self._help_word = ""
         for dataclass_type in dataclass_types:
             hints = get_type_hints(dataclass_type)
-            for base in reversed(dataclass_type.__mro__):
-                self._classes |= dict.fromkeys(vars(base).get("__annotations__", ()), base.__name__)
             self._hints |= {field.name: hints[field.name] for field in fields(dataclass_type) if field.init}
         # Abbreviations would let a typo set a neighbouring argument.
         super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
@@ -146,7 +118,7 @@ class RecipeParser(TrlParser):
             argv: Words after the program's name; `sys.argv[1:]` when None.
 
         Raises:
-            ValueError: An unknown, removed or doubly given name, a value of the wrong type, or an unreadable recipe.
+            ValueError: An unknown or removed name, a value of the wrong type, or an unreadable recipe.
         """
         argv = list(sys.argv[1:] if argv is None else argv)
         if (asked := next((word for word in ("-h", "--help") if word in argv), None)) is not None:
@@ -171,36 +143,30 @@ class RecipeParser(TrlParser):
         )
 
     def format_help(self) -> str:
-        """Return the settings by group, a sentence each; with a word behind `--help`, all of those that have it."""
-        groups: dict[str, list[str]] = {title: [] for title in HELP_GROUPS}
-        for action in self._actions:
-            if action.help == argparse.SUPPRESS or action.option_strings[0].startswith(("-h", "--no_")):
-                continue
-            place = f"{self._classes.get(action.dest, 'RunConfig')}.{action.dest}"
-            if self._help_word in f"{action.dest} {action.help}".lower():
-                title = next(title for title, pattern in HELP_GROUPS.items() if re.match(pattern, place))
-                groups[title].append(_help_of(action, is_whole=bool(self._help_word)))
-        found = [f"{title}\n\n" + "\n".join(entries) for title, entries in groups.items() if entries]
+        """Return the settings by name, a sentence each; with a word behind `--help`, all of those that have it."""
+        shown = [
+            action
+            for action in self._actions
+            if action.help != argparse.SUPPRESS and not action.option_strings[0].startswith(("-h", "--no_"))
+        ]
+        found = [action for action in shown if self._help_word in f"{action.dest} {action.help}".lower()]
+        found.sort(key=lambda action: action.dest)
         usage = (
             f"usage: {self.prog} [--config RECIPE] [--NAME VALUE ...]\n\n{self.description or ''}\n\n"
-            "--help WORD tells all about the settings whose name or description has the word."
+            "--help WORD tells all about the settings whose name or description has the word.\n"
         )
-        return "\n\n".join([usage, *found] if found else [usage, f"No setting has {self._help_word!r}."]) + "\n"
+        return "\n".join([usage, *(_help_of(action, is_whole=bool(self._help_word)) for action in found)]) + "\n"
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse finds wrong, so that every mistake takes the same way out."""
         raise ValueError(message)
 
     def _names_given(self, argv: Sequence[str]) -> set[str]:
-        """Return the names that the command line sets, each known and once."""
+        """Return the names that the command line sets, all of them known."""
         options = [word.split("=", 1)[0] for word in argv if word.startswith("--")]
         known = [option for option in options if option in self._option_string_actions]
         self._refuse_unknown([option[2:] for option in options if option not in known], "command line")
-        names = [self._option_string_actions[option].dest for option in known]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(f"Given twice on the command line (old names count too): {doubled}. Keep one of each.")
-        return set(names)
+        return {self._option_string_actions[option].dest for option in known}
 
     def _read_recipe(self, path: str) -> dict[str, Any]:
         """Return the settings of a recipe under the names of today, and set the variables of its `env`."""
@@ -267,18 +233,13 @@ class RecipeParser(TrlParser):
 
 
 def _help_of(action: argparse.Action, *, is_whole: bool) -> str:
-    """Return a setting as --help shows it: name, values, default, and what it does, or the first sentence of it."""
+    """Return a setting as --help shows it: name, default, and the first sentence, or all of it and its values."""
     text = " ".join((action.help or "").split())
     if not is_whole:
         text = re.split(r"(?<=[.:;]) (?=[A-Z`'-])", text, maxsplit=1)[0]
-    choices = list(map(str, action.choices or ()))
-    if len(choices) > 6 and not is_whole:
-        choices[6:] = ["..."]
-    values = f" {{{','.join(choices)}}}" if choices else ""
-    head = f"  --{action.dest}{values}" + ("" if action.default in (None, "") else f"  (default: {action.default})")
-    width = max(shutil.get_terminal_size().columns - 1, 40)
-    body = textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join([head, *body])
+    values = f" {{{','.join(map(str, action.choices))}}}" if is_whole and action.choices else ""
+    default = "" if action.default in (None, "") else f"  (default: {action.default})"
+    return f"  --{action.dest}{values}{default}\n{textwrap.indent(textwrap.fill(text, 110), '      ')}"
 
 
 def _kinds_of(hint: Any) -> set[Any]:

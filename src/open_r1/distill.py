@@ -18,15 +18,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the mac
 
 from open_r1.configs import DistillConfig, DistillScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
-from open_r1.evaluation.training import load_eval_benchmarks
-from open_r1.models import get_model, get_teacher, get_tokenizer, new_adapter, template_kwargs_of
+from open_r1.models import get_model, get_teacher, new_adapter, template_kwargs_of
 from open_r1.preflight import (
     check_distill_settings,
-    check_eval_benchmarks,
+    check_model,
     check_num_prompts,
     check_teacher,
-    check_vocabulary,
-    check_weight_dtype,
     evaluates_split,
     measure_prompts,
     plan_run,
@@ -48,13 +45,9 @@ def main(
     if run.finished is not None:
         return run.finished
     max_prompt_tokens = check_distill_settings(script_args, training_args, model_args)
-    check_weight_dtype(training_args, model_args)
     callbacks = get_callbacks(training_args)
-    tokenizer = get_tokenizer(model_args, training_args)
-    check_vocabulary(tokenizer, training_args, model_args)
+    tokenizer, benchmarks = check_model(script_args, training_args, model_args)
     check_teacher(tokenizer, training_args)
-    benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
-    check_eval_benchmarks(benchmarks, training_args, model_args)
 
     dataset = get_dataset(script_args)
     warn_of_contaminated(dataset, script_args)

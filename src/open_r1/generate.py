@@ -20,7 +20,6 @@ import re
 import shutil
 import sys
 import tempfile
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
         check(args, source)
         args.output_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(args.output_dir / ".generating.lock", timeout=0):
-            if is_finished(folder):
+            if folder.is_done():
                 logger.info("%s was finished earlier with these settings.", args.output_dir)
             else:
                 publish(folder, run_chunks(source, args.chunk_size, chunks, words))
@@ -168,14 +167,6 @@ def main(argv: list[str] | None = None) -> int:
     return 3 if errors else 0
 
 
-def is_finished(folder: DatasetFolder) -> bool:
-    """Whether a folder was finished with these settings, with `--overwrite` too: a repeated command asks nothing."""
-    with suppress(ValueError) if folder.overwrite else nullcontext():
-        if DatasetFolder(folder.path, folder.card).is_done():
-            return True
-    return folder.is_done()
-
-
 def check(args: argparse.Namespace, source: RowSource) -> None:
     """Refuse rows that cannot be asked for, or whose columns would be replaced."""
     import distilabel  # noqa: F401 - an ImportError here names the package
@@ -183,9 +174,6 @@ def check(args: argparse.Namespace, source: RowSource) -> None:
     source.require([args.prompt_column], "--prompt-column")
     if taken := sorted(_COLUMNS.keys() & set(source.column_names)):
         raise ValueError(f"{args.hf_dataset} has columns {taken}, which distilabel would replace: rename them.")
-    for number, row in enumerate(source.rows([args.prompt_column])):
-        if not isinstance(row[args.prompt_column], str):
-            raise ValueError(f"Row {number} of {args.hf_dataset} has no text in {args.prompt_column!r}.")
 
 
 def run_chunks(source: RowSource, chunk_size: int, folder: Path, words: list[str]) -> list[Path]:

@@ -23,23 +23,19 @@ from transformers import PreTrainedTokenizerBase
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.stages import build_stages
 from open_r1.data.training_rows import get_dataset
-from open_r1.evaluation.training import load_eval_benchmarks
 from open_r1.models import (
     completion_prefix,
     end_token_ids,
     get_generation_config,
     get_model,
-    get_tokenizer,
     new_adapter,
     template_kwargs_of,
 )
 from open_r1.preflight import (
-    check_eval_benchmarks,
     check_grpo_settings,
     check_ideal_completion,
+    check_model,
     check_num_prompts,
-    check_vocabulary,
-    check_weight_dtype,
     choose_dynamic_sampling_metric,
     evaluates_split,
     measure_prompts,
@@ -65,12 +61,8 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     if run.finished is not None:
         return run.finished
     max_prompt_tokens = check_grpo_settings(script_args, training_args, model_args)
-    check_weight_dtype(training_args, model_args)
     callbacks = get_callbacks(training_args)
-    tokenizer = get_tokenizer(model_args, training_args)
-    check_vocabulary(tokenizer, training_args, model_args)
-    benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
-    check_eval_benchmarks(benchmarks, training_args, model_args)
+    tokenizer, benchmarks = check_model(script_args, training_args, model_args)
     tools = load_tools(script_args, training_args, tokenizer)
     template_kwargs = {**template_kwargs_of(training_args), **tools.of_template}
 
@@ -160,7 +152,7 @@ def prepare_stages(
         )
         rewards = get_reward_funcs(own, context, load_reward_model=reward_models)
         if not stages:
-            choose_dynamic_sampling_metric(own, training_args, rewards)
+            choose_dynamic_sampling_metric(training_args, rewards)
         trials: list[Trial] = []
         if not stages or rows is not stages[-1].rows or own != stages[-1].script_args:
             num_rows = 1000 if args.check_only else 64

@@ -2,16 +2,15 @@
 """Manifest of a folder: written and synced last, it says that every file is in place.
 
 A program may be killed at any moment, also inside a save. A checkpoint or a saved model counts only when its
-`manifest.json` names files that all exist with the sizes it gives. Small files must have their hashes, too; of larger
-safetensors files the header is read. Whoever edits a saved model deletes its manifest.
+`manifest.json` names files that all exist with the sizes it gives. Of large safetensors files the header is read.
+Whoever edits a saved model deletes its manifest.
 
-    {"version": 2, "files": {"config.json": 713, "model.safetensors": 988097536}, "sha256": {"config.json": "9f2c..."}}
+    {"files": {"config.json": 713, "model.safetensors": 988097536}}
 
 Cards and records of runs name the versions and the commit that made them.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
@@ -26,8 +25,7 @@ MANIFEST_NAME = "manifest.json"
 # Of the folder of a training: what the runs in it were, their page, and a finished model on its way to its place.
 RUN_MANIFEST_NAME, REPORT_NAME = "run_manifest.json", "report.html"
 STAGING_NAME = ".model-staging"
-# Every save reads the hashed files of all checkpoints again.
-_MAX_HASHED_BYTES = 4 * 2**20
+_LARGE_BYTES = 4 * 2**20
 _PACKAGES = ("open-r1", "datasets", "pyarrow", "numpy", "transformers", "trl", "vllm", "distilabel", "math-verify")
 
 
@@ -59,8 +57,7 @@ def write_manifest(folder: Path, names: list[str] | None = None) -> None:
     for parent in {(folder / name).parent for name in files} | {folder}:
         _sync(parent)  # the names of the files, subfolders included
     with temporary.open("w", encoding="utf-8") as stream:
-        hashes = {name: _hash(folder / name) for name, size in files.items() if size <= _MAX_HASHED_BYTES}
-        json.dump({"version": 2, "files": files, "sha256": hashes}, stream, indent=1)
+        json.dump({"files": files}, stream, indent=1)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(folder / MANIFEST_NAME)
@@ -80,8 +77,7 @@ def missing_from(folder: Path) -> str | None:
     if not manifest.is_file():
         return f"it has no {MANIFEST_NAME}, so it was not written to the end"
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        files, hashes = content["files"].items(), {**content.get("sha256", {})}
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST_NAME} is damaged ({type(error).__name__})"
     if not files:
@@ -92,19 +88,13 @@ def missing_from(folder: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if name in hashes and _hash(path) != hashes[name]:
-            return f"{name} has changed since it was saved"
-        if name not in hashes and path.suffix == ".safetensors":
+        if size > _LARGE_BYTES and path.suffix == ".safetensors":
             try:
                 with safe_open(path, framework="numpy"):
                     pass
             except SafetensorError as error:
                 return f"{name} is damaged ({error})"
     return None
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -128,7 +128,6 @@ def adapter_config(model_args: ModelConfig) -> LoraConfig | None:
     differing = [
         f"`{name}` {asked[name]}, the adapter has {vars(found)[own]}"
         for name, own in names.items()
-        # `check_lora_targets` compares all linear modules, which needs the model.
         if asked[name] not in (None, "all-linear") and _as_set(asked[name]) != _as_set(vars(found)[own])
     ]
     if differing:

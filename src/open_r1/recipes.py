@@ -51,11 +51,8 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"Cannot read the recipe {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"The recipe {path} is not valid YAML: {error}") from error
-    if not isinstance(recipe, dict):
+    if not isinstance(recipe, dict) or not all(isinstance(key, str) for key in recipe):
         raise ValueError(f"The recipe {path} must be a mapping of names to values.")
-    for key in recipe:
-        if not isinstance(key, str):
-            raise ValueError(f"The recipe {path} has the key {key!r}, which is no name: put it in quotes.")
     return recipe
 
 
@@ -112,24 +109,13 @@ class Translation:
 
 
 def _warmup_ratio(value: Any) -> float:
-    try:
-        ratio = float(value)
-    except (TypeError, ValueError):
-        ratio = -1.0
-    if not 0 <= ratio < 1:
+    if not 0 <= (ratio := float(value)) < 1:
         raise ValueError(f"is {value}, but it is a share of the steps, in [0, 1)")
     return ratio
 
 
-def _only_auto(value: Any) -> None:
-    if str(value) != "auto":
-        raise ValueError(
-            f"is {value}, which has no equivalent: vLLM now runs on the training GPUs (`vllm_mode: colocate`) or "
-            "as a server on other ones (`vllm_mode: server`)"
-        )
-
-
 TRANSLATIONS: dict[str, Translation] = {
+    "vllm_device": Translation(None, "vLLM runs on the GPUs that train, or on others with `vllm_mode: server`"),
     "max_seq_length": Translation("max_length"),
     "torch_dtype": Translation("dtype"),
     "warmup_ratio": Translation("warmup_steps", "a value below 1 is a share of the steps", _warmup_ratio),
@@ -141,7 +127,6 @@ TRANSLATIONS: dict[str, Translation] = {
     "overwrite_output_dir": Translation(
         None, "a run resumes from the last complete checkpoint; `resume_from_checkpoint: false` starts afresh"
     ),
-    "vllm_device": Translation(None, "use `vllm_mode` to choose where vLLM runs", _only_auto),
 }
 
 REMOVED: dict[str, str] = {
@@ -169,8 +154,8 @@ def translate(name: str, value: Any) -> tuple[str | None, Any]:
     translation = TRANSLATIONS[name]
     try:
         new_value = translation.convert(value)
-    except ValueError as error:
-        raise ValueError(f"`{name}` {error}.") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}`: {error}.") from error
     reason = f" ({translation.reason})" if translation.reason else ""
     if translation.name is None:
         logger.warning("`%s` has no effect any more and is ignored%s.", name, reason)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from transformers import (
@@ -36,20 +36,6 @@ logger = logging.getLogger(__name__)
 TOO_LONG = "too_long"  # the verdict on a row that carries no advantage, though nothing has failed
 _ROWS_AT_ONCE = 8
 _PATH_PREFIXES = ("/", "./", "../", "~")  # no id on the hub starts so
-
-
-class LoadingOptions(Protocol):
-    """The training arguments that loading a reward model needs."""
-
-    @property
-    def trust_remote_code(self) -> bool:
-        """Whether code that comes with the model may run."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights go."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -118,10 +104,10 @@ class RewardModels:
     """The reward models of a run: rewards are built with them, and their weights loaded when all else was checked.
 
     Args:
-        training_args: For the device, and whether code of the models' own may run.
+        training_args: Their `device`, and `trust_remote_code`: whether code of the models' own may run.
     """
 
-    def __init__(self, training_args: LoadingOptions) -> None:
+    def __init__(self, training_args: Any) -> None:
         self._training_args = training_args
         self._models: dict[str, RewardModel | None] = {}
 
@@ -157,7 +143,7 @@ def metric_key(name: str) -> str:
     return Path(_split_revision(name)[0]).resolve().name
 
 
-def check_reward_model(name: str, training_args: LoadingOptions) -> PreTrainedConfig:
+def check_reward_model(name: str, training_args: Any) -> PreTrainedConfig:
     """Refuse a reward model that can't be found or can't score, before any weights are loaded.
 
     Raises:
@@ -194,12 +180,12 @@ def check_reward_model(name: str, training_args: LoadingOptions) -> PreTrainedCo
     return config
 
 
-def load_reward_model(name: str, training_args: LoadingOptions) -> RewardModel:
+def load_reward_model(name: str, training_args: Any) -> RewardModel:
     """Load a reward model onto this process's device, in the dtype of its checkpoint.
 
     Args:
         name: Model id, `id@revision`, or a folder.
-        training_args: For the device, and whether code of the model's own may run.
+        training_args: Its `device`, and `trust_remote_code`: whether code of the model's own may run.
 
     Raises:
         ValueError: See `check_reward_model`; or weights are missing in the checkpoint.

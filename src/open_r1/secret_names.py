@@ -10,7 +10,8 @@ environment and those that `note_secrets` was told of.
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -73,35 +74,33 @@ def note_secrets(value: Any) -> None:
 def hide_secrets(value: Any) -> Any:
     """Return a value in which secrets are replaced, in dictionaries and lists too."""
     known = {secret for name, secret in os.environ.items() if len(secret) >= _MIN_SECRET and is_secret_name(name)}
-    return _hide(value, sorted(known | _noted, key=len, reverse=True))
+    return _in_each(value, partial(_hide, known=sorted(known | _noted, key=len, reverse=True)))
 
 
 def without_named_secrets(value: Any) -> Any:
     """Return a value with what is secret by its name hidden, and all else as it is."""
-    if isinstance(value, dict):
-        return {
-            key: HIDDEN if entry is not None and is_secret_name(str(key)) else without_named_secrets(entry)
-            for key, entry in value.items()
-        }
-    return [without_named_secrets(entry) for entry in value] if isinstance(value, list) else value
+    return _in_each(value, lambda text: text)
 
 
-def _hide(value: Any, known: Sequence[str]) -> Any:
+def _in_each(value: Any, clean: Callable[[str], str]) -> Any:
+    """Return a value with each of its texts cleaned, and what is secret by its name hidden."""
     if isinstance(value, dict):
         return {
-            key: HIDDEN if entry is not None and is_secret_name(str(key)) else _hide(entry, known)
+            key: HIDDEN if entry is not None and is_secret_name(str(key)) else _in_each(entry, clean)
             for key, entry in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_hide(entry, known) for entry in value]
-    if not isinstance(value, str):
-        return value
+        return [_in_each(entry, clean) for entry in value]
+    return clean(value) if isinstance(value, str) else value
+
+
+def _hide(text: str, known: Sequence[str]) -> str:
     for secret in known:
-        value = value.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
-    value = _URL.sub(lambda url: _URL_SECRET.sub(HIDDEN, url[0]), _SECRET_TEXT.sub(HIDDEN, value))
+        text = text.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
+    text = _URL.sub(lambda url: _URL_SECRET.sub(HIDDEN, url[0]), _SECRET_TEXT.sub(HIDDEN, text))
     for assigned in _ASSIGNED:
-        value = assigned.sub(_hide_assigned, value)
-    return value
+        text = assigned.sub(_hide_assigned, text)
+    return text
 
 
 def _hide_assigned(found: re.Match[str]) -> str:

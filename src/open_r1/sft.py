@@ -18,13 +18,10 @@ from datasets import Dataset, DatasetDict
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.data.sources import require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split
-from open_r1.evaluation.training import load_eval_benchmarks
-from open_r1.models import get_model, get_tokenizer, new_adapter
+from open_r1.models import get_model, new_adapter
 from open_r1.preflight import (
-    check_eval_benchmarks,
+    check_model,
     check_sft_settings,
-    check_vocabulary,
-    check_weight_dtype,
     evaluates_split,
     plan_run,
     report,
@@ -44,12 +41,8 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     if run.finished is not None:
         return run.finished
     check_sft_settings(script_args, training_args, model_args)
-    check_weight_dtype(training_args, model_args)
     callbacks = get_callbacks(training_args)
-    tokenizer = get_tokenizer(model_args, training_args)
-    check_vocabulary(tokenizer, training_args, model_args)
-    benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
-    check_eval_benchmarks(benchmarks, training_args, model_args)
+    tokenizer, benchmarks = check_model(script_args, training_args, model_args)
 
     dataset = get_dataset(script_args)
     warn_of_contaminated(dataset, script_args)

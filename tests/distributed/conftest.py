@@ -41,12 +41,12 @@ def sft_alone(recipes) -> Path:
 
 @pytest.fixture(scope="session")
 def run_sft(recipes) -> Callable[[str], Path]:
-    """Return the function that gives the SFT run of a config, launched as by a user the first time."""
+    """Return the function that gives the SFT run of a config; under ZeRO-3 it is launched as by a user."""
 
     @functools.cache
     def run_once(config: str) -> Path:
         output_dir = recipes.folder / f"sft-{config}"
-        train(config, SFT, recipes.sft, output_dir, is_forked=False)
+        train(config, SFT, recipes.sft, output_dir, is_forked=config == "ddp")
         return output_dir
 
     return run_once

@@ -7,6 +7,7 @@ For `ForkDriver`, which has imported what trainings need. The launcher, its conf
 the real ones; the processes begin at the script's first line.
 """
 
+import argparse
 import os
 import runpy
 import sys
@@ -14,6 +15,7 @@ import traceback
 from dataclasses import replace
 
 from accelerate.commands import launch
+from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 from torch.distributed import run
 
 
@@ -39,7 +41,15 @@ def elastic_launch(config: run.LaunchConfig, entrypoint: str):
     return run_elastic(replace(config, start_method="fork"), run_program)
 
 
+def launch_alone(args: argparse.Namespace) -> None:
+    """Stand in for accelerate's launcher of one process, which starts Python too."""
+    (_, *words), variables = prepare_simple_launcher_cmd_env(args)
+    os.environ.update(variables)
+    run_program(*words)
+
+
 if __name__ == "__main__":
+    launch.simple_launcher = launch_alone
     run_elastic, run.elastic_launch = run.elastic_launch, elastic_launch
     main = {"accelerate": launch.main, "torchrun": run.main}[sys.argv.pop(1)]
     main()

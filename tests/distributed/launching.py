@@ -87,7 +87,7 @@ def train(
         *(config, script, "--config", recipe, "--output_dir", output_dir, *needed, *arguments),
         options=["--num_processes", "1" if config == "cpu" else "2"],
     )
-    start = launch_forked if is_forked and config != "cpu" else launch
+    start = launch_forked if is_forked else launch
     ended = start(words, kill_when=kill_when, **variables, **(env or {}))
     expected = 0 if kill_when is None else -signal.SIGKILL
     assert ended.exit_code == expected, f"{' '.join(words)} ended with {ended.exit_code}:\n{ended.output[-6000:]}"

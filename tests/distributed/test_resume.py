@@ -37,7 +37,7 @@ def test_sft_goes_on_to_the_same_end_under_zero3(recipes, run_sft):
     assert_same_end(resumed, run_sft("zero3"), SFT_RECIPE["max_steps"])
 
 
-# The reference moves: under ZeRO-3 it is in parts too.
+# The reference is in parts too under ZeRO-3.
 def test_grpo_goes_on_to_the_same_end_amid_a_generation(config, recipes, run_grpo):
     output_dir = recipes.folder / f"grpo-{config}-killed"
     resumed = kill_and_resume(config, GRPO, recipes.grpo, output_dir, kill_at=6, lost="rollout_state_1.pt")

@@ -24,7 +24,7 @@ STAGE_OF_STEP = [1, 1, 2, 2, 2, 2, 3, 3]
 
 @pytest.fixture(scope="module")
 def recipe(recipes) -> Path:
-    changes = {"beta": 0.0, "sync_ref_model": False, "do_eval": False, "eval_strategy": "no", "max_steps": 8}
+    changes = {"beta": 0.0, "do_eval": False, "eval_strategy": "no", "max_steps": 8}
     data = {"model_name_or_path": str(recipes.folder / "model"), "dataset_name": str(recipes.folder / "sums")}
     rows = [{"problem": f"90+{number}", "solution": str(90 + number)} for number in range(16)]
     harder = write_rows(recipes.folder / "harder" / "train.jsonl", rows)

@@ -44,9 +44,7 @@ GRPO_RECIPE = {
     "max_steps": 11,
     "save_steps": 3,
     "beta": 0.04,
-    "sync_ref_model": True,
-    "ref_model_sync_steps": 2,
-    "ref_model_mixup_alpha": 0.5,
+    "use_bias_correction_kl": False,
     "log_completions": True,
     "num_generations_eval": 2,
 }

@@ -8,7 +8,7 @@ import sys
 import pytest
 from trl import ModelConfig
 
-from open_r1.arguments import HELP_GROUPS, RecipeParser, parse_args
+from open_r1.arguments import RecipeParser, parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
@@ -40,23 +40,18 @@ def test_recipe_path_may_follow_an_equals_sign(words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "message"),
+    ("text", "message"),
     [
-        ("max_seq_length: 8\nmax_length: 16\n", [], "`max_length`.*twice"),
-        ("max_length: 16\nmax_seq_length: 8\n", [], "`max_length`.*twice"),
-        ("max_length: 16\nmax-length: 8\n", [], "`max_length`.*twice"),
-        ("seed: 1\nseed: 2\n", [], "'seed' .*twice"),
-        ("dataset_mixture: {datasets: [{id: a, id: b}]}\n", [], "'id' .*twice"),
-        (None, ["--seed", "1", "--seed", "2"], r"Given twice on the command line .*\['seed'\]"),
-        (None, ["--seed=1", "--seed=1"], r"\['seed'\]"),
-        (None, ["--max_seq_length", "1", "--max_length", "2"], r"\['max_length'\]"),
-        (None, ["--gradient_checkpointing", "--no_gradient_checkpointing"], r"\['gradient_checkpointing'\]"),
-        (None, ["--config", "a", "--config", "b"], "config"),
+        ("max_seq_length: 8\nmax_length: 16\n", "`max_length`.*twice"),
+        ("max_length: 16\nmax_seq_length: 8\n", "`max_length`.*twice"),
+        ("max_length: 16\nmax-length: 8\n", "`max_length`.*twice"),
+        ("seed: 1\nseed: 2\n", "'seed' .*twice"),
+        ("dataset_mixture: {datasets: [{id: a, id: b}]}\n", "'id' .*twice"),
     ],
 )
-def test_name_given_twice_is_refused(parse, text, words, message):
+def test_name_given_twice_is_refused(parse, text, message):
     with pytest.raises(ValueError, match=message):
-        parse(text, *words, task="sft")
+        parse(text, task="sft")
 
 
 @pytest.mark.parametrize(
@@ -87,9 +82,9 @@ def test_words_of_the_command_line_are_no_keys_of_a_recipe(parse, name):
         parse(f"{name}: true\n")
 
 
-@pytest.mark.parametrize(("text", "key"), [("1: 2\n", "1"), ("on: 2\n", "True"), ("null: 2\n", "None")])
-def test_key_that_is_no_name_is_refused(parse, text, key):
-    with pytest.raises(ValueError, match=f"has the key {key}, which is no name"):
+@pytest.mark.parametrize("text", ["1: 2\n", "on: 2\n", "null: 2\n"])
+def test_key_that_is_no_name_is_refused(parse, text):
+    with pytest.raises(ValueError, match="must be a mapping of names"):
         parse(text)
 
 
@@ -209,16 +204,12 @@ def help_of(*words, capsys):
     return capsys.readouterr().out
 
 
-def test_help_lists_each_setting_once_in_its_group(capsys):
+def test_help_lists_each_setting_once(capsys):
     text = help_of(capsys=capsys)
     names = re.findall(r"^  --(\w+)", text, re.MULTILINE)
     assert len(names) == len(set(names))
     classes = (GRPOScriptArguments, GRPOConfig, ModelConfig)
     assert {field.name for config in classes for field in dataclasses.fields(config) if field.init} <= set(names)
-    groups = dict(zip(*[iter(re.split(r"^([A-Z][\w ]+)\n\n", text, flags=re.MULTILINE)[1:])] * 2, strict=True))
-    assert list(groups) == list(HELP_GROUPS)
-    for name, group in [("beta", "Algorithm"), ("vllm_mode", "Generation"), ("reward_weights", "Rewards")]:
-        assert f"  --{name}" in groups[group]
 
 
 def test_help_with_a_word_tells_of_what_has_it(capsys):

@@ -103,7 +103,6 @@ def test_callbacks_of_modules_and_of_the_table_stand_beside_each_other(code, tmp
         ("{file}:StepReader", "'StepReader'.*Patient, StepWriter"),
         ("{file}:Bystander", "TrainerCallback"),
         ("{file}:on_save", "TrainerCallback"),
-        ("{file}:Patient", "'patience'"),
         ("{file}", "path/to/file.py:class"),
         ("no_such_package:StepWriter", "No module named 'no_such_package'"),
     ],

@@ -267,13 +267,3 @@ def test_current_launch_reads_what_accelerate_sets(monkeypatch, tmp_path):
     assert (current_launch().num_processes, current_launch().zero_stage) == (16, 3)
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(tmp_path / "ds.json"))
     assert current_launch().zero_stage == 1
-
-
-def test_offloading_is_read_from_a_config_of_deepspeed_in_any_form(tmp_path):
-    zero = {"stage": 3, "offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"}}
-    config = {"zero_optimization": zero}
-    file = tmp_path / "deepspeed.json"
-    file.write_text(json.dumps(config))
-    for given in (config, json.dumps(config), str(file)):
-        launch = planned_launch("", given)
-        assert (launch.zero_stage, launch.offloads_optimizer, launch.offloads_weights) == (3, True, True)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 
 import psutil
 import pytest
@@ -19,7 +18,6 @@ from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.fakes.vllm_executable import read_pids, write_vllm
 from tests.integration.hub_server import Hub
 from tests.integration.pass_rates import (
-    NUM_GENERATIONS,
     SCRIPT,
     answering,
     build_model,
@@ -131,29 +129,6 @@ def start(arguments):
         stdout=subprocess.PIPE,
         text=True,
     )
-
-
-def test_a_killed_run_asks_for_what_is_missing_only(folder, model, answers):
-    half = threading.Event()
-
-    def behave(body, attempt):
-        if len(server.requests) <= 10:
-            return answers(body, attempt)
-        half.set()
-        return Reply(delay_s=600)
-
-    with ChatServer(behave) as server:
-        process = start(words(folder, model, server.address, "--max_concurrent", "2"))
-        assert half.wait(600), process.communicate()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert not (folder / "out" / "card.json").exists()
-        kept = len((folder / "out" / GENERATIONS).read_text().splitlines()) - 1
-        assert kept >= 9
-        server.behave, asked = answers, len(server.requests)
-        assert run(folder, model, server.address) == 0
-        assert len(server.requests) == asked + 5 * NUM_GENERATIONS - kept
-    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
 HANGING = """

@@ -81,11 +81,11 @@ def test_right_completions_of_pass_rates_are_conversations(tmp_path):
 
 def test_completions_of_pass_rates_do_not_stand_in_for_the_data_themselves(tmp_path):
     rates = {key: value for key, value in rows_of("pass_rate")[0].items() if key.startswith("pass_rate")}
-    folder = publish(tmp_path / "rates", [row | rates for row in rows_of("magpie")], "x/y")
-    assert load(SFTScriptArguments, folder, "magpie")["train"][MESSAGES][0] == CASES["magpie"][0].messages
-    known = next(layout for layout in LAYOUTS if layout.name == "magpie").sets[0]
-    folder = publish(tmp_path / "known", [row | rates for row in rows_of("magpie")], known)
-    assert load(SFTScriptArguments, folder)["train"][MESSAGES][0] == CASES["magpie"][0].messages
+    folder = publish(tmp_path / "rates", [row | rates for row in rows_of("limo")], "x/y")
+    assert load(SFTScriptArguments, folder, "limo")["train"][MESSAGES][0] == CASES["limo"][0].messages
+    known = next(layout for layout in LAYOUTS if layout.name == "limo").sets[0]
+    folder = publish(tmp_path / "known", [row | rates for row in rows_of("limo")], known)
+    assert load(SFTScriptArguments, folder)["train"][MESSAGES][0] == CASES["limo"][0].messages
 
 
 def test_curated_rows_of_ours_stay_as_they_are(tmp_path):

@@ -9,8 +9,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.data.layout_mapping import RowMapper
-from open_r1.data.layouts import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.layouts import LAYOUTS, MESSAGES, PROBLEM, RowMapper
 from open_r1.data.training_rows import drop_null_rows, get_dataset, to_conversations
 from open_r1.rewards import code_reward
 from open_r1.rewards.verifier import Verdict, verify
@@ -124,7 +123,7 @@ def test_gold_programs_of_mapped_rows_pass_their_tests(name, data):
     assert code_reward(completions, **columns) == [1.0] * len(programs)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("sft", "medical_o1"), ("grpo", "openthoughts")])
+@pytest.mark.parametrize(("kind", "name"), [("sft", "s1k_1.1"), ("grpo", "openthoughts")])
 def test_script_trains_on_a_layout(kind, name, data, tmp_path):
     tiny = build_tiny(tmp_path / "tiny")
     extra = {"max_length": 256} if kind == "sft" else {"dataset_prompt_column": None}
@@ -190,7 +189,7 @@ def test_columns_of_another_script_are_not_touched(named):
 
 
 def test_file_with_known_columns_is_not_mapped(data):
-    assert MESSAGES not in load(SFTScriptArguments, data("medical_o1"))["train"].column_names
+    assert MESSAGES not in load(SFTScriptArguments, data("s1k_1.1"))["train"].column_names
 
 
 def test_unknown_layout_is_refused_before_anything_is_loaded():
@@ -202,19 +201,19 @@ def test_unknown_layout_is_refused_before_anything_is_loaded():
 
 
 def test_rows_that_cannot_be_mapped_are_counted_by_reason(data, caplog):
-    good = rows_of("medical_o1")
-    bad = [good[0] | {"Complex_CoT": None}, good[0] | {"Response": " "}, good[1] | {"Complex_CoT": None}]
+    good = rows_of("s1k_1.1")
+    bad = [good[0] | {"deepseek_thinking_trajectory": None}, good[0] | {"deepseek_attempt": " "}]
     with caplog.at_level(logging.WARNING):
-        rows = load(SFTScriptArguments, data("medical_o1", [good[0], *bad, *good[1:]]), "medical_o1")["train"]
-    assert rows["Question"][:] == [row["Question"] for row in good]
-    assert rows[MESSAGES][:] == [case.messages for case in CASES["medical_o1"]]
-    assert "(train)  2 'Complex_CoT' is null or empty, 1 'Response' is blank" in caplog.text
+        rows = load(SFTScriptArguments, data("s1k_1.1", [good[0], *bad, *good[1:]]), "s1k_1.1")["train"]
+    assert rows["question"][:] == [row["question"] for row in good]
+    assert rows[MESSAGES][:] == [case.messages for case in CASES["s1k_1.1"]]
+    assert "(train)  1 'deepseek_thinking_trajectory' is null or empty, 1 'deepseek_attempt' is blank" in caplog.text
 
 
 def test_data_without_a_row_left_are_refused_with_the_reasons(data):
-    rows = [row | {"response": "no tags"} for row in rows_of("magpie")]
-    with pytest.raises(ValueError, match="no thought tags: 3"):
-        load(SFTScriptArguments, data("magpie", rows), "magpie")
+    rows = [row | {"solution": "No box.", "answer": None} for row in rows_of("limo")]
+    with pytest.raises(ValueError, match="a trace without a final answer: 3"):
+        load(SFTScriptArguments, data("limo", rows), "limo")
 
 
 def test_each_script_drops_the_rows_that_it_cannot_use(data):
@@ -244,10 +243,10 @@ def test_programs_without_tests_are_dropped(name, data, caplog):
 
 
 def test_slice_is_taken_before_the_mapping_and_nothing_else_of_its_split(data):
-    path = data("medical_o1")
-    dataset = load(SFTScriptArguments, path, "medical_o1", dataset_train_split="train[1:]")
+    path = data("s1k_1.1")
+    dataset = load(SFTScriptArguments, path, "s1k_1.1", dataset_train_split="train[1:]")
     assert list(dataset) == ["train[1:]"]
-    assert dataset["train[1:]"][MESSAGES][:] == [case.messages for case in CASES["medical_o1"][1:]]
+    assert dataset["train[1:]"][MESSAGES][:] == [case.messages for case in CASES["s1k_1.1"][1:]]
 
 
 def test_problems_that_repeat_are_shared_by_no_two_slices(data):
@@ -263,8 +262,8 @@ def test_problems_that_repeat_are_shared_by_no_two_slices(data):
 
 def test_split_with_other_columns_stays_as_it_is(tmp_path):
     DatasetDict(
-        train=Dataset.from_list(rows_of("medical_o1")), test=Dataset.from_list([{"problem": "1+1", "solution": "2"}])
+        train=Dataset.from_list(rows_of("s1k_1.1")), test=Dataset.from_list([{"problem": "1+1", "solution": "2"}])
     ).save_to_disk(tmp_path / "data")
-    dataset = load(ScriptArguments, str(tmp_path / "data"), "medical_o1")
-    assert dataset["train"][MESSAGES][0] == CASES["medical_o1"][0].messages
+    dataset = load(ScriptArguments, str(tmp_path / "data"), "s1k_1.1")
+    assert dataset["train"][MESSAGES][0] == CASES["s1k_1.1"][0].messages
     assert dataset["test"].column_names == ["problem", "solution"]

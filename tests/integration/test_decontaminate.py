@@ -181,20 +181,6 @@ def test_duplicates_are_dropped_when_asked(tmp_path, capsys):
     assert steps == [("remove contaminated rows", 8, 7), ("remove duplicates", 7, 5)]
 
 
-def test_near_duplicates_of_items_are_flagged_when_asked(tmp_path, capsys):
-    other = ITEMS[204].replace("After", "Long after").replace("wooden", "small")
-    pq.write_table(pa.table({"problem": [other, CLEAN[0]], "id": [0, 1]}), tmp_path / "rows.parquet")
-    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
-    flags = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet", "--cleanup"]
-    assert run([*flags, "--output_dir", tmp_path / "out", "--ngram_size", "40"], capsys)[0] == 0
-    assert ids(tmp_path / "out") == [0, 1]
-    assert run([*flags, "--output_dir", tmp_path / "near", "--ngram_size", "40", "--near_duplicates"], capsys)[0] == 0
-    assert ids(tmp_path / "near") == [1]
-    [entry] = report_of(tmp_path / "near")["evidence"]
-    assert entry["kind"] == "near"
-    assert 0.7 <= entry["share"] < 1
-
-
 def test_several_columns_are_checked(tmp_path, capsys):
     turns = [
         [{"role": "user", "content": "x"}],
@@ -234,7 +220,7 @@ def test_duplicates_of_removed_rows_stay_in_one_run_and_in_parts(tmp_path, capsy
         (["--benchmarks", "aime_1999"], "known are ['aime24', 'aime25', 'aime26'"),
         (["--ngram_size", "0"], "--ngram_size"),
         (["--boilerplate_items", "1"], "--boilerplate_items"),
-        (["--near_duplicates", "1.5"], "--near_duplicates"),
+        (["--deduplicate", "1.5"], "--deduplicate"),
         (["--shard", "3/3"], "--shard '3/3'"),
         (["--shard", "0/2", "--start", "1"], "--shard and --start"),
         (["--start", "9999"], "--start 9999"),

@@ -22,7 +22,6 @@ from trl import ModelConfig
 
 from open_r1.configs import SFTConfig
 from open_r1.preflight.settings import _check_benchmarks as check_benchmarks
-from open_r1.training import checkpoint_jobs
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.checkpoint_jobs import EvaluateCheckpointCallback
 from tests.conftest import ROOT
@@ -62,7 +61,7 @@ def without_a_cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("OPEN_R1_CLUSTER", str(site))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_JOB_ID", "7")  # the training is a job itself
-    monkeypatch.setattr(checkpoint_jobs, "END_S", 600.0)  # a healthy Slurm on a slow machine
+    monkeypatch.setattr(EvaluateCheckpointCallback, "end_s", 600.0)  # a healthy Slurm on a slow machine
 
     def put(kind):
         path = folder / "sbatch"
@@ -171,7 +170,7 @@ def test_the_copy_outlives_its_checkpoint(slurm, problems, tmp_path):
     training.end()
     (copy,) = training.copies()
     assert (copy / "model.safetensors").read_text() == "model.safetensors of step 1"
-    assert training.callback.without_job == []
+    assert training.callback.undone == []
 
 
 def test_a_slurm_that_refuses_is_a_warning_and_keeps_no_copy(slurm, problems, tmp_path, caplog):
@@ -182,13 +181,13 @@ def test_a_slurm_that_refuses_is_a_warning_and_keeps_no_copy(slurm, problems, tm
     training.end()
     assert "QOSMaxSubmitJobPerUserLimit" in caplog.text
     assert "checkpoint-1, checkpoint-2" in caplog.text
-    assert training.callback.without_job == ["checkpoint-1", "checkpoint-2"]
+    assert training.callback.undone == ["checkpoint-1", "checkpoint-2"]
     assert not (training.output / ".evaluations").exists()
 
 
 def test_a_slurm_that_hangs_holds_nothing_up_for_long(slurm, problems, tmp_path, caplog, monkeypatch):
     slurm("hangs")
-    monkeypatch.setattr(checkpoint_jobs, "END_S", 0.5)
+    monkeypatch.setattr(EvaluateCheckpointCallback, "end_s", 0.5)
     training = Training(tmp_path, [str(problems)])
     start = time.monotonic()
     for step in (1, 2):
@@ -196,7 +195,7 @@ def test_a_slurm_that_hangs_holds_nothing_up_for_long(slurm, problems, tmp_path,
     training.end()
     assert time.monotonic() - start < 30  # the sbatch never answers
     assert "checkpoint-1, checkpoint-2" in caplog.text
-    assert training.callback.without_job == ["checkpoint-1", "checkpoint-2"]
+    assert training.callback.undone == ["checkpoint-1", "checkpoint-2"]
     assert len(training.copies()) == 2  # Slurm may have taken them
 
 
@@ -219,7 +218,7 @@ def test_a_checkpoint_that_cannot_be_served_is_a_warning(slurm, problems, tmp_pa
     training.event("on_save", 7)
     training.save(9, names=["config.json", "optimizer.pt"])
     training.end()
-    assert training.callback.without_job == ["checkpoint-7", "checkpoint-9"]
+    assert training.callback.undone == ["checkpoint-7", "checkpoint-9"]
     assert not training.copies()
     assert not submitted()
 

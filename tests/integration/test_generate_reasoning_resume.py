@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scripts/generate_reasoning.py` killed at any moment, continued, retried, overwritten, twice at a time."""
+"""`scripts/generate_reasoning.py` continued, retried, overwritten; test_kills.py kills it."""
 
-import json
 import os
-import random
 import signal
-import time
-import urllib.request
 
 import pytest
 
 from open_r1.data.card import read_card
-from tests.integration.fakes.chat_server import ChatServer, Reply, answer_of, chat_server_process
-from tests.integration.reasoning_runs import answers, generate, rows_of, start, write_rows
+from tests.integration.fakes.chat_server import ChatServer, Reply, answer_of
+from tests.integration.reasoning_runs import answers, generate, rows_of, write_rows
 
 FLAGS = ["--max-concurrent", "1"]
 
@@ -22,62 +18,6 @@ def folder(tmp_path):
     """A folder with rows.jsonl, of six problems."""
     write_rows(tmp_path / "rows.jsonl", 6)
     return tmp_path
-
-
-def size_of(path):
-    return path.stat().st_size if path.exists() else 0
-
-
-def kill_when_it_has_grown(process, path, num_bytes):
-    """Kill -9 as soon as the file is longer than so many bytes, or let the process end."""
-    while process.poll() is None and size_of(path) < num_bytes:
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
-
-
-def test_kills_at_any_moment_lose_nothing_and_ask_for_nothing_twice(tmp_path):
-    write_rows(tmp_path / "rows.jsonl", 200)
-    journal = tmp_path / "out" / "generations.jsonl"
-    draw = random.Random(5)
-    in_flight, kills = 8, 0
-    with chat_server_process("--latency-s", "0.01", "--jitter-s", "0.01") as address:
-        flags = ["--max-concurrent", str(in_flight)]
-        for _ in range(4):
-            process = start(tmp_path, address, *flags)
-            kill_when_it_has_grown(process, journal, size_of(journal) + draw.randrange(1, 25_000))
-            kills += 1
-        process = start(tmp_path, address, *flags)
-        out, err = process.communicate()
-        assert process.returncode == 0, err
-        with urllib.request.urlopen(f"http://{address}/health") as response:
-            answered = json.load(response)["answered"]
-    rows = rows_of(tmp_path)
-    assert [(row["uuid"], row["generations"]) for row in rows] == [(f"id-{n}", answers(n)) for n in range(200)]
-    assert 400 <= answered <= 400 + kills * in_flight
-    assert "errors 0" in out
-
-
-def test_kills_while_the_data_set_is_written_leave_it_whole(tmp_path):
-    write_rows(tmp_path / "rows.jsonl", 300)
-    partial, done = tmp_path / "out" / ".partial", False
-    draw = random.Random(3)
-    flags = ["--output-file", str(tmp_path / "out.jsonl"), "--max-concurrent", "64"]
-    with chat_server_process() as address:
-        for _ in range(3):
-            process = start(tmp_path, address, *flags)
-            while process.poll() is None and not partial.exists():
-                time.sleep(0.001)
-            time.sleep(draw.uniform(0, 0.05))  # somewhere within the writing, or after it
-            process.kill()
-            process.communicate()
-            done = done or read_card(tmp_path / "out") is not None
-            assert not done or len(rows_of(tmp_path)) == 300
-        process = start(tmp_path, address, *flags)
-        _, err = process.communicate()
-        assert process.returncode == 0, err
-    assert [row["generations"] for row in rows_of(tmp_path)] == [answers(n) for n in range(300)]
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 300
 
 
 def test_an_unfinished_journal_of_other_settings_is_refused(folder, capsys):

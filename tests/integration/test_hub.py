@@ -130,17 +130,6 @@ def test_repository_is_public_only_when_told(hub, tmp_path):
     assert not hub.repos["alice/out"].private  # the name of the output folder, in the user's namespace
 
 
-def test_card_with_paths_of_this_machine_is_not_pushed(hub, tmp_path):
-    cards = {"base": f"base_model: {tmp_path}", "data": f"datasets:\n- {tmp_path}", "hub": "base_model: org/base"}
-    for name, metadata in cards.items():
-        folder = tmp_path / name
-        write_files(folder, ["config.json"])
-        (folder / "README.md").write_text(f"---\n{metadata}\n---\n# Model\n")
-        args = SFTConfig(output_dir=str(folder), hub_token="hf_write", use_cpu=True, report_to="none")
-        push_to_hub_revision(args).result()
-    assert {name for name in cards if "README.md" in hub.repos[f"alice/{name}"].branches["main"].files} == {"hub"}
-
-
 def test_checkpoint_deleted_during_its_upload_arrives_whole(hub, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="open_r1")
     training = Training(tmp_path)
@@ -186,7 +175,7 @@ def test_refused_push_is_a_warning_with_its_reason(hub, tmp_path, caplog):
     training.event("on_train_end", 2)
     assert "v1-step-000000001 was not pushed to the hub" in caplog.text
     assert "Storage limit reached" in caplog.text
-    assert "1 of 2 uploads to the hub failed" in caplog.text
+    assert "Not pushed to the hub: v1-step-000000001." in caplog.text
     assert set(hub.repos["alice/run"].branches["v1-step-000000002"].files) == MODEL_FILES
 
 
@@ -195,7 +184,7 @@ def test_hub_out_of_reach_is_a_warning(hub, tmp_path, caplog, monkeypatch):
     training = Training(tmp_path)
     training.save(1)
     training.event("on_train_end", 1)
-    assert training.callback.failed == ["v1-step-000000001"]
+    assert training.callback.undone == ["v1-step-000000001"]
     assert "ConnectError" in caplog.text
 
 
@@ -340,7 +329,7 @@ def test_training_pushes_its_checkpoints_and_survives_a_refusal(tmp_path):
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
     assert "v1-step-000000001 was not pushed to the hub" in output
-    assert "1 of 2 uploads to the hub failed" in output
+    assert "Not pushed to the hub: v1-step-000000001." in output
     pushed = set(hub.repos["alice/run"].branches["v1-step-000000002"].files)
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"} <= pushed
     assert not pushed & {"optimizer.pt", "training_args.bin", "manifest.json", "README.md"}

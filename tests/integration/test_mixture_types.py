@@ -35,11 +35,11 @@ def test_mapped_messages_are_mixed_with_those_of_other_keys(is_first, layout, pa
     rows = [{"messages": [turn | {"name": "x"} for turn in case.messages]} for case in CASES["messages"]]
     entries = [
         {"id": part("own", rows), "layout": layout, "columns": ["messages"]},
-        {"id": part("medical_o1"), "layout": "medical_o1", "columns": ["messages"]},
+        {"id": part("s1k_1.1"), "layout": "s1k_1.1", "columns": ["messages"]},
     ]
     found = mix(SFTScriptArguments, *(entries if is_first else entries[::-1]))[1]["messages"][:]
     expected = [row["messages"] for row in rows]
-    expected += [[turn | {"name": None} for turn in case.messages] for case in CASES["medical_o1"]]
+    expected += [[turn | {"name": None} for turn in case.messages] for case in CASES["s1k_1.1"]]
     assert sorted(found, key=str) == sorted(
         [[{key: turn[key] for key in found[0][0]} for turn in turns] for turns in expected], key=str
     )
@@ -52,11 +52,11 @@ def test_messages_of_large_types_are_mixed(part, tmp_path):
     messages = [case.messages for case in CASES["messages"]]
     pq.write_table(pa.table({"messages": pa.array(messages, type=kind)}), tmp_path / "large" / "train.parquet")
     entries = [
-        {"id": part("medical_o1"), "layout": "medical_o1", "columns": ["messages"]},
+        {"id": part("s1k_1.1"), "layout": "s1k_1.1", "columns": ["messages"]},
         {"id": str(tmp_path / "large"), "columns": ["messages"]},
     ]
     found = mix(SFTScriptArguments, *entries)[1]["messages"][:]
-    expected = [*messages, *(case.messages for case in CASES["medical_o1"])]
+    expected = [*messages, *(case.messages for case in CASES["s1k_1.1"])]
     assert sorted(found, key=str) == sorted(expected, key=str)
 
 

@@ -59,9 +59,9 @@ def test_weight_is_the_share_of_its_own_data_set(source, weight, num_rows):
 
 
 @pytest.mark.parametrize(
-    ("share", "num_rows"), [({"fraction": 0.25}, 25), ({"num_rows": 7}, 7), ({"num_rows": 100}, 100)]
+    ("share", "num_rows"), [({"weight": 0.25}, 25), ({"num_rows": 7}, 7), ({"num_rows": 100}, 100)]
 )
-def test_fraction_and_number_of_rows_are_drawn_like_a_weight(source, share, num_rows, caplog):
+def test_weight_and_number_of_rows_are_drawn(source, share, num_rows, caplog):
     path = source("a", 100)
     with caplog.at_level(logging.INFO, logger="open_r1"):
         found = texts(mix({"id": path, **share}, {"id": source("b", 10)}, seed=3))
@@ -78,9 +78,8 @@ def test_fraction_and_number_of_rows_are_drawn_like_a_weight(source, share, num_
 @pytest.mark.parametrize(
     ("share", "named"),
     [
-        ({"fraction": 0.5, "num_rows": 3}, "fraction"),
-        ({"weight": 0.5, "fraction": 0.5}, "weight"),
-        ({"fraction": 1.5}, "fraction"),
+        ({"weight": 0.5, "num_rows": 3}, "weight"),
+        ({"weight": 1.5}, "weight"),
         ({"num_rows": 0}, "num_rows"),
         ({"num_rows": 2.0}, "num_rows"),
         ({"num_rows": 101}, "num_rows"),
@@ -183,7 +182,7 @@ def test_entry_that_gives_no_row_is_refused(source, entry):
 
 
 def test_every_data_set_has_a_layout_of_its_own(laid_out):
-    names = ("thought_turns", "medical_o1", "magpie", "codeforces_cots")
+    names = ("thought_turns", "s1k_1.1", "limo", "codeforces_cots")
     entries = [{"id": laid_out(name), "layout": name, "columns": ["messages"]} for name in names]
     rows = mix(*entries, kind=SFTScriptArguments)["train"]["messages"][:]
     expected = [case.messages for name in names for case in CASES[name]]
@@ -202,15 +201,15 @@ def test_problems_of_several_layouts_come_together(laid_out):
 
 
 def test_layout_weight_and_slice_of_an_entry_go_together(laid_out):
-    entry = {"id": laid_out("medical_o1"), "layout": "medical_o1", "split": "train[:2]", "weight": 0.5}
+    entry = {"id": laid_out("s1k_1.1"), "layout": "s1k_1.1", "split": "train[:2]", "weight": 0.5}
     rows = mix(entry, kind=SFTScriptArguments)["train"]
     assert len(rows) == 1
-    assert rows["messages"][0] in [case.messages for case in CASES["medical_o1"][:2]]
+    assert rows["messages"][0] in [case.messages for case in CASES["s1k_1.1"][:2]]
 
 
 def test_layout_none_leaves_an_entry_as_it_is(laid_out):
-    entry = {"id": laid_out("medical_o1"), "layout": "none"}
-    assert mix(entry)["train"].column_names == ["Question", "Complex_CoT", "Response"]
+    entry = {"id": laid_out("dapo_processed"), "layout": "none"}
+    assert mix(entry)["train"].column_names == ["prompt", "solution", "data_source"]
 
 
 def test_unknown_layout_of_an_entry_is_refused_before_anything_is_loaded():

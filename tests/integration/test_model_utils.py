@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from open_r1.configs import GRPOConfig, ModelConfig, SFTConfig
 from open_r1.manifest import STAGING_NAME, write_manifest
 from open_r1.models import end_of_turn_token, end_token_ids, get_model, get_tokenizer, read_template
-from open_r1.preflight import check_vocabulary
+from open_r1.preflight.model_and_data import check_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 CHATML_PATH = "recipes/templates/chatml.jinja"

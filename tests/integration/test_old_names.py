@@ -55,10 +55,9 @@ def test_old_name_on_the_command_line_overrides_the_recipe(parse):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("warmup_ratio: 2", "`warmup_ratio` is 2, but it is a share"),
-        ("warmup_ratio: null", "`warmup_ratio` is None, but it is a share"),
-        ("warmup_ratio: ten", "`warmup_ratio` is ten, but it is a share"),
-        ("vllm_device: cuda:7", "`vllm_device` is cuda:7, which has no equivalent"),
+        ("warmup_ratio: 2", "`warmup_ratio`: is 2, but it is a share"),
+        ("warmup_ratio: null", "`warmup_ratio`: .*None"),
+        ("warmup_ratio: ten", "`warmup_ratio`: .*ten"),
     ],
 )
 def test_old_value_without_an_equivalent_is_refused(parse, text, message):

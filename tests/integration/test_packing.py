@@ -230,21 +230,6 @@ def test_own_loss_is_balanced_where_it_says_that_rows_are_independent(pair, monk
     assert (tokens_of(own) != tokens_of(bare)) == is_declared
 
 
-def test_images_are_computed_as_in_trl(pair, monkeypatch):
-    rows, seen = make_rollouts(), []
-    ids, mask = (torch.cat([rows[f"prompt_{part}"], rows[f"completion_{part}"]], dim=1) for part in ("ids", "mask"))
-    images = {"pixel_values": torch.zeros(16, 3), "num_images": [1] * 16}
-
-    def take(*_, **inputs):
-        seen.append(inputs.keys())
-        raise KeyError
-
-    for trainer in pair():
-        with pytest.raises(KeyError):
-            trainer._get_per_token_logps_and_entropies(take, ids, mask, 14, **images)
-    assert seen[0] == seen[1] >= {"attention_mask", "pixel_values"}
-
-
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_of_other_models_equal_those_of_trl(build_pair, name, implementation):
@@ -316,23 +301,6 @@ def test_log_probs_before_the_update_equal_those_of_trl(pair, num_truncated):
         )
     assert torch.equal(found == 0, expected == 0)
     assert torch.allclose(found, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("level", ["token", "sequence"])
-def test_metrics_are_means_over_tokens(pair, level):
-    bare, own = pair(loss_type="grpo", importance_sampling_level=level)
-    rollouts = make_rollouts()
-    for trainer in (bare, own):
-        trainer._metrics["train"].clear()
-        own._num_loss_tokens.clear()
-    gradients_of(own, rollouts)
-    own.log(logs := {})
-    bare.compute_loss(bare.model, rollouts)  # one batch of all rows
-    names = ("entropy", "kl", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
-    for name in names:
-        assert logs[name] == pytest.approx(bare._metrics["train"][name][0], rel=1e-4), name
-    assert logs["clip_ratio/region_mean"] > 0 or level == "sequence"
-    assert own._num_loss_tokens == []
 
 
 def test_rows_are_dealt_evenly():

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """recipes/demo/pipeline.sh and recipes/DeepSeek-R1/run.sh: their commands, jobs in a chain, a stage that is killed."""
 
-import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from open_r1.generation.servers import free_port
-from open_r1.manifest import missing_from
 from tests.conftest import ROOT
 from tests.integration.test_documented_commands import PARSERS
-from tests.waiting import wait_until
 
 STAGES = {
     "recipes/demo/pipeline.sh": "init base r1_zero cold_start reasoning_rl samples decontaminated reasoning_data sft "
@@ -87,30 +83,6 @@ def write_script(folder: Path, *lines: str) -> Path:
     )
     script.chmod(0o755)
     return script
-
-
-def test_killed_training_resumes_and_a_finished_one_stays(tmp_path):
-    """30 CPU seconds, nearly all of them for starting sft.py."""
-    words = "--max_steps 4 --save_strategy steps --save_steps 2 --use_cpu true"
-    words += " --per_device_train_batch_size 4 --gradient_accumulation_steps 1"
-    script = write_script(
-        tmp_path,
-        f"source recipes/stages.sh\nlaunch=(python) out={tmp_path}",
-        "stage init python scripts/make_tiny_model.py --output_dir $out/init --seed 1",
-        "train base sft recipes/demo/sft/config_zero_base.yaml --model_name_or_path $out/init --output_dir $out/base "
-        f"{words}",
-    )
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with subprocess.Popen([script], env=environment, start_new_session=True, stdout=subprocess.DEVNULL) as first:
-        wait_until(lambda: any(missing_from(path) is None for path in tmp_path.glob("base/checkpoint-*")))
-        os.killpg(first.pid, signal.SIGKILL)
-    done = run(script)
-    assert done.returncode == 0, done.stderr[-3000:]
-    manifest = json.loads((tmp_path / "base/run_manifest.json").read_text())
-    assert "checkpoint-" in manifest["runs"][-1]["started_from"]
-    weights = (tmp_path / "base/model.safetensors").read_bytes()
-    assert run(script).returncode == 0
-    assert (tmp_path / "base/model.safetensors").read_bytes() == weights
 
 
 def test_server_of_a_stage_lives_as_long_as_it(tmp_path):

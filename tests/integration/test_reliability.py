@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ import pytest
 
 from open_r1.manifest import MANIFEST_NAME, STAGING_NAME, missing_from
 from open_r1.training.checkpoints import list_checkpoints
-from tests.integration.fork_driver import REPOSITORY, ForkDriver, Run
+from tests.integration.fork_driver import ForkDriver, Run
 from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history, weights_of
 from tests.waiting import wait_until
 
@@ -279,21 +278,3 @@ def test_file_that_cannot_be_written_ends_with_a_message(driver, tiny, tmp_path,
 def test_nothing_connects_to_the_network(driver, tiny, tmp_path, nowhere, kind):
     run(driver, kind, tiny.argv(kind, tmp_path / "output", do_eval=True), tmp_path / "log")
     assert nowhere.requests == []
-
-
-def test_script_started_by_name_without_a_network_survives_a_kill(tiny, tmp_path):
-    # Many steps, so that it isn't done before a kill that a busy machine delays.
-    argv = tiny.argv("grpo", tmp_path / "output", max_steps=20, save_steps=1)
-    command = [sys.executable, "src/open_r1/grpo.py", *argv]
-    if subprocess.run(["unshare", "-n", "true"], check=False).returncode == 0:
-        command = ["unshare", "-n", *command]
-    environment = {**os.environ, "PYTHONPATH": "src", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "0"}
-    with (tmp_path / "log").open("wb") as log:
-        training = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        while not list_checkpoints(tmp_path / "output") and training.poll() is None:
-            time.sleep(0.001)
-        training.kill()
-        assert training.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()[-3000:]
-        again = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        assert again.wait() == 0, (tmp_path / "log").read_text()[-3000:]
-    assert missing_from(tmp_path / "output") is None

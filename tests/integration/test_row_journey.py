@@ -48,4 +48,11 @@ def test_row_reaches_its_reward_through_few_files(tmp_path):
         threading.setprofile(None)
     assert {"arguments.py", ROWS, "rewards/table.py", "rewards/math_rewards.py"} <= files
     assert len([name for name in files if not name.startswith("rewards/verifier/")]) <= 45
-    assert entered == ["get_dataset", "prepare_prompts", "drop_null_rows"]
+    assert entered == [
+        "get_dataset",
+        "require_split",
+        "to_conversations",
+        "drop_null_rows",
+        "drop_null_rows",
+        "drop_long_prompts",
+    ]

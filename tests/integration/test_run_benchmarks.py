@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import sys
-import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +24,6 @@ from tests.integration.benchmark_runs import (
     folder_of,
     mostly_right,
     results_of,
-    started,
     write_problems,
 )
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
@@ -115,33 +113,6 @@ def test_no_answer_at_all_leaves_no_results(evaluate, tmp_path, capsys):
     assert "HTTP 400: no" in capsys.readouterr().err
     assert not (folder_of(tmp_path) / "results.json").exists()
     assert not (folder_of(tmp_path) / "answers.parquet").exists()
-
-
-def test_a_killed_run_goes_on_where_it_was(problems, tmp_path):
-    journal = folder_of(tmp_path) / "journal.jsonl"
-    is_open = False
-
-    def behave(body, attempt):
-        waits = not is_open and len(server.requests) > 5
-        return Reply("\\boxed{1}", delay_s=600.0) if waits else mostly_right(body, attempt)
-
-    with ChatServer(behave) as server:
-        command = ["--url", server.address, "--data", str(problems), "--output_dir", str(tmp_path / "out")]
-        process = started([*command, "--max_concurrent", "1"])
-        # The sixth request may come a moment after the fifth answer is in the journal.
-        while not journal.exists() or journal.read_text().count("\n") < 1 + 5 or len(server.requests) < 6:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        process.kill()
-        process.communicate()
-        assert not (folder_of(tmp_path) / "results.json").exists()
-        is_open = True
-        again = started(command)
-        out, err = again.communicate()
-        assert again.returncode == 0, err
-        assert len(server.requests) == 16 + 1
-    assert "16 of 16 answers to 4 problems" in out
-    assert results_of(tmp_path)["metrics"]["avg@4"] == 0.75
 
 
 @pytest.mark.parametrize(

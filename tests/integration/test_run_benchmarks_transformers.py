@@ -3,10 +3,7 @@
 
 import functools
 import json
-import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,7 +15,6 @@ import open_r1
 from open_r1.evaluation.run import engine_of
 from open_r1.evaluation.settings import EvaluationArguments
 from scripts.run_benchmarks import main
-from tests.integration.held import held
 from tests.integration.tiny import build_tiny
 
 PACKAGE = Path(open_r1.__file__).parent
@@ -98,20 +94,6 @@ def test_results_tell_what_served_the_model(finished, tiny):
 def test_answers_of_one_problem_differ_and_the_same_run_gives_the_same(finished, tiny, tmp_path):
     assert len({row["answer"] for row in answers_of(finished)}) == 18
     assert main(words_of(tiny, tmp_path, "--max_concurrent", 5)) == 0
-    assert answers_of(tmp_path) == answers_of(finished)
-
-
-def test_a_killed_run_goes_on_and_comes_to_the_same_answers(finished, tiny, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
-    words = words_of(tiny, tmp_path, "--max_concurrent", 1)
-    process = subprocess.Popen(held(SCRIPT, 1 + 2, *words), stderr=subprocess.PIPE, text=True, env=environment)
-    journal = folder_of(tmp_path) / "journal.jsonl"
-    while not journal.exists() or journal.read_text().count("\n") < 1 + 2:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-    assert main(words) == 0
     assert answers_of(tmp_path) == answers_of(finished)
 
 

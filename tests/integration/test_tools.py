@@ -266,7 +266,6 @@ def test_outage_of_the_sandbox_stops_the_run(tiny, places, says, tmp_path, monke
     ("settings", "named"),
     [
         ({"max_tool_calling_iterations": 2}, "max_tool_calling_iterations"),
-        ({"rollout_func": "{}:play", "max_tool_calling_iterations": 2}, "max_tool_calling_iterations"),
         ({"rollout_func": "{}:play", "tools": "python"}, "rollout_func"),
         ({"tools": "python", "stop_strings": "x"}, "stop_strings"),
         ({"tools": "calculator"}, "calculator"),

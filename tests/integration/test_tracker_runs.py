@@ -84,11 +84,8 @@ def test_trackio_names_a_run_for_its_folder_unless_the_recipe_does(begin):
     assert begin(fresh=True)[1].run_name not in (None, args.run_name)
 
 
-def test_trackio_tells_a_fresh_start_from_the_run_of_the_same_name(begin):
-    assert begin(run_name="mine")[1].run_name == "mine"
-    assert begin(run_name="mine")[1].run_name == "mine"
-    second, args = begin(fresh=True, run_name="mine")
-    assert args.run_name == f"mine-{second}" == begin(run_name="mine")[1].run_name
+def test_trackio_takes_the_name_of_the_recipe(begin):
+    assert begin(run_name="mine")[1].run_name == begin(fresh=True, run_name="mine")[1].run_name == "mine"
 
 
 @pytest.mark.parametrize("text", ["", "{"])

@@ -7,13 +7,9 @@ import logging
 import pytest
 
 from open_r1.configs import (
-    DistillConfig,
-    DistillScriptArguments,
     GRPOConfig,
     GRPOScriptArguments,
     ModelConfig,
-    SFTConfig,
-    SFTScriptArguments,
 )
 from open_r1.manifest import RUN_MANIFEST_NAME
 from open_r1.training.tracking import describe_run, init_wandb_training, write_run_manifest
@@ -30,18 +26,6 @@ def describe(tmp_path):
         )
 
     return build
-
-
-def describe_all(folder):
-    """Names of all settings of all kinds of run."""
-    common = {"output_dir": str(folder), "bf16": False, "use_cpu": True}
-    configs = (
-        (GRPOScriptArguments, GRPOConfig(**common)),
-        (SFTScriptArguments, SFTConfig(**common)),
-        (DistillScriptArguments, DistillConfig(**common, teacher_model_name_or_path="teacher")),
-    )
-    for script_class, config in configs:
-        yield from describe_run(script_class(dataset_name="x"), config, ModelConfig())["settings"]
 
 
 def runs_in(folder):

@@ -74,40 +74,35 @@ def test_words_that_a_template_writes_in_its_own_way_are_no_loss(tmp_path, name)
     eos = {"gemma3": "<end_of_turn>", "phi3": "<|end|>"}.get(name, R1_END if "r1" in name else IM_END)
     template = "{%- set bos_token = '' -%}" + published(name)
     _, figures = read(template, [USER, FIRST], tmp_path, eos=eos)
-    assert (figures.dropped, figures.stripped) == (0, 0)
+    assert figures.dropped == 0
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "qwen3_6"])
-@pytest.mark.parametrize("is_trained", [False, True])
-def test_turns_that_lose_their_thoughts_are_context_unless_asked_for(tmp_path, name, is_trained):
-    conversation = [USER, FIRST, AGAIN, SECOND]
-    learned, figures = read(published(name), conversation, tmp_path, train_stripped_turns=is_trained)
-    assert (figures.dropped, figures.stripped) == (0, 3)
-    assert "add 0" not in learned and "add 2" in learned
-    assert learned.endswith("2<|im_end|>\n")
-    assert ("1+0?" in learned) == is_trained
-    if name == "qwen3" and not is_trained:
-        assert learned == "<think>\nadd 2\n</think>\n\n2<|im_end|>\n"
+def test_thoughts_of_earlier_turns_that_a_template_drops_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=DROPPED):
+        read(published(name), [USER, FIRST, AGAIN, SECOND], tmp_path)
+    learned, _ = read(Path("recipes/templates/qwen3.jinja").read_text(), [USER, FIRST, AGAIN, SECOND], tmp_path)
+    assert "add 0" in learned and "add 2" in learned
 
 
 def test_dropped_thought_that_a_later_turn_repeats_is_found_missing(tmp_path):
     short = {"role": "assistant", "content": "<think>so</think>yes"}
     conversation = [USER, short, {"role": "user", "content": "so?"}, SECOND]
-    _, figures = read(published("qwen3"), conversation, tmp_path)
-    assert (figures.dropped, figures.stripped) == (0, 3)
+    with pytest.raises(ValueError, match=DROPPED):
+        read(published("qwen3"), conversation, tmp_path)
 
 
 def test_turns_without_thoughts_are_all_learned(tmp_path):
     plain = [USER, {"role": "assistant", "content": "1"}, AGAIN, {"role": "assistant", "content": "2"}]
     learned, figures = read(published("qwen3"), plain, tmp_path)
-    assert figures.stripped == 0
+    assert figures.dropped == 0
     assert "1+0?" in learned
 
 
 def test_loss_of_the_assistant_alone_takes_the_template_that_keeps_thoughts(tmp_path):
     conversation = [USER, FIRST, AGAIN, SECOND]
     learned, figures = read(published("qwen3"), conversation, tmp_path, assistant_only_loss=True)
-    assert figures.stripped == 0
+    assert figures.dropped == 0
     assert learned == "<think>\nadd 0\n</think>\n\n1<|im_end|>\n<think>\nadd 2\n</think>\n\n2<|im_end|>\n"
 
 
@@ -115,7 +110,7 @@ def test_prompt_is_context_whatever_its_turns_lose(tmp_path):
     tokenizer = byte_tokenizer(published("qwen3"), IM_END)
     args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False)
     rows = Dataset.from_list([{"prompt": [USER, FIRST, AGAIN], "completion": [SECOND]}])
-    assert tokenize_rows(rows, tokenizer, args, "rows")[1].stripped == 0
+    assert tokenize_rows(rows, tokenizer, args, "rows")[1].dropped == 0
 
 
 @pytest.mark.parametrize(("num_dropped", "is_refused"), [(1, False), (2, True)])
@@ -125,7 +120,7 @@ def test_one_row_in_a_hundred_may_lose_words(tmp_path, caplog, num_dropped, is_r
     plain = {"messages": [USER, {"role": "assistant", "content": "1"}]}
     rows = Dataset.from_list([plain] * (150 - num_dropped) + [{"messages": [USER, FIRST]}] * num_dropped)
     if is_refused:
-        with pytest.raises(ValueError, match=r"1\.3%.*row 148 'add 0'"):
+        with pytest.raises(ValueError, match=r"1\.3%.*row 148 'add 0 1'"):
             tokenize_rows(rows, tokenizer, args, "rows")
     else:
         with caplog.at_level(logging.WARNING, logger="open_r1"):
@@ -144,7 +139,7 @@ def test_check_looks_at_rows_from_the_whole_set_and_names_one_by_its_place_there
     ]
     with pytest.raises(ValueError, match=DROPPED) as refused:
         tokenize_rows(Dataset.from_list([plain] * 2400 + late), tokenizer, args, "rows")
-    row, text = re.search(r"in row (\d+) '(\d+)'", str(refused.value)).groups()
+    row, text = re.search(r"in row (\d+) '(\d+) 1'", str(refused.value)).groups()
     assert row == text
 
 
@@ -166,7 +161,7 @@ def test_rows_that_max_length_cuts_are_counted_in_plan_and_manifest(tiny, tmp_pa
         for line in (tmp_path / "rows.jsonl").read_text().splitlines()
     ]
     assert run["rows"] == {
-        "num_rows": 10, "checked": 10, "dropped": 0, "stripped": 0, "cut": 4, "answers_cut": 4,
+        "num_rows": 10, "checked": 10, "dropped": 0, "cut": 4, "answers_cut": 4,
         "tokens": sum(lengths), "tokens_lost": 4 * (lengths[0] - 100), "longest": lengths[0],
     }  # fmt: skip
 
@@ -209,7 +204,7 @@ ODD = {
         "content|messages. is text",
     ),
     "a text among messages": ([USER, "1"], None, "messages. is text"),
-    "thoughts that are no text": ([USER, {**FIRST, "reasoning": {"step": "1"}}], None, "thoughts"),
+    "thoughts that are no text": ([USER, {**FIRST, "reasoning": {"step": "1"}}], None, "reasoning"),
     "a call without name": ([USER, {**FIRST, "tool_calls": [{"type": "function"}]}], None, "name"),
     "text prompt, messages behind it": ("1+0?", [FIRST], "prompt. is text"),
     "a role that the template refuses": ([{"role": "critic", "content": "no"}, FIRST], None, "critic"),

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What our GRPO trainer adds to TRL's: rows that could not be judged, rollouts on disk, timers, evaluation apart."""
 
-import json
 import logging
 import shutil
 import statistics
@@ -27,8 +26,6 @@ from open_r1.models import get_model, get_tokenizer
 from open_r1.reward_models import load_reward_model
 from open_r1.rewards import UNSCORABLE, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
-from open_r1.training.checkpoints import list_checkpoints
-from open_r1.training.run import is_refusal
 from open_r1.training.trainer import GRPOTrainer
 from tests.integration.tiny import (
     Tiny,
@@ -383,12 +380,6 @@ def test_every_batch_of_rollouts_is_kept(tiny, tmp_path):
     assert (rows["num_tokens"][rows["is_truncated"]] == 24).all()
 
 
-def test_batches_stand_on_disk_once(tiny, tmp_path):
-    tiny.train("grpo", tmp_path, **SIGNAL, do_eval=True)
-    assert {path.parent.name for path in tmp_path.rglob("*.parquet")} == {"rollouts"}
-    assert not (tmp_path / "completions").exists()
-
-
 def test_no_rollouts_are_kept_unless_asked(tiny, tmp_path):
     tiny.train("grpo", tmp_path, max_steps=1)
     assert not (tmp_path / "rollouts").exists()
@@ -490,34 +481,3 @@ def test_reference_of_the_kl_term_is_the_model_that_was_named_also_after_a_resum
     assert [message for message in warned if "model_init_kwargs" in message] == []
     kl = [entry["kl"] for entry in log_history(tmp_path / "whole") if "kl" in entry]
     assert kl[0] == pytest.approx(0, abs=1e-6) and kl[-1] > 1e-6
-
-
-def test_reference_that_moves_is_resumed_as_it_was(tiny, tmp_path):
-    settings = {**SIGNAL, "beta": 0.5, "save_steps": 1, "save_total_limit": 3}
-    moving = {"sync_ref_model": True, "ref_model_sync_steps": 1, "ref_model_mixup_alpha": 0.5}
-    tiny.train("grpo", tmp_path / "still", **settings)
-    tiny.train("grpo", tmp_path / "whole", **settings, **moving)
-    assert not are_identical(weights_of(tmp_path / "still"), weights_of(tmp_path / "whole"))
-    shutil.copytree(tmp_path / "whole", tmp_path / "resumed", ignore=shutil.ignore_patterns("checkpoint-[34]"))
-    tiny.train("grpo", tmp_path / "resumed", **settings, **moving)
-    assert are_identical(weights_of(tmp_path / "whole"), weights_of(tmp_path / "resumed"))
-    assert [path.name for path in list_checkpoints(tmp_path / "whole")] == [f"checkpoint-{step}" for step in (2, 3, 4)]
-    for checkpoint in list_checkpoints(tmp_path / "whole"):
-        assert "reference.pt" in json.loads((checkpoint / "manifest.json").read_text())["files"]
-        assert not (tmp_path / "still" / checkpoint.name / "reference.pt").exists()
-
-
-def test_reference_that_has_moved_stays_there_when_it_moves_no_more(tiny, tmp_path):
-    settings = {**SIGNAL, "beta": 0.5, "lr_scheduler_type": "constant"}
-    moving = {"sync_ref_model": True, "ref_model_sync_steps": 1, "ref_model_mixup_alpha": 1.0}
-    tiny.train("grpo", tmp_path, **settings, **moving, max_steps=2)
-    tiny.train("grpo", tmp_path, **settings, max_steps=3)
-    assert log_history(tmp_path)[2]["kl"] == pytest.approx(0, abs=1e-6)
-
-
-def test_reference_does_not_move_from_a_checkpoint_without_it(tiny, tmp_path):
-    settings = {**SIGNAL, "beta": 0.5}
-    tiny.train("grpo", tmp_path, **settings, max_steps=2)
-    with pytest.raises(ValueError, match="sync_ref_model") as refused:
-        tiny.train("grpo", tmp_path, **settings, max_steps=4, sync_ref_model=True)
-    assert is_refusal(refused.value)

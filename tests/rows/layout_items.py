@@ -79,24 +79,6 @@ SCIENCE = (
     ),
 )
 
-MEDICINE = (
-    Item(
-        "A child has a sandpaper-like rash, a red tongue and a sore throat. Which bacterium is the likely cause?",
-        "The picture is scarlet fever. It follows an infection of the throat with group A streptococci.",
-        "The likely cause is *Streptococcus pyogenes* (group A streptococcus), which causes scarlet fever.",
-    ),
-    Item(
-        "Which vitamin should be given before glucose to a malnourished patient with confusion?",
-        "Glucose uses up thiamine. Without it, Wernicke's encephalopathy may get worse.",
-        "Thiamine (vitamin B1) is given first.",
-    ),
-    Item(
-        "一名患者缺乏维生素C，最可能出现什么症状？",
-        "维生素C参与胶原蛋白的合成。缺乏时血管变脆。",
-        "最可能出现牙龈出血，即坏血病的表现。",
-    ),
-)
-
 PUZZLES = (
     Item(
         "Ann always lies or always tells the truth, and so does Bo. Ann says: we are both liars. What is Bo?",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.rows.layout_items import CODE, MATH, MEDICINE, PUZZLES, SCIENCE, Item
+from tests.rows.layout_items import CODE, MATH, PUZZLES, SCIENCE, Item
 
 Row = dict[str, Any]
 THINK = "<think>\n{reasoning}\n</think>\n\n{answer}"
@@ -110,20 +110,6 @@ def _limo(item: Item) -> Case:
     return Case(
         {"question": item.question, "solution": f"{item.reasoning}\n\n{item.answer}", "answer": item.gold}, item
     )
-
-
-def _r1_distill_v1(item: Item) -> Row:
-    text = write(THINK, item)
-    return {
-        "id": item.question[:4],
-        "reannotated_assistant_content": text,
-        "source": "ours",
-        "verified": None,
-        "reannotated_messages": chat(item, text),
-        "messages": chat(item, "An older reply."),
-        "source_dataset": "ours",
-        "quality_metrics": None,
-    }
 
 
 def tests_of(item: Item) -> list[Row]:
@@ -294,18 +280,9 @@ CASES: dict[str, tuple[Case, ...]] = {
         *cases(_turns(("human", "gpt"), THINK), (SCIENCE[0],)),
     ),
     "openthoughts": cases(_openthoughts, (MATH[1], CODE[1], SCIENCE[2])),
-    "r1_distill_v0": cases(
-        lambda item: {"id": "1", "problem": item.question, "reannotated_assistant_content": write(THINK, item),
-                      "source": "ours", "solution": item.answer, "verified": None}, MATH[:3]),
-    "r1_distill_v1": cases(_r1_distill_v1, MATH[3:6]),
     "s1k_1.1": cases(_s1k_1_1, (MATH[2], SCIENCE[1], PUZZLES[0])),
     "s1k": cases(_s1k, (MATH[6], SCIENCE[0], PUZZLES[2])),
-    "medical_o1": cases(
-        lambda item: {"Question": item.question, "Complex_CoT": item.reasoning, "Response": item.answer}, MEDICINE),
     "limo": tuple(_limo(item) for item in MATH[4:7]),
-    "magpie": cases(
-        lambda item: {"conversation_id": "c", "instruction": item.question, "response": write(THINK, item),
-                      "conversations": [], "language": "EN"}, (PUZZLES[0], SCIENCE[2], CODE[2])),
     "numina_qwq": cases(
         lambda item: {"problem_id": 1, "prompt": item.question, "response": f"{item.reasoning}\n\n{item.answer}",
                       "ground_truth": item.gold, "correct": True}, MATH[6:9]),

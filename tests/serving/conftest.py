@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from open_r1.generation.servers import VllmServer
 from tests.conftest import ROOT
@@ -12,13 +13,23 @@ from tests.conftest import ROOT
 # In bfloat16 an answer may depend on which others are in its batch, where two tokens nearly tie.
 VLLM_ARGS = ("--enforce-eager", "--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "16")
 SERVED = "SmolLM2"
+WITHOUT_SERVER = ("test_lighteval", "test_colocate", "test_server_of_the_command")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+class ByServer(LoadFileScheduling):
+    """One worker has the server, and all that ask it; the other one has the rest."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((name for name in WITHOUT_SERVER if name in nodeid), "server")
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    return ByServer(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """One worker has the server, and all that ask it; the other one begins with what takes longest."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("server" if "server" in item.fixturenames else item.path.stem))
+    # What takes longest comes first.
     items.sort(key=lambda item: (item.path.stem != "test_lighteval", "server" not in item.fixturenames))
 
 

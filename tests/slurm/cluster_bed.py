@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -170,6 +171,7 @@ class Cluster:
         self.logs = folder / "logs"
         self.jobs: list[Job] = []
         self._num_sites = 0
+        self._is_over = threading.Event()
         self._state = folder / "slurm"
         folder.chmod(0o755)  # jobs of other users go through it
         for public in (self.logs, folder / "home"):
@@ -192,8 +194,20 @@ class Cluster:
         prefix = f"p{(self._state / '.open-r1-slurm').read_text().strip()}n"
         self.nodes = tuple(f"{prefix}{number}" for number in range(1, NUM_NODES + 1))
         self.default_site = self.site()
+        threading.Thread(target=self._start_requeued, daemon=True).start()
+
+    def _start_requeued(self) -> None:
+        """Let requeued jobs begin after two seconds, not when their last attempt's credentials have expired."""
+        before: set[str] = set()
+        while not self._is_over.wait(1):
+            said = self.command("squeue", "--noheader", "--states=PENDING", "--format=%A %r", check=False).stdout
+            waiting = {line.split()[0] for line in said.splitlines() if line.endswith(" BeginTime")}
+            for job_id in waiting & before:
+                self.command("scontrol", "update", f"jobid={job_id}", "StartTime=now", check=False)
+            before = waiting
 
     def stop(self) -> None:
+        self._is_over.set()
         subprocess.run([HERE / "down.sh", "-d", str(self._state)], capture_output=True, timeout=PATIENCE_S, check=True)
 
     def site(self, environment: Sequence[str] = (), **settings: str | Sequence[str]) -> Path:

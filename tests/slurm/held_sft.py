@@ -2,7 +2,7 @@
 """`sft.py` that waits in chosen steps, so that a test can do something to it there.
 
 `HELD_AT="3,7"`: in the first attempt of the job it waits in step 3, in the second in step 7, until the stop file is
-there; `HELD_FOR_EVER=1`: until it is killed.
+there.
 """
 
 import os
@@ -24,14 +24,13 @@ class Hold(TrainerCallback):
         attempt = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         steps = [int(word) for word in os.environ.get("HELD_AT", "").split(",") if word]
         self.step = steps[attempt] if attempt < len(steps) else None
-        self.is_for_ever = "HELD_FOR_EVER" in os.environ
         self.stop_file = Path(os.environ["OPEN_R1_STOP_FILE"])
 
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step + 1 != self.step or not state.is_world_process_zero:
             return
         print(f"held in step {self.step} as process {os.getpid()}", flush=True)
-        while self.is_for_ever or not self.stop_file.exists():
+        while not self.stop_file.exists():
             time.sleep(0.05)
 
 

@@ -27,8 +27,7 @@ class Trainings:
     def output(self, name: str) -> Path:
         return self.folder / name
 
-    def submit(self, name: str, held_at: str = "", nodes: int = 1, save_steps: int = 100, sbatch=(), **variables: str):
-        held = [f"HELD_AT={held_at}", *(f"{key}={value}" for key, value in variables.items())]
+    def submit(self, name: str, held_at: str = "", nodes: int = 1, save_steps: int = 100, sbatch=()):
         arguments = f"--do_eval false --eval_strategy no --max_steps {MAX_STEPS} --callbacks hold"
         if nodes == 1:
             arguments += f" {ONE_PROCESS}"
@@ -37,8 +36,13 @@ class Trainings:
             *("--script", HERE / "held_sft.py", "--args", arguments, "--"),
             *("--output_dir", self.output(name), "--save_steps", save_steps),
             sbatch=[f"--nodes={nodes}", *sbatch],
-            site=self.cluster.site(environment=[*ON_CPUS, *held]),
+            site=self.cluster.site(environment=[*ON_CPUS, f"HELD_AT={held_at}"]),
         )
+
+    def submit_waiting(self, sbatch=()):
+        """A program that only waits, for what the job does without its help."""
+        words = ("--recipe", self.recipe, "--task", "sft", "--accelerator", "cpu")
+        return self.cluster.submit(SCRIPT, *words, "--script", HERE / "stand_in_waiting.py", sbatch=sbatch)
 
 
 def write_trainings(cluster: Cluster, folder: Path) -> Trainings:

@@ -36,7 +36,7 @@ class Answers(BaseHTTPRequestHandler):
             self._send({"object": "list", "data": [{"id": self.model, "object": "model", "max_model_len": 2048}]})
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path in ("/break", "/hang"):
             Answers.is_mute, Answers.is_hanging = self.path == "/break", self.path == "/hang"
             self._send({})
@@ -52,16 +52,17 @@ class Answers(BaseHTTPRequestHandler):
             print("a chat", flush=True)
             if next(self.numbers) >= self.most_chats:
                 threading.Event().wait()
-            self._send(self._completion({"message": {"role": "assistant", "content": self.name}}))
+            message = {"message": {"role": "assistant", "content": self.name}}
+            self._send(self._completion(message, json.loads(body).get("n") or 1))
 
     def _is_stranger(self) -> bool:
         key = os.environ.get("VLLM_API_KEY")
         return bool(key) and self.path.startswith("/v1") and self.headers["Authorization"] != f"Bearer {key}"
 
-    def _completion(self, content: dict) -> dict:
-        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        choice = {"index": 0, "finish_reason": "stop", **content}
-        return {"id": "x", "object": "x", "created": 1, "model": self.model, "choices": [choice], "usage": usage}
+    def _completion(self, content: dict, count: int = 1) -> dict:
+        usage = {"prompt_tokens": 1, "completion_tokens": count, "total_tokens": 1 + count}
+        choices = [{"index": index, "finish_reason": "stop", **content} for index in range(count)]
+        return {"id": "x", "object": "x", "created": 1, "model": self.model, "choices": choices, "usage": usage}
 
     def _send(self, answer: dict, status: int = 200) -> None:
         self._write(json.dumps(answer, ensure_ascii=False).encode(), status)

@@ -57,18 +57,3 @@ def test_stage_waits_for_a_job_that_was_requeued(submit):
     assert (first.wait(), second.wait()) == ("COMPLETED", "COMPLETED")
     assert first.restarts == 1
     assert float(first.log.splitlines()[-1]) < float(second.log)
-
-
-def test_chain_that_slurm_does_not_take_whole_is_cancelled(submit):
-    jobs, status, complaint = submit(["sleep", "3000"], ["--sbatch=--partition=none", "true"], ["true"])
-    ((first,),) = jobs
-    assert status == 1
-    assert "invalid partition specified" in complaint
-    assert first.wait() == "CANCELLED"
-
-
-def test_wrong_arguments_of_a_later_stage_submit_nothing(cluster, submit):
-    before = cluster.command("squeue", "--noheader").stdout
-    jobs, status, _ = submit([], ["--tasks", "0"], script="decontaminate")
-    assert (jobs, status) == ([], 2)
-    assert cluster.command("squeue", "--noheader").stdout == before

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""evaluate.slurm on a real Slurm: a model that vLLM serves, a job that is requeued, checkpoints that a training made.
+"""evaluate.slurm on a real Slurm: a served model is asked, a job is requeued, a training submits evaluations.
 
-What a job does with its server's failures is tested in `test_train.py`; the server is one that stands in for vLLM
-where the model doesn't matter (`stand_in_model.py`).
+The server stands in for vLLM (`stand_in_model.py`). What a job does with its server's failures: `test_train.py`.
 """
 
 import base64
@@ -46,11 +45,11 @@ def read_results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
-def test_a_model_is_served_and_asked(cluster, smollm2, problems, tmp_path):
+def test_a_model_is_served_and_asked(cluster, model, problems, tmp_path):
     job = cluster.submit(
         SCRIPT,
         "--model",
-        smollm2,
+        model,
         "--data",
         problems,
         "--num_samples",
@@ -60,18 +59,19 @@ def test_a_model_is_served_and_asked(cluster, smollm2, problems, tmp_path):
         "--output_dir",
         tmp_path / "out",
         "--serve_args",
-        "--enforce-eager --max-model-len 512 --max-num-seqs 8",
+        "--enforce-eager --max-model-len 512",
         "--system_prompt",
         "Say 'it is' and \"$the\" answer.",
         by="script",
-        site=cluster.site(environment=SERVED),
+        site=stand_in(cluster),
     )
     assert job.wait() == "COMPLETED"
-    results = read_results(tmp_path / "out" / smollm2.name / "main" / "two_problems_it_s_a_test_")
+    results = read_results(tmp_path / "out" / "a_model" / "main" / "two_problems_it_s_a_test_")
     assert results["counts"]["returned"] == 4
-    assert results["metrics"]["mean_length_tokens"] > 1
+    assert results["metrics"]["avg@2"] == 0.5
     assert results["settings"]["system_prompt"] == "Say 'it is' and \"$the\" answer."
-    assert results["settings"]["max_model_len"] == 512
+    assert results["settings"]["max_model_len"] == 2048  # of the server
+    assert results["settings"]["serve_args"] == ["--enforce-eager", "--max-model-len", "512"]
     assert len(results["settings"]["model_fingerprint"]) == 16
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from open_r1.manifest import missing_from
 from tests.slurm.cluster_bed import HERE, eventually
-from tests.slurm.held_trainings import SCRIPT, Trainings, held_process, write_trainings
+from tests.slurm.held_trainings import Trainings, held_process, write_trainings
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +24,8 @@ def test_cancelled_training_saves_and_stays_cancelled(trainings):
     assert job.restarts == 0 and "goes back to the queue" not in job.log
 
 
-def test_killed_trainer_ends_the_job_with_a_failure(trainings):
-    job = trainings.submit("killed", held_at="3")
-    held_process(job).kill()
-    assert job.wait() == "FAILED"
-    assert job.restarts == 0 and "train ended with exit status" in job.log
-
-
 def test_killed_supervisor_leaves_nothing_behind(cluster, trainings):
-    job = trainings.submit("orphan", held_at="3")
+    job = trainings.submit_waiting()
     trainer = held_process(job)
     for process in psutil.process_iter(["cmdline", "environ"]):
         variables = process.info["environ"] or {}
@@ -45,15 +38,9 @@ def test_killed_supervisor_leaves_nothing_behind(cluster, trainings):
     assert job.restarts == 0
 
 
-def test_preempted_job_whose_programs_die_of_sigterm_comes_back(cluster, trainings, tmp_path):
-    script = tmp_path / "dies.py"
-    script.write_text(
-        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)\nprint('begun', flush=True)\nsignal.pause()\n"
-    )
-    job = cluster.submit(
-        SCRIPT, "--recipe", trainings.recipe, "--task", "sft", "--accelerator", "cpu", "--script", script
-    )
-    job.wait_for_log("begun\n")
+def test_preempted_job_whose_programs_die_of_sigterm_comes_back(cluster, trainings):
+    job = trainings.submit_waiting()
+    held_process(job)
     cluster.submit(
         HERE / "stage.sh", "true", sbatch=["--partition=urgent", "--exclusive", f"--nodelist={job.nodes[0]}"]
     )

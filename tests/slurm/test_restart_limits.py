@@ -34,7 +34,7 @@ def jobs(cluster, trainings):
     signalled = ["--time=20", "--signal=B:USR1@60"], ["--time=20", "--signal=B:USR1@10"]
     jobs = {
         "limit": trainings.submit("limit", held_at="4", sbatch=signalled[0]),
-        "deaf": trainings.submit("deaf", held_at="3,3", sbatch=signalled[1], HELD_FOR_EVER="1"),
+        "deaf": trainings.submit_waiting(sbatch=signalled[1]),
     }
     yield jobs
     cluster.tidy(list(jobs.values()))
@@ -89,6 +89,7 @@ def test_two_nodes_go_on_after_a_time_limit_and_a_lost_node(cluster, trainings, 
     cluster.node_down(job.nodes[1])
     assert job.wait() == "COMPLETED"
     assert job.restarts == 2
+    assert "2 processes" in job.log and "A step: 8 rows" in job.log
     output = trainings.output("two")
     # Of the nodes that are left the trainer was told to end in time to save once more, or not.
     assert re.findall(rf"Resuming from {output}/checkpoint-(\d)", job.log) in (["3", "4"], ["3", "6"])

@@ -94,11 +94,21 @@ def test_log_of_slurm_is_in_the_folder_of_the_project(cluster, folder):
     assert job.field("StdOut") == str(ROOT / "logs" / f"decontaminate-{job.job_id}.log")
 
 
-@pytest.mark.parametrize("by", ["script", "sbatch"])
-def test_names_with_spaces_and_quotes_reach_the_program(cluster, folder, by):
-    job = cluster.submit("slurm/decontaminate.slurm", *decontaminate(folder, f"out by {by}"), by=by)
+def test_script_submits_itself_from_any_folder_with_its_site_and_without_variables(cluster, folder):
+    site = cluster.site(logs=str(folder / "logs of a site"))
+    words, variables = decontaminate(folder, "by script"), {"SBATCH_EXPORT": "NONE"}
+    job = cluster.submit("slurm/decontaminate.slurm", *words, by="script", cwd=folder, site=site, env=variables)
     assert job.wait() == "COMPLETED"
-    assert list((folder / f"out by {by}").iterdir())
+    assert list((folder / "by script").iterdir())
+    log = folder / "logs of a site" / f"decontaminate-{job.job_id}" / "attempt-0" / "decontaminate.log"
+    assert log.is_file()
+
+
+def test_sbatch_works_from_any_folder_that_it_is_told_to_leave(cluster, folder):
+    words = decontaminate(folder, "by sbatch")
+    job = cluster.submit("slurm/decontaminate.slurm", *words, cwd=folder, sbatch=[f"--chdir={ROOT}"])
+    assert job.wait() == "COMPLETED"
+    assert list((folder / "by sbatch").iterdir())
 
 
 def copy_of_python(folder) -> None:
@@ -145,32 +155,15 @@ def test_job_of_another_user_runs_as_that_user(cluster, everybody):
     assert attempt.stat().st_uid == pwd.getpwnam("nobody").pw_uid
 
 
-def test_script_submits_itself_from_any_folder(cluster, folder):
-    job = cluster.submit("slurm/decontaminate.slurm", *decontaminate(folder, "elsewhere"), by="script", cwd=folder)
-    assert job.wait() == "COMPLETED"
-
-
-def test_sbatch_works_from_any_folder_that_it_is_told_to_leave(cluster, folder):
-    words = decontaminate(folder, "told")
-    job = cluster.submit("slurm/decontaminate.slurm", *words, cwd=folder, sbatch=[f"--chdir={ROOT}"])
-    assert job.wait() == "COMPLETED"
-
-
-def test_site_reaches_a_job_that_gets_no_variables(cluster, folder):
-    site = cluster.site(logs=str(folder / "logs of a site"))
-    words = decontaminate(folder, "without variables")
-    job = cluster.submit("slurm/decontaminate.slurm", *words, by="script", site=site, env={"SBATCH_EXPORT": "NONE"})
-    assert job.wait() == "COMPLETED"
-    assert (folder / "logs of a site" / f"decontaminate-{job.job_id}" / "attempt-0" / "decontaminate.log").is_file()
-
-
-def test_job_that_a_job_submits_is_one_of_its_own(cluster, folder):
+def test_job_that_a_task_submits_is_no_task_and_has_nodes_of_its_own(cluster, folder):
     words = [ROOT / "slurm" / "decontaminate.slurm", *decontaminate(folder, "nested")]
-    parent = cluster.submit(HERE / "stage.sh", "srun", "--nodes=1", "--ntasks=1", *words, sbatch=["--nodes=2"])
+    by_srun = ["srun", "--nodes=1", "--ntasks=1", *words]
+    parent = cluster.submit(HERE / "stage.sh", *by_srun, sbatch=["--nodes=2", "--array=3"])
     assert parent.wait() == "COMPLETED"
-    child = cluster.job(re.search(r"Submitted batch job (\d+)", parent.log)[1])
+    child = cluster.job(re.search(r"Submitted batch job (\d+)", parent.tasks[3].log)[1])
     assert child.wait() == "COMPLETED"
     assert child.field("NumNodes") == "1"
+    assert list(cluster.logs.glob(f"decontaminate-{child.job_id}/attempt-0"))
 
 
 @pytest.mark.parametrize(
@@ -191,24 +184,6 @@ def test_array_of_a_script_that_cuts_nothing_is_refused(cluster):
     job = cluster.submit("slurm/serve.slurm", "--model", "m", sbatch=["--array=0-1"])
     assert job.wait() == "FAILED"
     assert all("array" in task.log for task in job.tasks.values())
-
-
-def test_job_that_an_array_submits_is_no_task_of_it(cluster, folder):
-    words = [ROOT / "slurm" / "decontaminate.slurm", *decontaminate(folder, "of a task")]
-    parent = cluster.submit(HERE / "stage.sh", *words, sbatch=["--array=3"])
-    assert parent.wait() == "COMPLETED"
-    child = cluster.job(re.search(r"Submitted batch job (\d+)", parent.tasks[3].log)[1])
-    assert child.wait() == "COMPLETED"
-    assert list(cluster.logs.glob(f"decontaminate-{child.job_id}/attempt-0"))
-
-
-def test_folder_of_the_logs_is_made(cluster, folder):
-    logs = folder / "logs of mine"
-    job = cluster.submit(
-        "slurm/decontaminate.slurm", *decontaminate(folder, "logged"), by="script", site=cluster.site(logs=str(logs))
-    )
-    assert job.wait() == "COMPLETED"
-    assert (logs / f"decontaminate-{job.job_id}" / "attempt-0" / "decontaminate.log").is_file()
 
 
 def test_logs_that_cannot_be_written_end_the_job_with_their_path(cluster, folder):

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""train.slurm on a real Slurm: nodes that train together, and the node that serves, however its server behaves.
+"""train.slurm on a real Slurm: the node that serves, however its server behaves; `test_restart_limits.py` trains.
 
 Weights reach vLLM through NCCL, which needs GPUs: here a real vLLM serves, and a program that asks it for a completion
 stands in for the trainer (`stand_in_trainer.py`). The life of the server is tested with `stand_in_server.py`.
 """
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -13,22 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.distributed.trainings import write_recipes
-from tests.slurm.cluster_bed import HERE, eventually
+from tests.slurm.cluster_bed import HERE, ON_CPUS, eventually
 
 SCRIPT = "slurm/train.slurm"
-ONE_THREAD = ["OMP_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1"]
-NO_EVALUATION = "--do_eval false --eval_strategy no"
-
-
-@pytest.fixture(scope="module")
-def site(cluster):
-    return cluster.site(environment=ONE_THREAD)
-
-
-@pytest.fixture(scope="module")
-def recipes(tmp_path_factory):
-    return write_recipes(tmp_path_factory.mktemp("train"))
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +46,10 @@ def start(cluster, served_recipe, smollm2):
         # What overrides the recipe is for the server too, which else would serve another model than is asked for.
         rest = ("--", f"--run_name={run_name}", "--model_name_or_path", smollm2)
         return cluster.submit(
-            SCRIPT, *words, *rest, sbatch=["--nodes=2"], site=cluster.site(environment=ONE_THREAD, **settings)
+            SCRIPT, *words, *rest, sbatch=["--nodes=2"], site=cluster.site(environment=ON_CPUS, **settings)
         )
 
     return start
-
-
-def losses(output_dir: Path) -> list[float]:
-    history = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    return [entry["loss"] for entry in history if "loss" in entry]
 
 
 def wait_for_end_of(cluster, *words: str) -> None:
@@ -79,24 +60,6 @@ def wait_for_end_of(cluster, *words: str) -> None:
 def port_of(job) -> str:
     """The server's port, which stands in no other job's command lines."""
     return re.search(r"--port (\d+)", job.log)[1]
-
-
-def test_two_nodes_train_as_one_process_does(cluster, site, recipes):
-    words = ["--recipe", recipes.sft, "--task", "sft", "--accelerator"]
-    shared = f"{NO_EVALUATION} --max_steps 6 --run_name 'two words'"
-    together, alone = recipes.folder / "on two nodes", recipes.folder / "alone"
-    job = cluster.submit(
-        SCRIPT, *words, "ddp", "--args", f"{shared} --output_dir '{together}'", sbatch=["--nodes=2"], site=site
-    )
-    # Two nodes take 2 rows x 2 steps of accumulation each: the same 8 rows.
-    batch = "--per_device_train_batch_size=8 --gradient-accumulation-steps 1"
-    other = cluster.submit(
-        SCRIPT, *words, "cpu", "--args", f"{shared} {batch}", "--", "--output_dir", alone, site=site
-    )
-    assert (job.wait(), other.wait()) == ("COMPLETED", "COMPLETED")
-    assert "2 processes" in job.log and "A step: 8 rows" in job.log
-    assert len(losses(together)) == 6
-    assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
 
 
 def test_server_of_last_node_answers_trainer_of_first(cluster, start):

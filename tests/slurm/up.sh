@@ -141,8 +141,9 @@ fi
 
 # --- Configuration. Jobs take their ports from their numbers, and ports repeat after 500: clusters beside each other count
 # from different ones. Memory is a resource that jobs own, as on most sites; CPUs and GPUs are pretended. A requeued job
-# waits for cred_expire, by default two minutes: that's short, but not shorter than a step may take to start on a busy
-# machine. Whatever is told to end has a minute, and a job that ends at its time limit by itself is not overtaken.
+# waits for cred_expire, by default two minutes, unless cluster_bed.py ends the wait: that's short, but not shorter than a
+# step may take to start on a busy machine. Whatever is told to end has a minute, what is preempted 20 seconds, and a job
+# that ends at its time limit by itself is not overtaken.
 for ((gpu = 0; gpu < gpus; gpu++)); do ln -s /dev/null "$dir/gpus/nvidia$gpu"; done
 host=$(hostname -s)
 node_names="${node_prefix}[1-$nodes]" node_hosts=$host node_ports=$((port + 11))
@@ -175,7 +176,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
 SchedulerType=sched/backfill
-SchedulerParameters=bf_interval=2,sched_interval=2,sched_min_interval=100000,batch_sched_delay=1
+SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=100000,batch_sched_delay=0
 EnforcePartLimits=ALL
 ReturnToService=2
 KillWait=60
@@ -191,7 +192,7 @@ SlurmdTimeout=300
 NodeName=$node_names NodeHostname=$node_hosts NodeAddr=$addresses.[1-$nodes] Port=$node_ports $hardware
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=30-0 OverSubscribe=NO GraceTime=60
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=30-0 OverSubscribe=NO GraceTime=20
 PartitionName=cpu Nodes=ALL MaxTime=30-0 OverSubscribe=NO
 PartitionName=urgent Nodes=ALL MaxTime=30-0 OverSubscribe=NO PriorityTier=2
 CONF

@@ -2,9 +2,7 @@
 """Every script says how it is used. The ones in Python all in this process, so that torch is imported once."""
 
 import doctest
-import os
 import runpy
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +17,6 @@ PYTHON = [
     if "__main__" in path.read_text(encoding="utf-8")
 ]
 WITH_EXAMPLES = [path for path in (ROOT / "scripts").glob("*.py") if "\n    >>> " in path.read_text(encoding="utf-8")]
-JOBS = sorted((ROOT / "slurm").glob("*.slurm"))
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
@@ -35,11 +32,3 @@ def test_script_shows_its_help(path, monkeypatch, capsys):
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.name)
 def test_examples_of_scripts_are_right(path):
     assert doctest.testmod(import_module(f"scripts.{path.stem}"), optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
-
-
-@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
-def test_job_script_shows_its_help(path):
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    ran = subprocess.run([path, "--help"], env=environment, capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "--dry-run" in ran.stdout

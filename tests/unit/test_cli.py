@@ -3,9 +3,8 @@
 
 import pytest
 
-from open_r1.data.cli import FlagParser, joined, read_api_key, respelled
-from open_r1.evaluation.settings import build_parser
-from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, run_benchmarks
+from open_r1.data.cli import FlagParser, read_api_key, respelled
+from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning
 
 MAINS = {
     "curate": (curate.main, "--input"),
@@ -47,13 +46,6 @@ def test_a_value_that_looks_like_nothing_has_no_suggestion(capsys):
 )
 def test_flags_are_respelled_and_values_are_not(word, separator, expected):
     assert respelled([word], separator) == [expected]
-
-
-def test_words_for_another_program_may_begin_with_a_flag_of_ours(capsys):
-    words = ["--serve-args", "--seed=1 --max-model-len 4096", "--seed", "2"]
-    assert joined(build_parser(), words) == ["--serve-args=--seed=1 --max-model-len 4096", "--seed", "2"]
-    assert run_benchmarks.main([*words, "--list_benchmarks"]) == 0
-    assert "aime24" in capsys.readouterr().out
 
 
 def test_a_key_is_read_from_the_variable_that_is_named(monkeypatch):

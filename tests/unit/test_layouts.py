@@ -3,8 +3,7 @@
 
 import pytest
 
-from open_r1.data.layout_mapping import RowMapper
-from open_r1.data.layouts import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.layouts import LAYOUTS, MESSAGES, PROBLEM, RowMapper
 from open_r1.grading.cases import read_row
 from open_r1.rewards import CountdownReward, think_format_reward
 from open_r1.rewards.verifier import Verdict, verify
@@ -101,12 +100,11 @@ def test_tests_of_programs_can_be_read(name):
         ("openthoughts", {"deepseek_solution": "so </think> there"}, "thought tags inside"),
         ("s1k", {"thinking_trajectories": []}, "'thinking_trajectories' is null or empty"),
         ("s1k", {"thinking_trajectories": ["a", "b"]}, "'thinking_trajectories' is no text but a list"),
-        ("magpie", {"response": "no tags"}, "no thought tags"),
-        ("magpie", {"response": "<think>\nfor ever"}, "the reasoning is not closed"),
-        ("magpie", {"response": "<think>\n\n</think>\n\nHello."}, "no reasoning"),
-        ("magpie", {"response": "<think>\nx\n</think>\n"}, "no answer after the reasoning"),
-        ("magpie", {"response": "Well. <think>\nx\n</think>\n5"}, "text before the reasoning"),
-        ("magpie", {"response": "<think>a</think><think>b</think>5"}, "thought tags inside"),
+        ("limo", {"solution": "<think>\nfor ever"}, "the reasoning is not closed"),
+        ("limo", {"solution": "<think>\n\n</think>\n\nHello."}, "no reasoning"),
+        ("limo", {"solution": "<think>\nx\n</think>\n"}, "no answer after the reasoning"),
+        ("limo", {"solution": "Well. <think>\nx\n</think>\n5"}, "text before the reasoning"),
+        ("limo", {"solution": "<think>a</think><think>b</think>5"}, "thought tags inside"),
         ("limo", {"solution": "Nothing was found.", "answer": None}, "a trace without a final answer"),
         ("numina_qwq", {"correct": False}, "a response that is not correct"),
         ("numina_qwq", {"correct": None}, "a response that is not correct"),
@@ -227,12 +225,6 @@ def test_conversation_of_several_turns_and_plain_replies():
     ]
     found = map_row("thought_turns", {"conversations": turns})[0][MESSAGES]
     assert [turn["content"] for turn in found] == ["Hi", "Hello.", ITEM.question, GOOD]
-
-
-def test_turns_that_datasets_reads_as_lists_are_turns():
-    case = CASES["thought_turns"][0]
-    columns = {name: [turn[name] for turn in case.row["conversations"]] for name in ("from", "value")}
-    assert map_row("thought_turns", {"conversations": columns})[0][MESSAGES] == case.messages
 
 
 def test_turns_with_the_null_keys_of_another_kind_are_read():

@@ -28,8 +28,6 @@ THOUGHTS = ["system", "conversations"]
         ("open-thoughts/OpenThoughts-114k", THOUGHTS, "thought_turns"),
         ("Open-Thoughts/openthoughts-114K", THOUGHTS, "thought_turns"),  # the hub knows no case
         ("open-thoughts/OpenThoughts-114k", list(CASES["openthoughts"][0].row), "openthoughts"),
-        ("ServiceNow-AI/R1-Distill-SFT", list(CASES["r1_distill_v0"][0].row), "r1_distill_v0"),
-        ("ServiceNow-AI/R1-Distill-SFT", list(CASES["r1_distill_v1"][0].row), "r1_distill_v1"),
         ("QuixiAI/dolphin-r1", ["messages", "overall_quality"], "messages"),
         (
             "hf://datasets/hkust-nlp/SimpleRL-Zoo-Data/simplelr_qwen_level3to5/train.parquet",
@@ -82,13 +80,15 @@ def test_unknown_layout_is_refused_with_the_known_ones(name):
 
 
 def test_layout_that_does_not_fit_is_refused_with_columns_and_those_that_do():
-    with pytest.raises(ValueError, match=r"'Complex_CoT'.*\['system', 'conversations'\].*\['thought_turns'\]"):
-        find_layout("a.jsonl", "medical_o1", THOUGHTS, None)
+    with pytest.raises(
+        ValueError, match=r"'thinking_trajectories'.*\['system', 'conversations'\].*\['thought_turns'\]"
+    ):
+        find_layout("a.jsonl", "s1k", THOUGHTS, None)
 
 
 def test_layout_without_the_target_is_refused():
     for name, columns, target in (
-        ("magpie", ["instruction", "response"], PROBLEM),
+        ("messages", ["messages"], PROBLEM),
         ("simplerl", ["question", "answer"], MESSAGES),
     ):
         with pytest.raises(ValueError, match=f"'{name}'.*{target}"):

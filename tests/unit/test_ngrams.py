@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """N-grams of rows against items: upstream's rule to the letter, the planted corpus, and what stands alone."""
 
-import random
 from collections import Counter, defaultdict
 
 import pyarrow as pa
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from open_r1.curation.duplicates import near_duplicates
 from open_r1.curation.ngrams import Index, canonical, make_rule, operators, spans, words
 from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows
 
@@ -129,24 +127,6 @@ def test_evidence_is_the_rows_own_text():
         assert keys(hit.matched)[:8] == hit.ngram.split()
         # Of items that differ in their numbers alone, the row's own is the one that is named.
         assert hit.item == row.item or hit.kind != "whole item"
-
-
-def test_near_duplicates_are_found_by_how_much_was_changed():
-    rng = random.Random(3)
-    near = near_duplicates(index_of(benchmark_items()), 0.7)
-
-    def share_found(changed):
-        texts = [
-            " ".join(word if rng.random() > changed else "other" for word in text.split())
-            for text in benchmark_items()[:260]
-        ]
-        return len(near(pa.array(texts, pa.large_string()))) / len(texts)
-
-    assert share_found(0) == 1
-    assert share_found(0.05) > 0.9
-    assert share_found(0.1) > 0.6
-    found = near(pa.array([row.text for row in CLEAN], pa.large_string()))
-    assert {CLEAN[hit.row].kind for hit in found} <= {"near miss of a formula"}
 
 
 @pytest.mark.parametrize(

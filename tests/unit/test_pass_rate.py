@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from open_r1.curation.pass_rate import Group, Status, chunks, combine, mean, score, status_of
+from open_r1.curation.pass_rate import Group, Status, combine, mean, score, status_of
 
 
-def group(row: int, *texts: str, prompt: str | None = None, **columns) -> Group:
-    message = [{"role": "user", "content": prompt or f"row {row}"}]
+def group(row: int, *texts: str, **columns) -> Group:
+    message = [{"role": "user", "content": f"row {row}"}]
     return Group(str(row), {"prompt": message, **columns}, list(texts), [[1]] * len(texts))
 
 
@@ -58,13 +58,6 @@ def test_a_reward_sees_what_the_trainer_passes_and_groups_stay_apart():
     assert seen["prompts"] == [[{"role": "user", "content": f"row {row}"}] for row in (0, 0, 1)]
     assert (seen["solution"], seen["completion_ids"], seen["trainer_state"]) == (["4", "4", "5"], [[1]] * 3, "state")
     assert {"log_extra", "log_metric"} <= seen.keys() and "prompt" not in seen
-
-
-def test_a_group_is_never_cut_and_equal_prompts_go_to_different_calls():
-    assert [len(chunk) for chunk in chunks([group(row, *"abcd") for row in range(5)], most=10)] == [2, 2, 1]
-    assert [len(chunk) for chunk in chunks([group(row, *"abcd") for row in range(3)], most=3)] == [1, 1, 1]
-    found = chunks([group(0, "a", prompt="same"), group(1, "b", prompt="same"), group(2, "c")])
-    assert [[entry.name for entry in chunk] for chunk in found] == [["0"], ["1", "2"]]
 
 
 def test_a_reward_that_returns_another_number_of_values_is_named():

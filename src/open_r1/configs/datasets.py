@@ -18,7 +18,6 @@ class DatasetConfig:
         split: Split to read; slices such as `train[:10]` or `train[10%:20%]` work.
         columns: Columns to keep. All of them when None. Data sets may differ in them; the ones missing are null.
         weight: Share of this data set to keep, in (0, 1]; drawn after a seeded shuffle. None keeps all rows in order.
-        fraction: What `weight` is: write one of the two.
         num_rows: Rows of this data set to keep, drawn after a seeded shuffle, in place of a share.
         revision: Branch, tag or commit on the hub.
         domain: Value of the column `domain` in all its rows, by which `reward_domains` chooses their rewards.
@@ -34,7 +33,6 @@ class DatasetConfig:
     revision: str | None = None
     domain: str | None = None
     layout: str | None = None
-    fraction: float | None = None
     num_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -44,21 +42,14 @@ class DatasetConfig:
                 raise ValueError(f"`{name}` of data set {self.id!r} is {value!r}: put text in quotes.")
         if not self.id or not self.split:
             raise ValueError(f"A data set of a mixture needs an `id` and a `split`, got: {self}")
-        if self.columns is not None and not (isinstance(self.columns, list) and self.columns):
+        if self.columns is not None and not isinstance(self.columns, list):
             raise ValueError(f"`columns` of data set {self.id!r} is {self.columns!r}: it must be a list of names.")
-        shares = {name: getattr(self, name) for name in ("weight", "fraction", "num_rows")}
-        given = {name: value for name, value in shares.items() if value is not None}
-        if len(given) > 1:
-            raise ValueError(f"Data set {self.id!r} has {given}: name one of `weight`, `fraction` and `num_rows`.")
-        for name, value in given.items():
-            if name == "num_rows" and not (type(value) is int and value > 0):
-                raise ValueError(
-                    f"`num_rows` of data set {self.id!r} is {value!r}: it is a number of rows, 1 or more."
-                )
-            if name != "num_rows" and not (isinstance(value, int | float) and 0 < value <= 1):
-                raise ValueError(
-                    f"`{name}` of data set {self.id!r} is {value!r}: it is a share of its rows, in (0, 1]."
-                )
+        if self.num_rows is not None and not (type(self.num_rows) is int and self.num_rows > 0):
+            raise ValueError(f"`num_rows` of data set {self.id!r} is {self.num_rows!r}: it must be 1 or more.")
+        if self.weight is not None and self.num_rows is not None:
+            raise ValueError(f"Data set {self.id!r} has a `weight` and `num_rows`: name one of them.")
+        if self.weight is not None and not (isinstance(self.weight, int | float) and 0 < self.weight <= 1):
+            raise ValueError(f"`weight` of data set {self.id!r} is {self.weight!r}: it is a share, in (0, 1].")
 
     def num_drawn(self, num_found: int) -> int | None:
         """Return how many of so many rows are drawn after a shuffle; None: all of them, in their order.
@@ -72,8 +63,7 @@ class DatasetConfig:
                     f"`num_rows` of data set {self.id!r} is {self.num_rows}, and it has {num_found} rows."
                 )
             return self.num_rows
-        share = self.fraction if self.fraction is not None else self.weight
-        return None if share is None else int(num_found * share + 1e-9)  # 100 * 0.29 is a little below 29
+        return None if self.weight is None else int(num_found * self.weight + 1e-9)  # 100 * 0.29 is below 29
 
 
 @dataclass
@@ -94,8 +84,6 @@ class DatasetMixtureConfig:
     def __post_init__(self) -> None:
         if not self.datasets:
             raise ValueError("`dataset_mixture.datasets` is empty: name at least one data set.")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"`seed` of `dataset_mixture` is {self.seed!r}: it must be a whole number, 0 or more.")
         size = self.test_split_size
         if size is not None and not (isinstance(size, float) and 0 < size < 1):
             raise ValueError(f"`test_split_size` is {size!r}: it is a share of the rows, in (0, 1).")
@@ -112,8 +100,7 @@ def build_mixture(value: Any) -> DatasetMixtureConfig:
     entries = []
     for number, entry in enumerate(value["datasets"]):
         # A missing weight means the whole data set, shuffled; an explicit null keeps the rows in their order.
-        is_drawn = isinstance(entry, Mapping) and bool({"fraction", "num_rows"} & set(entry))
-        default = {} if is_drawn else {"weight": 1.0}
+        default = {} if isinstance(entry, Mapping) and "num_rows" in entry else {"weight": 1.0}
         entries.append(_build(DatasetConfig, f"dataset_mixture.datasets[{number}]", default, entry))
     return _build(DatasetMixtureConfig, "dataset_mixture", value, {"datasets": entries})
 

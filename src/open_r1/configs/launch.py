@@ -34,8 +34,6 @@ class Launch:
             arXiv 1910.02054). FSDP2 counts as 3, or as 2 where it keeps the weights after the forward pass.
         is_fsdp: FSDP2 splits, not DeepSpeed.
         keeps_fp32: 16-bit weights have a copy in fp32, to which the optimizer adds its steps.
-        offloads_optimizer: Its states are in the memory of the node.
-        offloads_weights: So are the weights.
         num_per_sequence: Processes that share a sequence (context parallelism).
         accumulation_steps: A number where the launcher sets it, else "auto". The recipe should.
         source: Where this was read, for messages.
@@ -45,8 +43,6 @@ class Launch:
     zero_stage: int = 0
     is_fsdp: bool = False
     keeps_fp32: bool = False
-    offloads_optimizer: bool = False
-    offloads_weights: bool = False
     num_per_sequence: int = 1
     accumulation_steps: str = "auto"
     source: str = "the launcher"
@@ -109,11 +105,7 @@ def planned_launch(words: str, deepspeed: str | dict[str, Any] | None = None) ->
 
 def _launch_of(variables: Mapping[str, str], source: str, deepspeed: str | dict[str, Any] | None = None) -> Launch:
     uses_deepspeed, is_fsdp = (variables.get(f"ACCELERATE_USE_{name}") == "true" for name in ("DEEPSPEED", "FSDP"))
-    zero: dict[str, Any] = {
-        "stage": variables.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2),
-        "offload_optimizer": {"device": variables.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE")},
-        "offload_param": {"device": variables.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE")},
-    }
+    zero: dict[str, Any] = {"stage": variables.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2)}
     config = deepspeed or (variables.get("ACCELERATE_DEEPSPEED_CONFIG_FILE") if uses_deepspeed else None)
     if config:
         zero = _read_deepspeed(config).get("zero_optimization", {})
@@ -121,18 +113,11 @@ def _launch_of(variables: Mapping[str, str], source: str, deepspeed: str | dict[
     stage = int(zero.get("stage", 0)) if uses_deepspeed else 0
     if is_fsdp:
         stage = 2 if variables.get("FSDP_RESHARD_AFTER_FORWARD") == "false" else 3
-    is_offloaded = {
-        part: (zero.get(part) or {}).get("device") not in (None, "none")
-        for part in ("offload_optimizer", "offload_param")
-    }
-    offloads_all = is_fsdp and variables.get("FSDP_OFFLOAD_PARAMS") == "true"
     return Launch(
         num_processes=int(variables.get("WORLD_SIZE", 1)),
         zero_stage=stage,
         is_fsdp=is_fsdp,
         keeps_fp32=uses_deepspeed or is_fsdp,
-        offloads_optimizer=is_offloaded["offload_optimizer"] or offloads_all,
-        offloads_weights=is_offloaded["offload_param"] or offloads_all,
         num_per_sequence=int(variables.get("PARALLELISM_CONFIG_CP_SIZE", 1)),
         accumulation_steps=variables.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "auto"),
         source=source,

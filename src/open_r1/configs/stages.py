@@ -13,6 +13,7 @@ An override holds from its stage on, until a later stage overrides it again. The
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import fmean
@@ -46,17 +47,14 @@ class StageRule:
     window: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("steps", "window"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise ValueError(f"`until.{name}` is {value!r}: it must be a whole number, 1 or more.")
-        for name in ("truncated_above", "accuracy_above"):
-            if type(getattr(self, name)) not in (int, float, type(None)):
-                raise ValueError(f"`until.{name}` is {getattr(self, name)!r}: it must be a number.")
-        if self.truncated_above is not None and not 0 <= self.truncated_above < 1:
-            raise ValueError(f"`until.truncated_above` is {self.truncated_above}: it is a share, in [0, 1).")
-        if self.steps is None and self.truncated_above is None and self.accuracy_above is None:
+        ranges = {"steps": (1, math.inf), "truncated_above": (0, 1), "accuracy_above": (-math.inf, math.inf)}
+        given = {name: getattr(self, name) for name in ranges if getattr(self, name) is not None}
+        if not given:
             raise ValueError("`until` needs one of `steps`, `truncated_above` and `accuracy_above`.")
+        for name, value in given.items():
+            least, most = ranges[name]
+            if isinstance(value, str) or not least <= value <= most:
+                raise ValueError(f"`until.{name}` is {value!r}: it must be a number from {least} to {most}.")
 
     def is_met(self, num_steps: int, truncated: Sequence[float], accuracies: Sequence[float]) -> bool:
         """Whether the stage is over.
@@ -114,10 +112,7 @@ class Stage:
         return replace(script_args, **own), changed
 
     def __str__(self) -> str:
-        overrides = ", ".join(f"{name} {value}" for name, value in self.overrides.items()) or "as in the recipe"
-        rule = {name: value for name, value in vars(self.until).items() if value is not None} if self.until else {}
-        until = ", ".join(f"{name} {value}" for name, value in rule.items()) or "max_steps"
-        return f"{overrides}; until {until}"
+        return f"{dict(self.overrides) or 'as in the recipe'}, until {self.until or 'max_steps'}"
 
 
 def build_stages(value: Any) -> list[Stage]:

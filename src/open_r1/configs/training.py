@@ -181,11 +181,6 @@ class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
         elif self.bf16 is None and not has_bf16_device and not self.use_cpu:
             # TRL's default (bf16) stops with a message about GPUs on a machine that has none.
             self.bf16 = False
-        elif self.bf16 and not has_bf16_device and not self.use_cpu:
-            raise ValueError(
-                "`bf16: true` needs an accelerator and none was found. Set `bf16: false`, or `use_cpu: true` to "
-                "train in bf16 on the CPU."
-            )
         if self.push_to_hub_revision and "push_to_hub_revision" not in self.callbacks:
             self.callbacks = [*self.callbacks, "push_to_hub_revision"]
         if self.hub_model_revision not in (None, "main") and self.hub_revision is None:
@@ -209,11 +204,6 @@ class SFTConfig(RunConfig, trl.SFTConfig):
     """TRL's `SFTConfig` with our fields."""
 
     allow_cut_rows: bool = setting(False, "Train although `max_length` cuts more than half of the answers.")
-    train_stripped_turns: bool = setting(
-        False,
-        "Learn also the turns before the last question where the chat template drops their thoughts (Qwen3): to "
-        "answer without thinking. By default such turns are context alone.",
-    )
 
 
 @dataclass
@@ -263,7 +253,7 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
     dynamic_sampling_metric: str | None = setting(
         None,
         "By which equal rewards groups are replaced: a name in the log (`accuracy_reward`, as in DAPO), or `reward`, "
-        "the weighted sum. When unset, the first reward that judges answers, whatever their length, else the sum.",
+        "the weighted sum. When unset, the first of `reward_funcs`.",
     )
     stages: list[dict[str, Any]] | None = setting(
         None,

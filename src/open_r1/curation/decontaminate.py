@@ -5,7 +5,7 @@ An entry of `contamination_report.json`; `item` is the row of the benchmark, `st
 row's text (of a conversation: its turns joined by line breaks):
 
     {"row": 17, "column": "problem", "benchmark": "aime_2024", "item": 3, "kind": "n-gram", "length": 13, "start": 8,
-     "end": 61, "matched": "Find the **least** n > 1 ...", "ngram": "find the least n 1 such that n", "share": null}
+     "end": 61, "matched": "Find the **least** n > 1 ...", "ngram": "find the least n 1 such that n"}
 
 The whole run is one unit: it takes seconds to minutes, and a killed one is done again by the same command. A part
 (`--shard 0/8`) writes what it has found in its rows; the merge writes the rows.
@@ -28,8 +28,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from open_r1.curation.duplicates import near_duplicates
-from open_r1.curation.ngrams import Hit, Index, make_rule, pc
+from open_r1.curation.ngrams import Index, make_rule, pc
 from open_r1.curation.parts import finished_parts, part_folder, rows_of_part
 from open_r1.data.card import FATE, FLAG_PREFIX, MARKED, REMOVED, DataCard, Step
 from open_r1.data.folder import DatasetFolder
@@ -132,14 +131,14 @@ def _texts(source: RowSource, columns: list[str]) -> Iterator[str]:
 
 
 def find_hits(
-    source: RowSource, columns: list[str], finders: list[Callable[[pa.Array], list[Hit]]], rows: Rows, processes: int
+    source: RowSource, columns: list[str], index: Index, rows: Rows, processes: int
 ) -> Iterator[dict[str, Any]]:
     """Yield evidence of flagged rows, in the order of rows; rows without text as `{"row", "column"}` alone.
 
     Args:
         source: The rows.
         columns: Columns with text; a row is flagged when one of them matches.
-        finders: Functions from texts to hits.
+        index: Finds the hits.
         rows: Which rows.
         processes: Processes that match.
     """
@@ -154,7 +153,7 @@ def find_hits(
                 edges = np.flatnonzero(np.diff(np.cumsum(num_bytes) // _BATCH_BYTES)) + 1
                 for first, behind in pairwise([0, *edges.tolist(), len(texts)]):
                     piece = texts.slice(first, behind - first)
-                    hits = [asdict(hit) for finder in finders for hit in finder(piece)]
+                    hits = map(asdict, index.match(piece))
                     found += [{**hit, "row": start + first + hit["row"], "column": name} for hit in hits]
             start += batch.num_rows
         return found
@@ -248,7 +247,6 @@ def decontaminate(args: Namespace) -> Iterator[str]:
         "columns": args.problem_column,
         **rule.settings(),
         "cleanup": args.cleanup,
-        "near": args.near_duplicates,
         "duplicates": None if is_part else args.deduplicate,
         "start": rows[0],
         "end": rows[1] if is_part else None,
@@ -267,15 +265,12 @@ def decontaminate(args: Namespace) -> Iterator[str]:
             for number, text in enumerate(benchmark.texts):
                 index.add(benchmark.name, number, text)
         content = {"settings": settings, "index": index.build()}
-        finders: list[Callable[[pa.Array], list[Hit]]] = [index.match]
-        if args.near_duplicates is not None:
-            finders.append(near_duplicates(index, args.near_duplicates))
         with folder:
             if args.merge:
                 reports = (json.loads((part / REPORT_NAME).read_text(encoding="utf-8")) for part in parts)
                 hits = (hit for report in reports for hit in report["evidence"])
             else:
-                hits = find_hits(source, args.problem_column, finders, rows, args.processes)
+                hits = find_hits(source, args.problem_column, index, rows, args.processes)
             flags, report = count_hits(hits, names, rows, None if is_part else args.max_evidence)
             columns = {FLAG_PREFIX + name: flags[:, number] for number, name in enumerate(names)}
             if is_part:
@@ -333,7 +328,7 @@ def _write(
     folder.card.steps += steps
     counts = {name: value for name, value in report.items() if name not in ("items", "evidence", "evidence_left_out")}
     rule = make_rule(args.ngram_size, args.normalization, args.boilerplate_items).settings()
-    how = {FATE: fate, "rule": rule, "near": args.near_duplicates, "report": REPORT_NAME}
+    how = {FATE: fate, "rule": rule, "report": REPORT_NAME}
     folder.card.contamination = counts | how
     first = 0
     for batch in source.batches(batch_rows=_BATCH_ROWS):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Duplicates among texts: equal ones, near ones by MinHash (`datasketch`), and near ones of benchmark items.
+r"""Duplicates among texts: equal ones, and near ones by MinHash (`datasketch`).
 
 `find_exact_duplicates` and `find_near_duplicates` return, for each text, the number of the earlier text that it
 repeats, or None where it is the first of its kind. The text named is itself a first one, so dropping all rows with a
@@ -17,12 +17,11 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from open_r1.curation.ngrams import SPAN_CHARACTERS, Hit, Index, Positions, canonical, operators, windows, words
+from open_r1.curation.ngrams import canonical, operators, words
 
 DEFAULT_THRESHOLD = 0.8
 _NUM_HASHES = 128
 _SHINGLE_WORDS = 3
-_MIN_SHINGLES = 8  # of a benchmark item
 _SKETCH_SIZE = 1024  # shingles kept of a text: all of most problems, a sample of a long reasoning
 _MIN_RECALL = 0.995  # share of the pairs right at the threshold that are compared
 # Words on which an answer hangs, though all others are the same; numbers and letters count too.
@@ -132,47 +131,3 @@ def _share_in_common(one: np.ndarray, other: np.ndarray) -> float:
         union = union[:_SKETCH_SIZE]  # beyond the sample's end one text's shingles are unknown
     in_both = np.isin(union, one, assume_unique=True) & np.isin(union, other, assume_unique=True)
     return float(in_both.sum()) / len(union)
-
-
-def near_duplicates(index: Index, threshold: float) -> Callable[[pa.Array], list[Hit]]:
-    """Return a function from a column of strings to the nearest item of each benchmark in each row, by row.
-
-    A row is near when it holds at least `threshold` of an item's shingles (runs of three words). Items with fewer than
-    eight shingles are too short to be nearly anything.
-
-    On the planted corpus (260 items of prose), 0.7 finds 93 % of the items with one word in 20 changed and 65 % with
-    one in 10, and of 4,200 other rows those alone that change a number or sign of a formula; 0.6 finds 98 % and 88 %,
-    but flags programming problems that share phrases with an item.
-    """
-    from scipy.sparse import csr_array  # half a second
-
-    ids_N, first_I = index.ids_N
-    hashes = windows(ids_N, _SHINGLE_WORDS)
-    known = np.unique(hashes)
-
-    def shingles(hashes: np.ndarray, first_R: Positions) -> csr_array:
-        """Return which rows hold which known shingles, as R x S."""
-        places = np.minimum(np.searchsorted(known, hashes), max(len(known) - 1, 0))
-        found = np.flatnonzero(known[places] == hashes)
-        rows = np.searchsorted(first_R, found, side="right") - 1
-        found, rows = (values[found + _SHINGLE_WORDS <= first_R[rows + 1]] for values in (found, rows))
-        pairs = np.unique(np.stack([rows, places[found]]), axis=1)
-        return csr_array((np.ones(pairs.shape[1], np.int32), tuple(pairs)), (len(first_R) - 1, len(known)))
-
-    of_items = shingles(hashes, first_I)
-    num_shingles = of_items.sum(axis=1)
-
-    def find(texts: pa.Array) -> list[Hit]:
-        ids, first_R = index.read(texts)
-        shared = (shingles(windows(ids, _SHINGLE_WORDS), first_R) @ of_items.T).tocoo()
-        share = shared.data / num_shingles[shared.col]
-        nearest: dict[tuple[int, str], Hit] = {}
-        for place in np.flatnonzero((share >= threshold) & (num_shingles[shared.col] >= _MIN_SHINGLES)).tolist():
-            row, (benchmark, number, _) = int(shared.row[place]), index.items[shared.col[place]]
-            text, length = texts[row].as_py(), int(first_R[row + 1] - first_R[row])
-            found = round(float(share[place]), 3)
-            hit = Hit(row, benchmark, number, "near", length, 0, len(text), text[:SPAN_CHARACTERS], share=found)
-            nearest[row, benchmark] = max(nearest.get((row, benchmark), hit), hit, key=lambda hit: hit.share or 0)
-        return [nearest[key] for key in sorted(nearest)]
-
-    return find

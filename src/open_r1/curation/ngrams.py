@@ -54,7 +54,7 @@ Hashes = NDArray[np.uint64]
 DEFAULT_BOILERPLATE_ITEMS = 5
 _LEAD_WORDS = 4  # by which whole items are looked up
 _LABEL_CHARACTERS = 80
-SPAN_CHARACTERS = 2000
+_SPAN_CHARACTERS = 2000
 _TABLE_BITS = 22
 _NUM_COMPARED = 8  # items of a benchmark with the same n-gram, of which the one with most in common is named
 
@@ -127,13 +127,12 @@ class Hit:
         row: Number in the column.
         benchmark: Name of the benchmark.
         item: Row of the benchmark.
-        kind: `n-gram`, `long run` (boilerplate in pieces), `whole item`, or `near` (`near_duplicates`: the whole row).
+        kind: `n-gram`, `long run` (boilerplate in pieces), or `whole item`.
         length: Words in common.
         start: First character of these words in the row's text.
         end: Character behind the last one.
         matched: What stands there, 2,000 characters at most.
         ngram: The first of these words, as they are compared.
-        share: Part of the item's shingles that a near duplicate has.
     """
 
     row: int
@@ -144,8 +143,7 @@ class Hit:
     start: int
     end: int
     matched: str
-    ngram: str = ""
-    share: float | None = None
+    ngram: str
 
 
 class Index:
@@ -278,7 +276,7 @@ class Index:
                         places = spans(item_text, self.rule.normalization)
                         if operators(text[start:end]) != operators(item_text[places[0][1] : places[-1][2]]):
                             continue
-                    matched, ngram = text[start:end][:SPAN_CHARACTERS], " ".join(keys[: self.rule.ngram_size])
+                    matched, ngram = text[start:end][:_SPAN_CHARACTERS], " ".join(keys[: self.rule.ngram_size])
                     hits[row, benchmark] = Hit(row, benchmark, number, table.kind, length, start, end, matched, ngram)
         return [hits[key] for key in sorted(hits)]
 

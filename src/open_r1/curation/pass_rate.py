@@ -30,9 +30,10 @@ What differs from upstream's compute_pass_rate:
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ logger = logging.getLogger(__name__)
 KEPT_CONFIG, GENERATIONS, SCORES = "pass_rate", "generations.jsonl", "scores.jsonl"
 REVIEWED = "accuracy"  # the reward that a second judge reviews
 _ROWS_AT_A_TIME = 32  # of long completions, 30 MB
+_COMPLETIONS_A_CALL = 64
 _MOST_LOST_ROWS = 8  # in a row
 _TOLERANCE = 1e-9  # a sum of weights such as 0.1 + 0.2 is not quite 0.3
 _TAKEN = {"prompt", "completion", "completion_ids"}  # columns to which TRL gives its own meaning
@@ -322,8 +324,8 @@ def judge(run: PassRateRun, generations: Journal, scores: Journal) -> SecondJudg
                 ends = [[run.tokenizer.eos_token_id] * (reply.finish_reason == "stop") for reply in replies]
                 yield Group(name, run.prompts[place], texts, [one + end for one, end in zip(ids, ends, strict=True)])
 
-    lost_rows = 0
-    for chunk in chunks(unjudged()):
+    lost_rows, groups = 0, unjudged()
+    while chunk := list(islice(groups, max(1, _COMPLETIONS_A_CALL // run.num_generations))):
         for group, rewards in zip(chunk, score(judging, run.given, chunk), strict=True):
             is_lost = any(value is not None and math.isnan(value) for values in rewards.values() for value in values)
             lost_rows = lost_rows + 1 if is_lost else 0
@@ -335,22 +337,6 @@ def judge(run: PassRateRun, generations: Journal, scores: Journal) -> SecondJudg
                 "judged is kept; repeat the command later."
             )
     return second
-
-
-def chunks(groups: Iterable[Group], most: int = 64) -> Iterator[list[Group]]:
-    """Yield groups for one call each, at most `most` completions if a group has no more.
-
-    Groups with an equal prompt never follow each other in a chunk: rewards tell groups apart by their prompts.
-    """
-    chunk: list[Group] = []
-    for group in groups:
-        is_full = sum(len(one.texts) for one in (*chunk, group)) > most
-        if chunk and (is_full or chunk[-1].columns["prompt"] == group.columns["prompt"]):
-            yield chunk
-            chunk = []
-        chunk.append(group)
-    if chunk:
-        yield chunk
 
 
 def score(rewards: Mapping[str, Reward], given: Mapping[str, Any], groups: Sequence[Group]) -> list[dict[str, Values]]:

@@ -9,14 +9,12 @@ import argparse
 import difflib
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from open_r1.secret_names import note_secrets
 
-WORDS = "WORDS"  # metavar of flags whose value is words for another program, which may look like flags themselves
 STOPPED = 130  # the exit status of a command that Ctrl-C has ended
 
 
@@ -38,47 +36,6 @@ class FlagParser(argparse.ArgumentParser):
     def _nearest(self, word: str) -> str:
         found = difflib.get_close_matches(word, self._option_string_actions, n=1) if word.startswith("--") else []
         return f"; did you mean {found[0]} instead of {word}?" if found else ""
-
-
-class JoinWords(argparse.Action):
-    """Of a flag with `WORDS` that is given several times, all words count, in their order; its default is ""."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
-    ) -> None:
-        """Add the words of one more of these flags."""
-        earlier = vars(namespace)[self.dest]
-        if earlier:
-            for text in (earlier, values):  # a quote that is open would end in the next text
-                try:
-                    shlex.split(text)
-                except ValueError as error:
-                    raise argparse.ArgumentError(self, f"{text!r} is not split into words: {error}") from error
-        setattr(namespace, self.dest, f"{earlier} {values}".strip() if earlier else values)
-
-
-def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
-    """Return a command line with `--args --a=1` as one word: argparse takes a value that looks like a flag for one.
-
-    Args:
-        parser: Its flags with the metavar `WORDS` are meant, spelled with dashes or underscores.
-        words: The command line; what follows a bare -- is left as it is.
-    """
-    names = {
-        name.replace("_", "-")
-        for action in parser._actions
-        if action.metavar == WORDS
-        for name in action.option_strings
-    }
-    joined: list[str] = []
-    for position, word in enumerate(words):
-        if word == "--":
-            return [*joined, *words[position:]]
-        if joined and joined[-1].replace("_", "-") in names and word.startswith("-"):
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    return joined
 
 
 def log_to_stderr() -> None:

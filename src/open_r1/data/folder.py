@@ -32,11 +32,9 @@ STAGING_NAME = ".partial"
 LOCK_NAME = ".open_r1.lock"
 DEFAULT_CONFIG = "default"
 _NAME = re.compile(r"[\w\-][\w.\- ]*")
-_SHARD = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as `datasets` demands
 # What a run writes, whatever its configurations.
 _OWN = {"data", README_NAME, CARD_NAME, STAGING_NAME, "contamination_report.json"}
-_SHARD_BYTES = 500 * 2**20  # of Arrow data: about the size that the hub advises for a file
 _BUFFER_ROWS = 10_000
 _BUFFER_BYTES = 64 * 2**20
 
@@ -76,6 +74,7 @@ class DatasetFolder:
         self._schemas = {} if schema is None else {DEFAULT_CONFIG: _writable(schema)}
         self._lock = FileLock(self.path / LOCK_NAME)
         self._strangers: set[str] = set()
+        self._replaced: DataCard | None = None
 
     def is_done(self) -> bool:
         """Whether the folder was finished earlier with these settings and parents.
@@ -101,10 +100,14 @@ class DatasetFolder:
         return True
 
     def _refuse_place(self) -> None:
-        refuse_file(self.path)
-        if any(self.path.exists() and _is_same(parent.name, self.path) for parent in self.card.parents):
+        for place in (self.path, *self.path.parents):
+            if place.exists() and not place.is_dir():
+                raise ValueError(f"{place} is a file; name another output folder.")
+        sources = [Path(parent.name).expanduser() for parent in self.card.parents]
+        if self.path.exists() and any(source.exists() and source.samefile(self.path) for source in sources):
             raise ValueError(f"{self.path} is the data set that is read; name another output folder.")
-        self._strangers = strangers_in(self.path)
+        is_claimed = (self.path / LOCK_NAME).exists() or read_card(self.path) is not None
+        self._strangers = set() if is_claimed else {file.name for file in self.path.glob("*")}
         if taken := sorted(self._strangers & _OWN):
             raise ValueError(f"{self.path} has {taken} of somebody else; name another output folder.")
 
@@ -140,8 +143,7 @@ class DatasetFolder:
         except Timeout:
             raise ValueError(f"Another process is writing {self.path}: wait for it, or name another folder.") from None
         try:
-            if not self.overwrite and read_card(self.path) is not None:
-                raise ValueError(f"{self.path} was finished by another process meanwhile.")
+            self._replaced = self._read_replaced()
             if self.staging.exists():
                 logger.info("Removing what an unfinished run left in %s.", self.staging)
                 shutil.rmtree(self.staging)
@@ -150,6 +152,18 @@ class DatasetFolder:
             self._lock.release()
             raise
         return self
+
+    def _read_replaced(self) -> DataCard | None:
+        try:
+            found = read_card(self.path)
+        except ValueError as error:
+            if not self.overwrite:
+                raise
+            logger.warning("%s It is replaced; what else it may have named stays.", error)
+            return None
+        if found is not None and not self.overwrite:
+            raise ValueError(f"{self.path} was finished by another process meanwhile.")
+        return found
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         try:
@@ -174,36 +188,28 @@ class DatasetFolder:
             writer.finish()
         _write_card(self.staging, self.card)
         # From here to the last rename but one the folder has no card: it is unfinished.
-        try:
-            old = read_card(self.path)
-        except ValueError as error:
-            if not self.overwrite:
-                raise
-            old = None
-            logger.warning("%s It is replaced; what else it may have named stays.", error)
         (self.path / CARD_NAME).unlink(missing_ok=True)
-        replaced = self.staging / "replaced"
-        replaced.mkdir()
+        (self.staging / "replaced").mkdir()
         folders = [data_folder_name(config) for config in patterns_by_config(self.card)]
+        old = self._replaced
         outdated = [] if old is None else [*map(data_folder_name, patterns_by_config(old)), *old.reports]
         for name in {*folders, *outdated}:
             if (self.path / name).exists():
-                (self.path / name).rename(replaced / name)
+                (self.path / name).rename(self.staging / "replaced" / name)
         for name in [*folders, *self.card.reports, README_NAME, CARD_NAME]:
             (self.staging / name).replace(self.path / name)
         shutil.rmtree(self.staging)
 
 
 class _SplitWriter:
-    """Rows of a split in parquet files of a bounded size, all with the columns of the configuration's first rows."""
+    """Rows of a split in a parquet file with the columns of the configuration's first rows."""
 
     def __init__(self, folder: Path, split: str, schemas: dict[str, pa.Schema], config: str) -> None:
-        self.folder, self.split, self.num_rows = folder, split, 0
+        self.split, self.num_rows = split, 0
         self._schemas, self._config = schemas, config
-        self._files: list[Path] = []
+        self._file = folder / f"{split}-00000-of-00001.parquet"
         self._writer: pq.ParquetWriter | None = None
         self._buffer: list[pa.Table] = []
-        self._written_bytes = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, rows: Rows) -> None:
@@ -229,24 +235,17 @@ class _SplitWriter:
             raise ValueError(f"Rows of {self.split!r} do not fit the rows before: {error}") from error
         if not table.schema.equals(schema):
             raise ValueError(f"Rows of {self.split!r} do not fit the rows before: {table.schema}, not {schema}")
-        if self._writer is None:
-            self._files.append(self.folder / f"{self.split}-{len(self._files):05d}.unfinished")
-            self._writer = pq.ParquetWriter(self._files[-1], schema)
+        self._writer = self._writer or pq.ParquetWriter(self._file, schema)
         self._writer.write_table(table)
-        self._written_bytes += table.nbytes
-        if self._written_bytes >= _SHARD_BYTES:
-            self.close()
 
     def finish(self) -> None:
-        """Write what is buffered, and give all files the names that say how many there are."""
+        """Write what is buffered."""
         if self._buffer:
             self._flush()
         self.close()
-        for number, path in enumerate(self._files):
-            path.rename(self.folder / f"{self.split}-{number:05d}-of-{len(self._files):05d}.parquet")
 
     def close(self) -> None:
-        writer, self._writer, self._written_bytes = self._writer, None, 0
+        writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
 
@@ -329,39 +328,6 @@ def load_columns(folder: Path, columns: Iterable[str], config: str | None = None
     if split not in files:
         raise ValueError(f"{folder} is no finished data folder with a split {split!r}; it has {sorted(files)}.")
     return pa.concat_tables(pq.read_table(file, columns=list(columns)) for file in files[split])
-
-
-def strangers_in(path: Path) -> set[str]:
-    """Return the names of files and folders that no run of these scripts has written.
-
-    In a folder with a lock or a card, that is folders with other files than shards alone.
-    """
-    try:
-        is_claimed = (path / LOCK_NAME).exists() or read_card(path) is not None
-    except ValueError:
-        is_claimed = False  # a card.json that cannot be read says nothing of whose it is
-    return {
-        entry.name
-        for entry in (path.iterdir() if path.is_dir() else ())
-        if not is_claimed
-        or (
-            entry.is_dir()
-            and entry.name != STAGING_NAME
-            and not all(_SHARD.fullmatch(inner.name) for inner in entry.iterdir())
-        )
-    }
-
-
-def _is_same(name: str, path: Path) -> bool:
-    source = Path(name).expanduser()
-    return source.exists() and source.samefile(path)
-
-
-def refuse_file(path: Path) -> None:
-    """Raise a ValueError where a folder can't be made, since it, or a folder above it, is a file."""
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise ValueError(f"{place} is a file; name another output folder.")
 
 
 def refuse_unfinished(folder: Path) -> None:

@@ -125,8 +125,6 @@ def text_of(value: object, column: str) -> str:
         raise UnmappableError(f"{column!r} is no text but a {type(value).__name__}")
     if not value.strip():
         raise UnmappableError(f"{column!r} is blank")
-    if not value.isascii() and value != value.encode(errors="replace").decode():
-        raise UnmappableError(f"{column!r} is no valid Unicode")  # half of a pair, which JSON can escape
     return value
 
 
@@ -254,9 +252,6 @@ def turns(row: Row, column: str, has_thoughts: bool = True) -> Messages:
         has_thoughts: Whether every last reply has thoughts: one without them is damaged then.
     """
     found = row[column]
-    if isinstance(found, Mapping) and len({len(values or ()) for values in found.values()}) == 1:
-        # How `datasets` reads a sequence of structs of its older format.
-        found = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
     if not isinstance(found, list) or not found:
         raise UnmappableError(f"{column!r} holds no turns")
     messages = [_message(turn) for turn in found]
@@ -293,21 +288,16 @@ def question_and_reply(row: Row, question: str, reasoning: str, answer: str) -> 
     return _conversation(asked, reply(text(row, reasoning), text(row, answer)))
 
 
-def question_and_trace(
-    row: Row, question: str, trace: str, is_always_tagged: bool = True, answer: str | None = None
-) -> Messages:
-    """Return the conversation of a question and one text of reasoning and answer.
+def question_and_trace(row: Row, question: str, trace: str, answer: str) -> Messages:
+    """Return the conversation of a question and one text of reasoning and answer, with tags or without.
 
     Args:
         row: The row.
         question: Column of the question.
         trace: Column of the text.
-        is_always_tagged: Whether it always has think tags: a text without them is damaged then.
         answer: Column of the gold answer, for traces that end without one.
     """
     asked, found = text(row, question), text(row, trace)
-    if is_always_tagged:
-        return _conversation(asked, tagged_reply(found))
     try:
         known = gold(row, answer) if answer in row else None
     except UnmappableError:  # "proof", null: the trace may do without

@@ -5,31 +5,45 @@
         -> messages (SFT): the problem and a generation that was judged right
         -> problem, prompt, solution (GRPO)
 
+    {"problem": "1+1?", "answer": "2", "source": "x"}
+        -> {"problem": "1+1?", "prompt": "1+1?", "solution": "2", "answer": "2", "source": "x"}
+
 Replies are `<think>`, line break, reasoning, line break, `</think>`, blank line, answer.
 `python -m open_r1.data.layouts` lists the table.
 
 1. A layout is never guessed: it is named (`dataset_layout`), belongs to a known name on the hub, or to the parent that
    the card of a data folder names.
 2. A known name whose columns fit none of its layouts is taken as it is, with a warning: configurations differ.
+3. All columns of the data stay, but for those that the mapped ones replace: `messages`; `problem`, `prompt` (the same
+   text, since that is the default of `dataset_prompt_column`) and `solution`.
+4. A row that can't be mapped is dropped, and counted by reason.
 """
 
+import hashlib
 import logging
 import sys
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from open_r1 import literals
+from open_r1.data import layout_readers
 from open_r1.data.card import DataCard, read_card
 from open_r1.data.layout_readers import (
     Only,
     Reader,
+    UnmappableError,
     as_they_are,
+    chat_of,
     chosen,
     countdown_problem,
     gold,
     gold_in_box,
     gold_unless_tests,
     gold_within,
+    has_tests,
     prompt,
     question_and_reply,
     question_and_trace,
@@ -37,12 +51,21 @@ from open_r1.data.layout_readers import (
     turns,
     unwrapped,
 )
+from open_r1.tasks import countdown
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
 MESSAGES, PROBLEM = "messages", "problem"
 TARGETS = (MESSAGES, PROBLEM)
 NO_LAYOUT = "none"
+_MAX_REASONS = 8
+# Part of the cache key of mapped rows: `datasets` would hand out those of an older version of these files, whose words
+# are prompts.
+_MODULES = (__file__, layout_readers.__file__, literals.__file__, countdown.__file__)
+_CODE = hashlib.sha256(b"".join(Path(module).read_bytes() for module in _MODULES)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -130,18 +153,6 @@ LAYOUTS = (
         solution=Reader(gold_unless_tests, "ground_truth_solution", tests="test_cases"),
     ),
     Layout(
-        "r1_distill_v0",
-        "a problem and reannotated_assistant_content with think tags",
-        ("ServiceNow-AI/R1-Distill-SFT",),
-        messages=Reader(question_and_trace, "problem", "reannotated_assistant_content"),
-    ),
-    Layout(
-        "r1_distill_v1",
-        "reannotated_messages; `messages` in the data is the reply before reannotation",
-        ("ServiceNow-AI/R1-Distill-SFT",),
-        messages=Reader(turns, "reannotated_messages"),
-    ),
-    Layout(
         "s1k_1.1",
         "a question with DeepSeek's thinking trajectory and attempt",
         ("simplescaling/s1K-1.1", "mlx-community/s1K-1.1"),
@@ -158,30 +169,18 @@ LAYOUTS = (
         solution=Reader(gold, "solution"),
     ),
     Layout(
-        "medical_o1",
-        "Question, Complex_CoT and Response; answers are prose",
-        ("FreedomIntelligence/medical-o1-reasoning-SFT",),
-        messages=Reader(question_and_reply, "Question", "Complex_CoT", "Response"),
-    ),
-    Layout(
         "limo",
         "a question, a trace without tags (`solution`) and the answer",
         ("GAIR/LIMO", "GAIR/LIMO-v2"),
-        messages=Reader(question_and_trace, "question", "solution", is_always_tagged=False, answer="answer"),
+        messages=Reader(question_and_trace, "question", "solution", answer="answer"),
         problem=Reader(text, "question"),
         solution=Reader(gold, "answer"),
-    ),
-    Layout(
-        "magpie",
-        "an instruction and a response with think tags",
-        ("Magpie-Align/Magpie-Reasoning-V2-250K-CoT-Deepseek-R1-Llama-70B",),
-        messages=Reader(question_and_trace, "instruction", "response"),
     ),
     Layout(
         "numina_qwq",
         "a prompt, a response without tags, ground_truth and `correct`: correct responses only",
         ("PrimeIntellect/NuminaMath-QwQ-CoT-5M",),
-        messages=Reader(question_and_trace, "prompt", "response", is_always_tagged=False, answer="ground_truth"),
+        messages=Reader(question_and_trace, "prompt", "response", answer="ground_truth"),
         messages_if=(Only("correct", True, "a response that is not correct"),),
         problem=Reader(text, "prompt"),
         solution=Reader(gold, "ground_truth"),
@@ -431,6 +430,139 @@ def _history(card: DataCard) -> tuple[set[str], list[dict[str, Any]]]:
             if parent.get("card"):
                 summaries.append(parent["card"])
     return names, settings
+
+
+class NothingMappedError(ValueError):
+    """No row of a split can be mapped."""
+
+
+class RowMapper:
+    """Maps a batch of rows; picklable, so that `datasets` can tell whether it has mapped them before."""
+
+    def __init__(self, layout: Layout, targets: Sequence[str], has_chats: bool = False) -> None:
+        """Map rows to these targets of a layout; where prompts are chats, `prompt` has all their turns."""
+        self.layout = layout
+        self.targets = tuple(targets)
+        self.code = _CODE
+        self.has_chats = has_chats
+        self.seen: set[str] = set()
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the new columns, null where a row can't be mapped, and the reasons why."""
+        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        columns: dict[str, list[Any]] = {}
+        for target in self.targets:
+            mapped = [self.map_row(row, target) for row in rows]
+            for name in output_columns(self.layout, target):
+                columns[name] = [values.get(name) for values, _ in mapped]
+            columns[_reasons_column(target)] = [reason for _, reason in mapped]
+        return columns
+
+    def map_row(self, row: dict[str, Any], target: str) -> tuple[dict[str, Any], str | None]:
+        """Return the new columns of a row, or none and the reason."""
+        layout = self.layout
+        try:
+            for condition in layout.conditions(target):
+                condition.check(row)
+            values = [reader.read(row) for reader in layout.readers(target)]
+            if target == MESSAGES:
+                return {MESSAGES: values[0]}, None
+            for column in layout.with_columns:
+                if not has_tests(row[column]):
+                    raise UnmappableError(f"{column!r} holds no tests")
+            if layout.is_distinct:
+                problem = " ".join(values[0].split())
+                if problem in self.seen:
+                    raise UnmappableError("a problem that stands in an earlier row")
+                self.seen.add(problem)
+            asked = values[0]
+            if self.has_chats and layout.problem is not None:
+                asked = chat_of(row, next(name for name in layout.problem.needs[0] if name in row))
+        except UnmappableError as error:
+            return {}, str(error)
+        return dict(zip(output_columns(layout, target), (values[0], asked, *values[1:]), strict=True)), None
+
+
+def output_columns(layout: Layout, target: str) -> tuple[str, ...]:
+    """Return the columns that mapping writes; none where the data's own are right already."""
+    if target == MESSAGES:
+        return () if layout.messages is None or layout.messages.function is as_they_are else (MESSAGES,)
+    return (PROBLEM, "prompt", *(("solution",) if layout.solution is not None else ()))
+
+
+def _reasons_column(target: str) -> str:
+    return f"no_{target}_because"
+
+
+def apply_layout(
+    rows: "Dataset",
+    layout: Layout,
+    *,
+    targets: Sequence[str] = TARGETS,
+    required: str | None = None,
+    keep: Collection[str] = (),
+    where: str,
+) -> "tuple[Dataset, Counter[str]]":
+    """Return the rows as a layout maps them, and why others were dropped: counts by reason.
+
+    Args:
+        rows: Rows of one split.
+        layout: Their layout.
+        targets: What to map them to; what the layout or the columns don't give is left out.
+        required: Target that a row must have to be kept; None keeps a row that has one of them.
+        keep: Columns of the data that stay as they are, although the layout writes such columns.
+        where: Name of the rows in messages.
+
+    Raises:
+        NothingMappedError: No row is left.
+    """
+    from datasets import Features, List, Value, concatenate_datasets
+
+    targets = [target for target in targets if layout.fits(target, rows.column_names)]
+    if len(rows) == 0 or not targets:  # no targets: a split with other columns than the one that the layout fits
+        return rows, Counter()
+    inputs = [name for name in rows.column_names if name in set().union(*map(layout.inputs, targets))]
+    has_chats = PROBLEM in targets and _has_chats(rows, layout)
+    written = [name for target in targets for name in output_columns(layout, target)]
+    text = Value("string")
+    chat = List({"role": text, "content": text})
+    types = {MESSAGES: chat} | ({"prompt": chat} if has_chats else {})
+    names = [*written, *map(_reasons_column, targets)]
+    mapped = rows.select_columns(inputs).map(
+        RowMapper(layout, targets, has_chats),
+        batched=True,
+        batch_size=200,
+        remove_columns=inputs,
+        features=Features({name: types.get(name, text) for name in names}),
+        desc=f"Layout {layout.name}",
+    )
+    needed = [required] if required in targets else targets
+    reasons = list(zip(*(mapped[_reasons_column(target)] for target in needed), strict=True))
+    kept = [number for number, found in enumerate(reasons) if None in found]
+    dropped = Counter("; ".join(map(str, found)) for found in reasons if None not in found)
+    if not kept:
+        listed = "; ".join(f"{reason}: {count}" for reason, count in dropped.most_common(_MAX_REASONS))
+        raise NothingMappedError(
+            f"The layout {layout.name!r} maps no row of {where} ({len(rows)} rows): {listed}. Name another "
+            "`dataset_layout`, or `none` to take the columns as they are."
+        )
+    stays = set(keep) & set(rows.column_names)
+    outputs = [name for name in written if name not in stays]
+    rest = rows.remove_columns([name for name in rows.column_names if name in {*outputs, *layout.drop} - stays])
+    parts = [part for part in (rest, mapped.select_columns(outputs)) if part.column_names]
+    combined = concatenate_datasets(parts, axis=1)
+    return combined if len(kept) == len(rows) else combined.select(kept), dropped
+
+
+def _has_chats(rows: "Dataset", layout: Layout) -> bool:
+    """Return whether the prompts are lists of messages, whose turns must all stay."""
+    from datasets import LargeList, List
+
+    if layout.problem is None or layout.problem.function is not prompt:
+        return False
+    column = next(name for name in layout.problem.needs[0] if name in rows.column_names)
+    feature = rows.features[column]
+    return isinstance(feature, List | LargeList) and isinstance(feature.feature, dict)
 
 
 def list_layouts() -> str:

@@ -9,28 +9,26 @@
    beyond 2^53 that stand beside fractions. Here a column that no single type can hold becomes text: values that are
    no strings as JSON.
 2. Its csv reader makes 7 of 007 and null of NA. Here a column holds numbers or truth values only where all its cells
-   are written as Python writes these, else text; empty cells are null.
+   in a file are written as Python writes these, else text; empty cells are null.
 3. Columns and types come from all files, not from the first 10 MB.
 4. A line that is no JSON object, or has more cells than the header, is refused with its number.
 """
 
-import csv
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from datasets import ArrowBasedBuilder, BuilderConfig, DatasetInfo, Features, SplitGenerator
 from datasets.builder import Key
 
 logger = logging.getLogger(__name__)
 
-_BLOCK_BYTES, _BLOCK_ROWS = 8 * 2**20, 1000
+_BLOCK_BYTES = 8 * 2**20
 _BOM = b"\xef\xbb\xbf"
 _Row = dict[str, Any]
 
@@ -62,9 +60,8 @@ class TextFiles(ArrowBasedBuilder):
             for split, found in dl_manager.download_and_extract(named).items()
         }
         if self.info.features is None:
-            self.info.features = Features.from_arrow_schema(
-                self._schema([file for found in files.values() for file in found])
-            )
+            schema = self._schema([file for found in files.values() for file in found])
+            self.info.features = Features.from_arrow_schema(schema)
         return [SplitGenerator(name=split, gen_kwargs={"files": found}) for split, found in files.items()]
 
     def _generate_tables(self, files: list[tuple[str, str]]) -> Iterator[tuple[Key, pa.Table]]:
@@ -82,8 +79,8 @@ class TextFiles(ArrowBasedBuilder):
             for rows in self._blocks(*file):
                 for name in dict.fromkeys(name for row in rows for name in row):
                     values = [row.get(name) for row in rows]
-                    found = _written(values) if _is_csv(file[0]) else _column(values).type
-                    kinds[name] = _common(kinds.get(name, found), found, is_exact=_is_csv(file[0]))
+                    found = _column(values).type
+                    kinds[name] = _common(kinds.get(name, found), found)
                     if kinds[name] == pa.string() and not all(isinstance(value, str | None) for value in values):
                         mixed.add(name)
         if mixed:
@@ -93,46 +90,24 @@ class TextFiles(ArrowBasedBuilder):
         return pa.schema(list(kinds.items()))
 
     def _blocks(self, name: str, path: str) -> Iterator[list[_Row]]:
-        """Yield the rows of a file, some megabytes at a time."""
-        if not _is_csv(name):
-            yield from _json_blocks(name, path)
+        """Yield the rows of a file; of JSON lines some megabytes at a time."""
+        if not {".csv", ".tsv"}.isdisjoint(map(str.lower, Path(name).suffixes)):
+            yield _csv_rows(name, path, self.config.sep)
             return
-        csv.field_size_limit(sys.maxsize)
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=self.config.sep, strict=True)
-            names = [title or f"Unnamed: {place}" for place, title in enumerate(reader.fieldnames or ())]  # as pandas
-            repeats = [names[:place].count(title) for place, title in enumerate(names)]
-            reader.fieldnames = [f"{title}.{n}" if n else title for title, n in zip(names, repeats, strict=True)]
-            rows = (_cells(name, reader.line_num, row) for row in reader)
-            while block := list(islice(rows, _BLOCK_ROWS)):
-                yield block
+        with Path(path).open("rb") as file:
+            is_list = file.read(4096).removeprefix(_BOM).lstrip().startswith(b"[")
+            file.seek(0)
+            if is_list:
+                yield [_row(name, number, entry) for number, entry in enumerate(json.loads(file.read()), 1)]
+                return
+            number = 0
+            while lines := file.readlines(_BLOCK_BYTES):
+                numbered = enumerate(lines, number + 1)
+                number += len(lines)
+                yield [_row(name, place, line) for place, line in numbered if line.removeprefix(_BOM).strip()]
 
 
-def _is_csv(name: str) -> bool:
-    return not {".csv", ".tsv"}.isdisjoint(map(str.lower, Path(name).suffixes))
-
-
-def _cells(name: str, number: int, row: _Row) -> _Row:
-    if None in row:
-        raise ValueError(f"{name}, line {number}: more cells than the header")
-    return {column: cell or None for column, cell in row.items()}
-
-
-def _written(cells: list[str | None]) -> pa.DataType:
-    """Return the type as whose values Python writes all cells like that; text where there is none."""
-    found = [cell for cell in cells if cell is not None]
-    for kind, read in ((pa.int64(), int), (pa.float64(), float)):
-        try:
-            if all(str(read(cell)) == cell and abs(read(cell)) < 2**63 for cell in found):
-                return kind if found else pa.null()
-        except ValueError:
-            continue
-    return pa.bool_() if {"True", "False"}.issuperset(found) else pa.string()
-
-
-def _common(one: pa.DataType, other: pa.DataType, *, is_exact: bool) -> pa.DataType:
-    if is_exact and one != other and pa.null() not in (one, other):
-        return pa.string()
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     pair = [pa.schema([("c", kind)]) for kind in (one, other)]
     try:
         return pa.unify_schemas(pair, promote_options="permissive").field(0).type
@@ -141,8 +116,6 @@ def _common(one: pa.DataType, other: pa.DataType, *, is_exact: bool) -> pa.DataT
 
 
 def _column(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
-    if kind is not None and pa.types.is_primitive(kind) and any(isinstance(value, str) for value in values):
-        return pa.array(values, pa.string()).cast(kind)  # cells of a csv file
     if kind != pa.string():
         try:
             return pa.array(values, type=kind)
@@ -155,18 +128,25 @@ def _column(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
     )
 
 
-def _json_blocks(name: str, path: str) -> Iterator[list[_Row]]:
-    with Path(path).open("rb") as file:
-        is_list = file.read(4096).removeprefix(_BOM).lstrip().startswith(b"[")
-        file.seek(0)
-        if is_list:
-            yield [_row(name, number, entry) for number, entry in enumerate(json.loads(file.read()), 1)]
-            return
-        number = 0
-        while lines := file.readlines(_BLOCK_BYTES):
-            numbered = enumerate(lines, number + 1)
-            number += len(lines)
-            yield [_row(name, place, line) for place, line in numbered if line.removeprefix(_BOM).strip()]
+def _csv_rows(name: str, path: str, sep: str) -> list[_Row]:
+    frame = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first cells for names of the rows
+        raise ValueError(f"{name}, line 2: more cells than the header")
+    columns = [_read_cells(column) for column in pa.Table.from_pandas(frame).to_pydict().values()]
+    return [dict(zip(frame.columns, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _read_cells(cells: list[str | None]) -> list[Any]:
+    """Return cells as whole numbers, fractions or truth values, where Python writes all of them like that."""
+    found = [cell for cell in cells if cell is not None]
+    for read in (int, float):
+        try:
+            if all(str(read(cell)) == cell and abs(read(cell)) < 2**63 for cell in found):
+                return [None if cell is None else read(cell) for cell in cells]
+        except ValueError:
+            continue
+    is_truth = {"True", "False"}.issuperset(found)
+    return [None if cell is None else cell == "True" for cell in cells] if is_truth else cells
 
 
 def _row(name: str, number: int, found: Any) -> _Row:

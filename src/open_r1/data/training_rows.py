@@ -18,7 +18,7 @@ and beside text, gold answers that are whole numbers become text. Other types th
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, ReadInstruction, Value, concatenate_datasets
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig
-from open_r1.data.layout_mapping import NothingMappedError, apply_layout
-from open_r1.data.layouts import PROBLEM, Layout, check_name, find_layout
+from open_r1.data.layouts import PROBLEM, Layout, NothingMappedError, apply_layout, check_name, find_layout
 from open_r1.data.sources import keep_rows, load_source, require_columns, row_numbers, take_split
 
 if TYPE_CHECKING:
@@ -277,39 +276,6 @@ def _is_null(value: Any) -> bool:
         messages = [entry for entry in value if isinstance(entry, dict) and "content" in entry]
         return not value or any(entry["content"] is None and not entry.get("tool_calls") for entry in messages)
     return value is None
-
-
-def prepare_prompts(
-    dataset: DatasetDict,
-    split: str,
-    purpose: str,
-    args: "ScriptArguments",
-    tokenizer: "PreTrainedTokenizerBase",
-    *,
-    system_prompt: str | None,
-    judgeable: Callable[[Dataset], Dataset],
-    max_tokens: int | None,
-    template_kwargs: Mapping[str, Any] | None = None,
-) -> Dataset:
-    """Return the rows of a split as conversations with prompts that fit.
-
-    Args:
-        dataset: What `get_dataset` gave.
-        split: Its split.
-        purpose: "training" or another, for messages.
-        args: Names of the columns.
-        tokenizer: Renders the prompts.
-        system_prompt: Put before each prompt.
-        judgeable: Takes the conversations and drops those that can't be judged.
-        max_tokens: Most tokens of a rendered prompt; None: any number.
-        template_kwargs: What else the template is given.
-
-    Raises:
-        ValueError: The split, a column, or every usable row is missing.
-    """
-    rows = to_conversations(require_split(dataset, split, purpose), args, system_prompt)
-    rows = judgeable(drop_null_rows(rows, ["prompt"], split, user_names={"prompt": args.dataset_prompt_column}))
-    return drop_long_prompts(rows, tokenizer, max_tokens, split, template_kwargs=template_kwargs)
 
 
 def to_conversations(dataset: Dataset, args: "ScriptArguments", system_prompt: str | None) -> Dataset:

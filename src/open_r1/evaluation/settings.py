@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from open_r1.configs.fields import setting
 from open_r1.configs.rewards import CodeExecutionParameters
-from open_r1.data.cli import WORDS, JoinWords, joined, read_api_key, respelled
+from open_r1.data.cli import read_api_key, respelled
 from open_r1.evaluation import prompts
 from open_r1.evaluation.benchmarks import (
     AUTO,
@@ -98,10 +98,9 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
     served_model: str | None = setting(None, "Name to ask the servers for; by default the one that they serve.")
     serve_args: str = setting(
         "",
-        "For `vllm serve`, as a shell splits them: '--data-parallel-size 8 --dtype bfloat16'; with --url, those that "
-        "its servers were started with: other ones are another run.",
-        metavar=WORDS,
-        action=JoinWords,
+        "For `vllm serve`, as a shell splits them: --serve_args='--data-parallel-size 8 --dtype half'; with --url, "
+        "those that its servers were started with: other ones are another run.",
+        metavar="WORDS",
     )
     model_commit: str | None = setting(
         None, "With --url, what its servers have loaded; by default --model_revision on the hub now."
@@ -291,7 +290,7 @@ def parse(
         SystemExit: A flag or its value is unknown.
     """
     parser = build_parser(description, kind)
-    return kind(**vars(parser.parse_args(respelled(joined(parser, words), "_"))))
+    return kind(**vars(parser.parse_args(respelled(words, "_"))))
 
 
 def label_of(model: str) -> str:

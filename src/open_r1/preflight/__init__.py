@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that run before a model loads. A message says what we got, what is allowed, and what to do."""
 
-from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, evaluates_split
+from open_r1.preflight.eval_benchmarks import evaluates_split
 from open_r1.preflight.model_and_data import (
+    check_model,
     check_num_prompts,
     check_teacher,
-    check_vocabulary,
     check_weight_dtype,
     warn_of_contaminated,
 )
@@ -21,13 +21,12 @@ from open_r1.preflight.trained_rows import tokenize_rows
 
 __all__ = [
     "check_distill_settings",
-    "check_eval_benchmarks",
     "check_grpo_settings",
     "check_ideal_completion",
+    "check_model",
     "check_num_prompts",
     "check_sft_settings",
     "check_teacher",
-    "check_vocabulary",
     "check_weight_dtype",
     "choose_dynamic_sampling_metric",
     "evaluates_split",

@@ -96,12 +96,11 @@ def _check_best_metric(evaluation: PolicyEvaluation, training_args: TrainingConf
             )
         return
     every = args.eval_benchmarks_steps or (args.eval_steps if args.eval_strategy == "steps" else None)
-    if every is None:
-        is_saved = args.eval_strategy == "epoch" and args.save_strategy in ("epoch", "best")
-    else:
-        is_multiple = round(every / args.save_steps, 6).is_integer()
-        is_saved = args.save_strategy == "best" or (args.save_strategy == "steps" and is_multiple)
-    if not is_saved:
+    is_measured = every is not None or args.eval_strategy == "epoch"
+    is_saved = args.save_strategy == "best" or (every is None and args.save_strategy == "epoch")
+    if every is not None and args.save_strategy == "steps":
+        is_saved = round(every / args.save_steps, 6).is_integer()
+    if not (is_measured and is_saved):
         raise ValueError(
             f"`metric_for_best_model: {name}` isn't measured where checkpoints are saved (`save_strategy`, "
             "`save_steps`), so the best one could be lost. Save wherever it is measured, or set `save_strategy: best`."

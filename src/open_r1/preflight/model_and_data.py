@@ -11,18 +11,43 @@ from datasets import Dataset, DatasetDict
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
-from open_r1.configs.training import DistillConfig, GRPOConfig, ScriptArguments, SFTConfig, TrainingConfig
+from open_r1.configs.training import (
+    DistillConfig,
+    GRPOConfig,
+    ScriptArguments,
+    SFTConfig,
+    TrainingConfig,
+    TrainingScriptArguments,
+)
 from open_r1.data.sources import flag_columns
+from open_r1.evaluation.training import PolicyEvaluation, load_eval_benchmarks
 from open_r1.models import (
-    adapter_config,
     dtype_asked_for,
     find_model,
+    get_tokenizer,
     load_config,
     refuse_frozen_tokens,
     refuse_lost_steps,
 )
+from open_r1.preflight.eval_benchmarks import check_eval_benchmarks
 
 logger = logging.getLogger(__name__)
+
+
+def check_model(
+    script_args: TrainingScriptArguments, training_args: TrainingConfig, model_args: ModelConfig
+) -> tuple[PreTrainedTokenizerBase, PolicyEvaluation | None]:
+    """Refuse a model that couldn't learn or answer `eval_benchmarks`; return its tokenizer and the benchmarks.
+
+    Raises:
+        ValueError: See the message.
+    """
+    check_weight_dtype(training_args, model_args)
+    tokenizer = get_tokenizer(model_args, training_args)
+    check_vocabulary(tokenizer, training_args, model_args)
+    benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
+    check_eval_benchmarks(benchmarks, training_args, model_args)
+    return tokenizer, benchmarks
 
 
 def check_weight_dtype(training_args: TrainingConfig, model_args: ModelConfig) -> None:
@@ -105,24 +130,10 @@ def check_lora_targets(model: PreTrainedModel, model_args: ModelConfig) -> None:
     """Refuse modules of LoRA that the model doesn't have: PEFT passes over one that matches nothing beside others.
 
     Raises:
-        ValueError: See above; or `all-linear` asks for modules that a continued adapter leaves out.
+        ValueError: See above.
     """
     targets, saved = model_args.lora_target_modules, model_args.lora_modules_to_save or []
     modules = dict(model.named_modules())
-    adapter = adapter_config(model_args)
-    if adapter is not None and targets == "all-linear":
-        head = model.get_output_embeddings()
-        linear = {
-            name.rpartition(".")[2]
-            for name, module in modules.items()
-            if isinstance(module, torch.nn.Linear) and module is not head
-        }
-        left_out = linear - set(adapter.target_modules or ())
-        if left_out:
-            raise ValueError(
-                f"`lora_target_modules: all-linear`, but the adapter in {model_args.model_name_or_path}, which the "
-                f"run continues, has {adapter.target_modules} and leaves out {sorted(left_out)}."
-            )
     # TRL makes text of a list of one, which PEFT takes for a pattern of whole names.
     patterns = [targets] if isinstance(targets, str) and targets != "all-linear" else []
     names = [*(targets or []), *saved] if isinstance(targets, list) else saved

@@ -11,10 +11,9 @@ Memory of a GPU, by formulas that are not calibrated on one:
    each layer, and one layer whole (Korthikanti et al. 2022, arXiv 2205.05198, section 5).
 3. Logits: TRL 1.16 computes them in tiles of 4,096 tokens x 32,768 entries of the vocabulary, and collects the
    gradients of the head and of its input in fp32 (`trl/kernels/chunked_logprob.py`).
-4. Generation by transformers: keys and values of each token and layer in 16 bits.
 
-Left out: CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, vLLM (it takes the share of the GPU
-that the recipe gives it), reward models and teachers, eager attention, fragments of an epoch.
+Left out: offloading, CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, generation (vLLM takes
+the share of the GPU that the recipe gives it), reward models and teachers, eager attention, fragments of an epoch.
 """
 
 import logging
@@ -99,10 +98,10 @@ def bytes_a_parameter(
     is_mixed = bool(training_args.bf16 or training_args.fp16)
     if model_args.use_peft:  # the base in 4 bits has a scale of 32 bits for each 64 weights (Dettmers et al. 2023)
         return 0.5625 if model_args.load_in_4bit else 1 if model_args.load_in_8bit else size, 4, states
-    if launch.is_fsdp:
+    if launch.is_fsdp or (launch.zero_stage and not is_mixed):
         return 4, 4, states
     if launch.zero_stage:
-        return (2, 2, 4 + states) if is_mixed else (4, 4, states)
+        return 2, 2, 4 + states
     return size + (2 if is_mixed and size == 4 else 0), size, states * size / 4  # autocast keeps what it has cast
 
 
@@ -117,9 +116,9 @@ def state_bytes(
     """
     of_3, of_2, of_1 = (launch.num_processes if launch.zero_stage >= stage else 1 for stage in (3, 2, 1))
     return {
-        "weights": 0.0 if launch.offloads_weights else sizes[0] * num_params / of_3,
+        "weights": sizes[0] * num_params / of_3,
         "gradients": sizes[1] * num_trained / of_2,
-        "optimizer": 0.0 if launch.offloads_optimizer else sizes[2] * num_trained / of_1,
+        "optimizer": sizes[2] * num_trained / of_1,
     }
 
 
@@ -147,15 +146,12 @@ def _memory(
     tokens = args.per_device_train_batch_size * length // args.launch.num_per_sequence
     width = 2 if args.bf16 or args.fp16 else dtype.itemsize
     head = 0 if model_args.use_peft else config.vocab_size * config.hidden_size * 4
-    logits = min(tokens, 4096) * min(config.vocab_size, 32768) * width + tokens * config.hidden_size * 4 + head
-    step = activation_bytes(config, tokens, width, is_checkpointed=bool(args.gradient_checkpointing)) + logits
-    generation = 0
-    if not isinstance(args, SFTConfig) and not args.use_vllm:
-        rows = args.per_device_train_batch_size * (getattr(args, "steps_per_generation", None) or 1)
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        generation = rows * length * 4 * config.num_hidden_layers * heads * size
-    return parts | {"a step or generation": max(step, generation)}
+    parts["logits"] = (
+        min(tokens, 4096) * min(config.vocab_size, 32768) * width + tokens * config.hidden_size * 4 + head
+    )
+    is_checkpointed = bool(args.gradient_checkpointing)
+    parts["activations"] = activation_bytes(config, tokens, width, is_checkpointed=is_checkpointed)
+    return parts
 
 
 def plan_run(

@@ -12,7 +12,8 @@ of its rows, `check_only` 1,000 from all over them.
 import json
 import logging
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ import trl
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
-from trl.data_utils import common_prefix_length, is_conversational
+from trl.data_utils import is_conversational
 from trl.trainer.utils import global_then_local_main_first
 
 from open_r1.configs.training import SFTConfig
@@ -44,7 +45,6 @@ class RowFigures:
 
     Attributes:
         dropped: Rows of which the chat template drops something that the assistant said.
-        stripped: Rows of which it drops thoughts of earlier turns alone.
         cut: Rows longer than `max_length`.
         answers_cut: Rows that lose tokens to learn by that.
     """
@@ -52,7 +52,6 @@ class RowFigures:
     num_rows: int
     checked: int
     dropped: int
-    stripped: int
     cut: int
     answers_cut: int
     tokens: int
@@ -60,13 +59,13 @@ class RowFigures:
     longest: int
 
     def __str__(self) -> str:
-        cut, answers, dropped, stripped = (
-            f"{number / self.checked:.1%}" for number in (self.cut, self.answers_cut, self.dropped, self.stripped)
+        cut, answers, dropped = (
+            f"{number / self.checked:.1%}" for number in (self.cut, self.answers_cut, self.dropped)
         )
         return (
             f"Rows: {self.checked:,} of {self.num_rows:,} checked; {cut} longer than `max_length` (answers cut: "
             f"{answers}, tokens lost: {self.tokens_lost / self.tokens:.1%}); the chat template drops words of the "
-            f"assistant in {dropped}, and thoughts of earlier turns alone in {stripped}"
+            f"assistant in {dropped}"
         )
 
 
@@ -94,7 +93,7 @@ def tokenize_rows(
         raise ValueError(f"{where}: `assistant_only_loss: true` needs messages, and the rows are text.")
     if training_args.assistant_only_loss and not has_generation_markers(tokenizer.chat_template):
         template = get_training_chat_template(tokenizer)
-    render = partial(_render, tokenizer, chat_template=template)
+    render = partial(_render, tokenizer, template)
     is_completion_only = "completion" in rows.column_names and training_args.completion_only_loss is not False
     compare = partial(_compare, render=render, is_completion_only=is_completion_only, where=where, numbers=numbers)
     what = "Comparing rows with what the template prints"
@@ -114,10 +113,6 @@ def tokenize_rows(
     # The part of the trainer that its method reads: the rows are tokenized before a model is loaded.
     trainer = SimpleNamespace(_tokenizer=tokenizer, chat_template=template, completion_only_loss=is_completion_only)
     rows = trl.SFTTrainer._prepare_dataset(trainer, rows, tokenizer, whole, False, None, where)
-    if any(kept["is_stripped"]) and not training_args.train_stripped_turns:
-        rows = rows.add_column("is_stripped", kept["is_stripped"][:])
-        with global_then_local_main_first():
-            rows = rows.map(partial(_mask_earlier_turns, render=render), num_proc=num_proc)
     kept_part, limit = slice(None), training_args.max_length
     if limit is not None and (not training_args.packing or training_args.packing_strategy == "bfd"):
         kept_part = slice(None, limit) if training_args.truncation_mode == "keep_start" else slice(-limit, None)
@@ -128,7 +123,6 @@ def tokenize_rows(
         num_rows=num_rows,
         checked=len(rows),
         dropped=len(dropped),
-        stripped=sum(kept["is_stripped"]),
         cut=sum(lost > 0 for lost in sizes["num_lost"]),
         answers_cut=sum(sizes["is_answer_cut"]),
         tokens=sum(sizes["num_tokens"]),
@@ -147,7 +141,7 @@ def tokenize_rows(
             f"answers; the longest row has {figures.longest} tokens. Raise it, leave long rows out, or set "
             "`allow_cut_rows: true`."
         )
-    if figures.cut or figures.dropped or figures.stripped:
+    if figures.cut or figures.dropped:
         logger.warning("%s: %s.", where, figures)
     return rows, figures
 
@@ -158,54 +152,36 @@ def _messages_of(row: Row) -> list[Row]:
     return whole if isinstance(whole, list) else []
 
 
-def _render(
-    tokenizer: PreTrainedTokenizerBase, messages: list[Row], row: Row, *, tokenize: bool = False, **options: Any
-) -> Any:
-    """Return the text of messages as TRL has it rendered, or their ids."""
-    tools = row.get("tools")
-    given = {
-        "tools": json.loads(tools) if isinstance(tools, str) else tools,
-        **(row.get("chat_template_kwargs") or {}),
-    }
-    return tokenizer.apply_chat_template(messages, tokenize=tokenize, **options, **given)
-
-
-def _last_question(messages: list[Row]) -> int:
-    """Return the place of the last message of a user."""
-    return max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+def _render(tokenizer: PreTrainedTokenizerBase, template: str | None, messages: list[Row], row: Row) -> str:
+    """Return the text of messages as TRL has it rendered."""
+    tools, given = row.get("tools"), row.get("chat_template_kwargs") or {}
+    tools = json.loads(tools) if isinstance(tools, str) else tools
+    return tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template, tools=tools, **given)
 
 
 def _compare(
     row: Row, number: int, render: partial[Any], *, is_completion_only: bool, where: str, numbers: Sequence[int]
 ) -> dict[str, Any]:
-    """Return the first words of the assistant that a rendered row lacks, and whether it lacks earlier thoughts alone.
+    """Return the first thing that the assistant said and a rendered row lacks a part of.
 
     White space doesn't count, nor do <think> tags, which templates write in ways of their own.
     """
     messages = _messages_of(row)
     try:
-        for message in messages:
-            texts = [message["role"], *(message.get(name) or "" for name in ("content", *_THOUGHTS))]
-            if not all(isinstance(text, str) for text in texts):
-                raise TypeError(f"role, content and thoughts of a message must be text: {str(message)[:200]}")
-        said_by = [list(_said(message)) for message in messages]
+        said_by = [_said(message) for message in messages]
         rendered = _squeeze(render(messages, row)) if messages else ""
     except Exception as error:  # Jinja and template authors raise what they like
         raise ValueError(
-            f"{where}, row {numbers[number]} (from 0) can't be rendered: {type(error).__name__}: {error}"
+            f"{where}, row {numbers[number]} (from 0) can't be rendered: {type(error).__name__}: {error}; it is "
+            f"{str(messages)[:200]}"
         ) from error
-    question, first = _last_question(messages), len(row["prompt"]) if is_completion_only else 0
-    place, lost, is_stripped = 0, "", False
-    for index, (message, said) in enumerate(zip(messages, said_by, strict=True)):
-        end = _end_of([text for text, _ in said], rendered, place)
+    first, place, lost = len(row["prompt"]) if is_completion_only else 0, 0, ""
+    for index, (message, parts) in enumerate(zip(messages, said_by, strict=True)):
+        end = _end_of(parts, rendered, place)
         if end is None and message["role"] == "assistant" and index >= first:
-            end = _end_of([text for text, is_thought in said if not is_thought], rendered, place)
-            is_earlier = end is not None and index < question < len(messages) - 1
-            longest = max((text for text, _ in said), key=len)
-            missing = next((text for text, _ in said if _squeeze(text) not in rendered[place:]), longest)
-            is_stripped, lost = is_stripped or is_earlier, lost or ("" if is_earlier else missing.strip())
+            lost = lost or " ".join(parts).strip()
         place = place if end is None else end
-    return {"dropped": lost, "is_stripped": is_stripped and not lost}
+    return {"dropped": lost}
 
 
 def _end_of(texts: list[str], rendered: str, place: int) -> int | None:
@@ -218,28 +194,17 @@ def _end_of(texts: list[str], rendered: str, place: int) -> int | None:
     return place
 
 
-def _said(message: Row) -> Iterator[tuple[str, bool]]:
-    """Yield what a message says, in order, and whether each part is a thought."""
-    yield from ((message[name], True) for name in _THOUGHTS if message.get(name))
-    *thoughts, answer = (message.get("content") or "").split("</think>")
-    yield from ((part, True) for thought in thoughts for part in thought.split("<think>"))
-    yield from ((part, False) for part in answer.split("<think>"))
-    yield from (((call.get("function") or call)["name"], False) for call in message.get("tool_calls") or [])
+def _said(message: Row) -> list[str]:
+    """Return what a message says, in parts: thoughts beside it, its text around <think> tags, names of tools."""
+    if not isinstance(message["role"], str):
+        raise TypeError("the role of a message must be text")
+    calls = [(call.get("function") or call)["name"] for call in message.get("tool_calls") or []]
+    beside = [message[name].strip() for name in _THOUGHTS if message.get(name)]
+    return [*beside, *re.split("</?think>", message.get("content") or ""), *calls]
 
 
 def _squeeze(text: str) -> str:
     return "".join(text.split())
-
-
-def _mask_earlier_turns(row: Row, render: partial[Any]) -> dict[str, list[int]]:
-    """Return the labels of a row without those before the last question's answer, if thoughts are missing there."""
-    if not row["is_stripped"]:
-        return {"labels": row["labels"]}
-    messages = _messages_of(row)
-    prompt = messages[: _last_question(messages) + 1]
-    ids = render(prompt, row, tokenize=True, return_dict=False, add_generation_prompt=True)
-    length = common_prefix_length(ids, row["input_ids"])
-    return {"labels": [-100] * length + row["labels"][length:]}
 
 
 def _measure(row: Row, tokenizer: PreTrainedTokenizerBase, kept: slice) -> dict[str, Any]:

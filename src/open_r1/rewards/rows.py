@@ -7,14 +7,12 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, DatasetDict
 
-from open_r1.data import training_rows
 from open_r1.data.sources import require_columns
-from open_r1.data.training_rows import drop_null_rows
+from open_r1.data.training_rows import drop_long_prompts, drop_null_rows, require_split, to_conversations
 from open_r1.rewards.base import did_you_mean
 from open_r1.rewards.table import get_reward_spec, names_for_domain, needed_columns, reward_domains_of
 from open_r1.rewards.wrappers import DOMAIN_COLUMN
@@ -53,17 +51,10 @@ def prepare_prompts(
     Raises:
         ValueError: The split, a column that a reward needs, or every usable row is missing.
     """
-    rows = training_rows.prepare_prompts(
-        dataset,
-        split,
-        purpose,
-        script_args,
-        tokenizer,
-        system_prompt=system_prompt,
-        judgeable=partial(drop_unjudgeable_rows, script_args=script_args, split=split),
-        max_tokens=max_prompt_tokens,
-        template_kwargs=template_kwargs,
-    )
+    rows = to_conversations(require_split(dataset, split, purpose), script_args, system_prompt)
+    rows = drop_null_rows(rows, ["prompt"], split, user_names={"prompt": script_args.dataset_prompt_column})
+    rows = drop_unjudgeable_rows(rows, script_args, split)
+    rows = drop_long_prompts(rows, tokenizer, max_prompt_tokens, split, template_kwargs=template_kwargs)
     check_domains(rows, script_args, split, is_training=purpose == "training")
     return rows
 

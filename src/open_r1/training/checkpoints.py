@@ -27,7 +27,6 @@ from open_r1.training.tracking import has_begun, read_json, recorded_starts
 
 logger = logging.getLogger(__name__)
 
-REFERENCE_NAME = "reference.pt"  # in a checkpoint: weights of a reference model that moves
 _LOCK_NAME, _OWNER_NAME = ".run.lock", ".run.json"
 _MODEL_CARD = "README.md"
 # Of a run that is given up, beside its checkpoints and its model.

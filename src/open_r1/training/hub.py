@@ -7,7 +7,7 @@ Nothing here contacts the hub unless `push_to_hub` or `push_to_hub_revision` is 
 2. A branch starts at the first commit of the repository, so it holds the files of one model and nothing else.
 3. Only what a reader of the model needs is pushed (`PUSHED_PATTERNS`). What resuming needs, completions, trackers'
    files and `training_args.bin`, a pickle that contains `hub_token`, stay on this machine.
-4. A model card that names a base model or data set by its path on this machine stays too.
+4. The card that PEFT puts into a checkpoint stays too: the hub refuses one whose base is a path of this machine.
 """
 
 import logging
@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import httpx
-from huggingface_hub import CommitInfo, HfApi, metadata_load
+from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 from transformers.trainer_utils import HubStrategy
@@ -99,21 +99,18 @@ def push_folder(
         OfflineModeIsEnabled: HF_HUB_OFFLINE is set.
     """
     repo_id = create_hub_revision(training_args, revision)
-    ignored = [*IGNORED_PATTERNS, *extra_ignore_patterns]
-    if _names_local_sources(folder / "README.md"):
-        ignored.append("README.md")
     return HfApi(token=training_args.hub_token).upload_folder(
         repo_id=repo_id,
         folder_path=folder,
         revision=revision,
         commit_message=f"Add {revision} checkpoint",
         allow_patterns=list(PUSHED_PATTERNS),
-        ignore_patterns=ignored,
+        ignore_patterns=[*IGNORED_PATTERNS, *extra_ignore_patterns],
     )
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """Hard-link the files of `source` that are pushed to the hub below `target`; copy where links are impossible.
+    """Hard-link the model's files of a checkpoint below `target`; copy where links are impossible.
 
     Raises:
         OSError: `source` is missing, or `target` cannot be written.
@@ -123,7 +120,8 @@ def link_tree(source: Path, target: Path) -> None:
     if not source.is_dir():
         raise FileNotFoundError(f"there is no folder {source}")
     names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
-    pushed = filter_repo_objects(names, allow_patterns=list(PUSHED_PATTERNS), ignore_patterns=list(IGNORED_PATTERNS))
+    ignored = [*IGNORED_PATTERNS, "README.md"]
+    pushed = filter_repo_objects(names, allow_patterns=list(PUSHED_PATTERNS), ignore_patterns=ignored)
     for name in pushed:
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,16 +206,6 @@ def check_hub_revision_exists(training_args: TrainingConfig) -> None:
         )
 
 
-def _names_local_sources(card: Path) -> bool:
-    """Say whether a model card names a base model or data on this machine: the hub refuses the whole push for it."""
-    metadata = (metadata_load(card) or {}) if card.is_file() else {}
-    names = []
-    for key in ("base_model", "datasets"):
-        value = metadata.get(key)
-        names += value if isinstance(value, list) else [value]
-    return any(isinstance(name, str) and (Path(name).is_absolute() or Path(name).exists()) for name in names)
-
-
 def _repo_name(training_args: TrainingConfig) -> str:
     """Return `hub_model_id`, or the name of the output folder, which goes to the user's own namespace."""
     name = training_args.hub_model_id or Path(training_args.output_dir).absolute().name
@@ -227,13 +215,11 @@ def _repo_name(training_args: TrainingConfig) -> str:
 
 def _taken_branches(api: HfApi, repo_id: str, training_args: TrainingConfig) -> list[str]:
     """Return the branches this run would push to that hold a model already; at most three of its checkpoints."""
-    if not api.repo_exists(repo_id):
-        return []
     revision = training_args.hub_model_revision or DEFAULT_BRANCH
-    branches = {ref.name for ref in api.list_repo_refs(repo_id).branches}
-    taken = []
+    branches = {ref.name for ref in api.list_repo_refs(repo_id).branches} if api.repo_exists(repo_id) else set()
+    taken = sorted(name for name in branches if name.startswith(f"{revision}-step-"))[:3]
+    if not is_checkpoint_push_requested(training_args):
+        taken = []
     if revision in branches and any(api.file_exists(repo_id, name, revision=revision) for name in _SIGNS_OF_A_MODEL):
-        taken.append(revision)
-    if is_checkpoint_push_requested(training_args):
-        taken += sorted(name for name in branches if name.startswith(f"{revision}-step-"))[:3]
+        taken.insert(0, revision)
     return taken

@@ -4,15 +4,14 @@
 Shapes: B completions of a micro-batch, T their tokens, P prompts of a generation batch (of all processes), G
 completions of a prompt. The examples of docs/training.md are run by a test.
 
-A loss says what each token contributes, an advantage what each completion is worth. All around them is as in TRL 1.16,
-in its arithmetic (`GRPOTrainer._compute_loss`): what an own loss returns is weighted by the off-policy mask, the
-high-entropy mask and vLLM's importance ratio, gets `beta` times the KL divergence from the reference, and is averaged
-as TRL averages `loss_type`. Two things differ:
-1. There is no entropy bonus; preflight refuses its settings.
-2. vLLM's importance ratio counts with `loss_type: vespo` too, whose objective in TRL has it inside.
+A loss says what each token contributes, an advantage what each completion is worth. All around them is TRL's. It
+computes -min(ratio * advantage, clipped ratio * advantage) for each token: with ratios of 1, and the own loss with the
+other sign as the advantage, that is the own loss. The high-entropy mask, vLLM's importance ratio, `beta` times the KL
+divergence, the average of `loss_type` and the entropy bonus follow. Two settings need the policy's own ratios and are
+refused: `off_policy_mask_threshold`, and `use_bias_correction_kl` with a `beta`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -23,11 +22,8 @@ from open_r1.data.user_code import is_user_place, load_function
 LossArguments = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]
 Advantage = Callable[[torch.Tensor, GRPOConfig], torch.Tensor]
 
-# What TRL's forward pass takes beside ids and masks; only models of images have them.
-_IMAGE_INPUTS = (
-    *("pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles"),
-    *("image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids"),
-)
+# The clipped losses that are averaged as these are.
+_AVERAGED_AS = {"sapo": "grpo", "cispo": "dapo", "vespo": "dapo"}
 
 
 class Loss(Protocol):
@@ -195,100 +191,41 @@ def replace_advantages(trainer: Any, output: dict[str, torch.Tensor]) -> None:
     logged.extend([*earlier, *found.tolist()])
 
 
-def compute_own_loss(trainer: Any, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-    """Return the loss of a micro-batch by `trainer.own_loss`; log entropy, KL and what the loss has measured."""
-    log_probs_BT, entropies_BT, router_loss = _forward(trainer, model, inputs)
-    mask_BT = inputs["completion_mask"] * inputs.get("tool_mask", 1)
-    old_log_probs_BT = inputs.get("old_per_token_logps")  # None: the policy is still the one that sampled
-    old_log_probs_BT = log_probs_BT.detach() if old_log_probs_BT is None else old_log_probs_BT
-    ref_log_probs_BT, advantages_B = inputs.get("ref_per_token_logps"), inputs["advantages"]
-    arguments = log_probs_BT, old_log_probs_BT, ref_log_probs_BT, advantages_B, mask_BT
-    losses_BT, metrics = token_losses(trainer.own_loss, arguments, trainer.args)
-    for weights in _token_weights(trainer, inputs, entropies_BT, *arguments):
-        losses_BT = losses_BT * weights
-    metrics["entropy"] = entropies_BT
-    if ref_log_probs_BT is not None:
-        kl_BT = torch.exp(ref_log_probs_BT - log_probs_BT) - (ref_log_probs_BT - log_probs_BT) - 1
-        if trainer.args.use_bias_correction_kl:
-            kl_BT = kl_BT * importance_ratios(log_probs_BT, old_log_probs_BT, mask_BT, trainer.args)
-        losses_BT, metrics["kl"] = losses_BT + trainer.beta * kl_BT, kl_BT
-    logged = trainer._metrics["train" if trainer.model.training else "eval"]
-    trainer.means_over_tokens |= metrics.keys()
-    for name, values_BT in metrics.items():
-        logged[name].append(_mean(trainer, values_BT, mask_BT))
-    loss = _average(trainer, inputs, losses_BT, mask_BT)
-    if router_loss is not None:
-        loss = loss + trainer.router_aux_loss_coef * router_loss / _num_micro_batches(trainer)
-        logged["aux_loss"].append(trainer.accelerator.gather_for_metrics(router_loss).mean().item())
-    return loss
-
-
-def _forward(
-    trainer: Any, model: torch.nn.Module, inputs: dict[str, Any]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Return log-probs and entropies (B, T), and the load-balancing loss of a mixture of experts that has one."""
-    return trainer._get_per_token_logps_and_entropies(
-        model,
-        torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
-        torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
-        inputs["completion_ids"].size(1),
-        compute_entropy=True,
-        compute_aux_loss=trainer.aux_loss_enabled,
-        **{name: inputs.get(name) for name in _IMAGE_INPUTS},
-    )
-
-
-def _token_weights(
+def compute_own_loss(
     trainer: Any,
+    compute_loss: Callable[[torch.nn.Module, dict[str, Any]], torch.Tensor],
+    model: torch.nn.Module,
     inputs: dict[str, Any],
-    entropies_BT: torch.Tensor,
-    log_probs_BT: torch.Tensor,
-    old_log_probs_BT: torch.Tensor,
-    ref_log_probs_BT: torch.Tensor | None,
-    advantages_B: torch.Tensor,
-    mask_BT: torch.Tensor,
-) -> Iterator[torch.Tensor]:
-    """Yield what TRL multiplies the losses of tokens by, (B, T) or (B, 1), in its order."""
-    if trainer.off_policy_mask_threshold is not None:
-        sampling_log_probs_BT = inputs.get("sampling_per_token_logps", old_log_probs_BT)
-        threshold = trainer.off_policy_mask_threshold
-        yield trainer.get_off_policy_mask(
-            advantages_B[:, None], log_probs_BT, sampling_log_probs_BT, mask_BT, threshold
-        )
-    if trainer.top_entropy_quantile < 1.0:
-        yield trainer.get_high_entropy_mask(entropies_BT, mask_BT, 1 - trainer.top_entropy_quantile)
-    if trainer.use_vllm and trainer.vllm_importance_sampling_correction:
-        yield inputs["importance_sampling_ratio"]
+) -> torch.Tensor:
+    """Return the loss of a micro-batch by `trainer.own_loss`, and log what that has measured.
 
+    Args:
+        trainer: The trainer.
+        compute_loss: TRL's method. It reads advantages and old log-probs when it has called the model.
+        model: Takes the micro-batch.
+        inputs: The micro-batch.
+    """
+    inputs, forward, loss_type = dict(inputs), trainer._get_per_token_logps_and_entropies, trainer.loss_type
 
-def _average(trainer: Any, inputs: dict[str, Any], losses_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-    """Return the share of a micro-batch in the loss of its optimizer step, by TRL's rule for `loss_type`."""
-    masked_BT, num_micro_batches = losses_BT * mask_BT, _num_micro_batches(trainer)
-    if trainer.loss_type in ("cispo", "dapo", "vespo"):  # a step has a part of the generation batch's tokens
-        num_tokens = inputs["num_items_in_batch"].clamp(min=1.0) / trainer.accelerator.num_processes
-        if trainer.model.training:
-            num_tokens = num_tokens * num_micro_batches / trainer.args.steps_per_generation
-        return masked_BT.sum() / num_tokens
-    if trainer.loss_type in ("grpo", "sapo"):
-        mean = (masked_BT.sum(-1) / mask_BT.sum(-1).clamp(min=1.0)).mean()
-    elif trainer.loss_type == "luspo":
-        mean = masked_BT.sum(-1).mean()
-    elif trainer.loss_type == "bnpo":
-        mean = masked_BT.sum() / mask_BT.sum().clamp(min=1.0)
-    elif trainer.loss_type == "dr_grpo":
-        mean = masked_BT.sum() / (len(masked_BT) * trainer.max_completion_length)
-    else:
-        raise ValueError(f"Unknown `loss_type: {trainer.loss_type}`.")
-    return mean / num_micro_batches
+    def call_and_judge(*args: Any, **kwargs: Any) -> tuple:
+        log_probs_BT, *others = forward(*args, **kwargs)
+        mask_BT = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+        old_log_probs_BT = inputs.get("old_per_token_logps")  # None: the policy is still the one that sampled
+        old_log_probs_BT = log_probs_BT.detach() if old_log_probs_BT is None else old_log_probs_BT
+        arguments = log_probs_BT, old_log_probs_BT, inputs.get("ref_per_token_logps"), inputs["advantages"], mask_BT
+        losses_BT, metrics = token_losses(trainer.own_loss, arguments, trainer.args)
+        for name, values_BT in metrics.items():
+            totals = torch.stack([(values_BT.detach() * mask_BT).sum(), mask_BT.sum().float()])
+            total, number = trainer.accelerator.reduce(totals, reduction="sum")
+            logged = trainer._metrics["train" if trainer.model.training else "eval"]
+            logged[name].append((total / number.clamp(min=1.0)).item())
+        log_probs_BT = log_probs_BT if trainer.beta else log_probs_BT.detach()  # only the KL divergence needs more
+        inputs.update(advantages=-losses_BT, old_per_token_logps=log_probs_BT)
+        return log_probs_BT, *others
 
-
-def _num_micro_batches(trainer: Any) -> float:
-    """Return how many of them an optimizer step has; an evaluation takes each by itself."""
-    return trainer.current_gradient_accumulation_steps if trainer.model.training else 1.0
-
-
-def _mean(trainer: Any, values_BT: torch.Tensor, mask_BT: torch.Tensor) -> float:
-    """Return the mean over the tokens of all processes."""
-    totals = torch.stack([(values_BT.detach() * mask_BT).sum(), mask_BT.sum().float()])
-    total, number = trainer.accelerator.reduce(totals, reduction="sum")
-    return (total / number.clamp(min=1.0)).item()
+    trainer._get_per_token_logps_and_entropies = call_and_judge
+    trainer.loss_type = _AVERAGED_AS.get(loss_type, loss_type)
+    try:
+        return compute_loss(model, inputs)
+    finally:
+        trainer._get_per_token_logps_and_entropies, trainer.loss_type = forward, loss_type

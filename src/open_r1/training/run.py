@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run of a training script: start or resume, train, save, evaluate, push; shared by sft.py, grpo.py and distill.py."""
 
-import dataclasses
 import logging
 import os
 import shlex
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,11 +22,9 @@ from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.cli import STOPPED
 from open_r1.manifest import REPORT_NAME, missing_from
-from open_r1.secret_names import is_secret_name
 from open_r1.training.base import TrainingMixin
 from open_r1.training.callbacks import CompactProgressCallback, describe_benchmarks
 from open_r1.training.checkpoints import (
-    REFERENCE_NAME,
     Start,
     archive,
     claim,
@@ -113,21 +109,7 @@ def start_run(script_args: Any, training_args: TrainingConfig, model_args: Any) 
     if start.checkpoint is not None:
         logger.warning("Resuming from %s (`resume_from_checkpoint: false` starts afresh).", start.checkpoint)
         _refuse_other_course(start.checkpoint, training_args)
-    changed = [setting for group in (script_args, training_args, model_args) for setting in _changed_settings(group)]
-    logger.info("Settings: %s", textwrap.fill(", ".join(changed), 118, subsequent_indent="    "))
     return Run(start, description, stop_file)
-
-
-def _changed_settings(group: Any) -> list[str]:
-    """Return the settings that aren't at their defaults, but for long texts and what names the run."""
-    changed = []
-    for field in dataclasses.fields(group):
-        value = getattr(group, field.name)
-        default = field.default_factory() if callable(field.default_factory) else field.default
-        text = f"{field.name}={getattr(value, 'value', value)}"
-        if value != default and field.init and len(text) < 100 and not is_secret_name(field.name):
-            changed.append(text)
-    return changed
 
 
 def _refuse_differing(what: str, path: Path | None, way_out: str) -> None:
@@ -175,13 +157,6 @@ def _refuse_other_course(checkpoint: Path, training_args: TrainingConfig) -> Non
             f"{checkpoint} was saved by {'sft.py' if is_grpo else 'grpo.py'}, and no other training can resume from "
             "it. Name another `output_dir`, or start afresh with `resume_from_checkpoint: false`. To use only its "
             "weights, name it as `model_name_or_path`."
-        )
-    moves = isinstance(training_args, GRPOConfig) and training_args.sync_ref_model
-    if moves and not (checkpoint / REFERENCE_NAME).is_file():
-        raise ValueError(
-            f"`sync_ref_model: true`, but {checkpoint} has no {REFERENCE_NAME}: it was saved without, and "
-            "where the reference would be is not known. Start afresh with `resume_from_checkpoint: false`, or name "
-            "the checkpoint as `model_name_or_path` of another run."
         )
 
 
@@ -305,7 +280,7 @@ def _say_stopped(trainer: TrainingMixin, *, is_start_named: bool) -> None:
     )
 
 
-def _say_finished(trainer: TrainingMixin, script_args: Any, metrics: dict[str, float]) -> None:
+def _say_finished(trainer: TrainingMixin, metrics: dict[str, float]) -> None:
     """Print where the model is, its score, and what to type next, at any log level."""
     args, state = trainer.args, trainer.state
     lines = [f"The model is in {args.output_dir}"]
@@ -315,7 +290,7 @@ def _say_finished(trainer: TrainingMixin, script_args: Any, metrics: dict[str, f
     lines += [f"score:    {line}" for line in describe_benchmarks(metrics)]
     if args.report:
         lines.append(f"look at:  {Path(args.output_dir) / REPORT_NAME}")
-    command = evaluation_command(args, script_args, has_split=trainer.eval_dataset is not None)
+    command = evaluation_command(args, has_split=trainer.eval_dataset is not None)
     lines += [] if command is None else [f"evaluate: {command}"]
     if (last := last_complete_checkpoint(Path(args.output_dir))) is not None:
         lines.append(f"resume:   the same command with a larger max_steps or num_train_epochs, from {last}")
@@ -323,18 +298,13 @@ def _say_finished(trainer: TrainingMixin, script_args: Any, metrics: dict[str, f
     sys.stdout.flush()
 
 
-def evaluation_command(args: TrainingConfig, script_args: Any, *, has_split: bool) -> str | None:
-    """Return the command that evaluates a model on what its recipe names: benchmarks, or a local test split.
+def evaluation_command(args: TrainingConfig, *, has_split: bool) -> str | None:
+    """Return the command that evaluates a model on the benchmarks of its recipe, or on MATH-500.
 
-    Without either it is MATH-500; None for a test split that only the training can load, and has evaluated.
-
-    Args:
-        args: Of the training.
-        script_args: Name its data.
-        has_split: Whether it has evaluated a test split.
+    None without benchmarks where the training `has_split`: it has evaluated its test split.
     """
     words = ["python", "scripts/run_benchmarks.py", "--model_id", args.output_dir]
-    data, system = script_args.dataset_name, args.system_prompt
+    system = args.system_prompt
     if args.eval_benchmarks:
         own = {name: getattr(args, f"eval_benchmarks_{name}") for name in _ASKED}
         words += ["--benchmarks", *args.eval_benchmarks, "--prompt_template", args.eval_benchmarks_template]
@@ -343,10 +313,6 @@ def evaluation_command(args: TrainingConfig, script_args: Any, *, has_split: boo
         system = system if args.eval_benchmarks_system_prompt is None else args.eval_benchmarks_system_prompt
     elif args.benchmarks:
         words += ["--benchmarks", *args.benchmarks]
-    elif has_split and data is not None and Path(data).exists():
-        words += ["--data", data, "--split", script_args.dataset_test_split, "--prompt_template", "{prompt}"]
-        words += ["--prompt_column", script_args.dataset_prompt_column]
-        words += ["--solution_column", script_args.dataset_solution_column]
     elif has_split:
         return None
     else:
@@ -398,7 +364,8 @@ def _train(
         trainer.stop_when(StopFileCallback(run.stop_file))
     if not _is_verbose(training_args):
         trainer.remove_callback(PrinterCallback if training_args.disable_tqdm else ProgressCallback)
-        trainer.add_callback(CompactProgressCallback)
+        if not training_args.disable_tqdm:
+            trainer.add_callback(CompactProgressCallback)
         transformers.utils.logging.set_verbosity_warning()  # a trainer sets it back to `log_level`
     is_start_named = training_args.resume_from_checkpoint is not None
     training_args.resume_from_checkpoint = None  # transformers would read its own meaning into the word
@@ -421,7 +388,7 @@ def _train(
         extend_model_card(Path(training_args.output_dir), run.description, metrics)
         if training_args.push_to_hub:
             push_finished_model(training_args)
-        _say_finished(trainer, script_args, metrics)
+        _say_finished(trainer, metrics)
     return metrics
 
 

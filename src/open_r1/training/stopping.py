@@ -26,25 +26,15 @@ STOP_FILE_VARIABLE = "OPEN_R1_STOP_FILE"
 
 
 def find_stop_file() -> Path | None:
-    """Return the file whose appearance stops the training, or None when nobody has named one; heed SIGTERM with it.
-
-    Raises:
-        ValueError: It could not be made or answered: its folder is missing, or not writable.
-    """
+    """Return the file whose appearance stops the training, or None when nobody has named one; heed SIGTERM with it."""
     name = os.environ.get(STOP_FILE_VARIABLE)
     if not name:
         return None
-    stop_file = Path(name).absolute()
-    if not stop_file.parent.is_dir() or not os.access(stop_file.parent, os.W_OK):
-        raise ValueError(
-            f"{STOP_FILE_VARIABLE} is {name}, but {stop_file.parent} is no folder in which this process can write, so "
-            "it could not say that it has stopped. Make the folder, or unset the variable."
-        )
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         # Whoever started the launcher has made it ignore SIGTERM, so that this process lives to save. Until there is
         # something to save the signal ends it.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return stop_file
+    return Path(name).absolute()
 
 
 def answer_path(stop_file: Path) -> Path:
@@ -76,12 +66,6 @@ class StopFileCallback(TrainerCallback):
         """Clear away an older answer, and start to listen for SIGTERM."""
         if state.is_world_process_zero:
             answer_path(self.stop_file).unlink(missing_ok=True)
-            if self.stop_file.exists():
-                logger.warning(
-                    "%s exists before the first step, after which the training will stop. If nothing asks for that, "
-                    "delete the file now.",
-                    self.stop_file,
-                )
         self._previous_handler = signal.signal(signal.SIGTERM, self._note_termination)
 
     def on_step_end(
@@ -99,18 +83,15 @@ class StopFileCallback(TrainerCallback):
             logger.warning("Asked to stop: saving step %d first.", state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        """Stop and say so, now that the checkpoint is complete.
-
-        Raises:
-            RuntimeError: The answer could not be written. The checkpoint is complete all the same.
-        """
+        """Stop and say so, now that the checkpoint is complete."""
         if not self._is_stopping:
             return
         # Not earlier: a checkpoint keeps this flag, and a resumed run may restore it.
         control.should_training_stop = True
         self.checkpoint = Path(args.output_dir).absolute() / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
-            self._answer(state.global_step)
+            answer = {"step": state.global_step, "checkpoint": str(self.checkpoint)}
+            write_whole(answer_path(self.stop_file), json.dumps(answer))
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -141,13 +122,3 @@ class StopFileCallback(TrainerCallback):
         # A forked child (workers of a data loader) has inherited this handler: it ends as it would without.
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-
-    def _answer(self, step: int) -> None:
-        path = answer_path(self.stop_file)
-        try:
-            write_whole(path, json.dumps({"step": step, "checkpoint": str(self.checkpoint)}))
-        except OSError as error:
-            raise RuntimeError(
-                f"The training has stopped, but {path} could not be written ({error}), so nobody will start it again: "
-                f"{self.checkpoint} is complete, and the same command resumes from it."
-            ) from error

@@ -40,7 +40,7 @@ def continue_tracking(training_args: TrainingConfig, *, is_fresh_start: bool) ->
     """Make trackers continue the run of this folder, and return the id under which they know it.
 
     W&B tells runs apart by their id, which an environment variable gives unless the user has set it; trackio by their
-    name. A fresh start in a used folder is another run for both, so it gets another name even if the recipe has one.
+    name, that of the recipe or one with that id. A fresh start in a used folder gets another id.
 
     Args:
         training_args: `run_name` is set for trackio.
@@ -55,10 +55,8 @@ def continue_tracking(training_args: TrainingConfig, *, is_fresh_start: bool) ->
             os.environ["WANDB_RUN_ID"] = os.environ[OWN_TRACKING_VARIABLE] = tracking_id
         os.environ.setdefault("WANDB_RESUME", "allow")
     if "trackio" in training_args.report_to:
-        name = training_args.run_name or Path(training_args.output_dir).absolute().name
-        is_first = not earlier or tracking_id == earlier[0]
-        if training_args.run_name is None or not is_first:
-            training_args.run_name = f"{name}-{tracking_id}"
+        folder = Path(training_args.output_dir).absolute().name
+        training_args.run_name = training_args.run_name or f"{folder}-{tracking_id}"
     return tracking_id
 
 
@@ -102,8 +100,6 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
     """Append a run to `run_manifest.json`; warn when it resumes with other settings that change what is learned."""
     path = output_dir / RUN_MANIFEST_NAME
     runs = _read_runs(output_dir)
-    if path.is_file() and not runs:
-        logger.warning("%s is damaged and is written anew.", path)
     if runs:
         before, now = runs[-1]["settings"], run["settings"]
         changed = [

@@ -4,8 +4,7 @@
 What differs from TRL, and why:
 1. A checkpoint gets a manifest, written last; older ones are deleted only after that (TRL deletes first, so a kill in
    between could leave none). GRPO also saves the rollouts that are still in use, so that a resumed run is exact when
-   one generation serves several optimizer steps, and a reference that has moved (`sync_ref_model`); it draws the order
-   of prompts of every epoch from its number.
+   one generation serves several optimizer steps; it draws the order of prompts of every epoch from its number.
 2. A row that a reward could not judge for reasons of infrastructure (`UNSCORABLE`, NaN), or because it is too long for
    a reward model, carries no advantage. TRL would count it as 0 beside other rewards, so that an outage would punish
    the policy.
@@ -14,16 +13,14 @@ What differs from TRL, and why:
 4. Tokens per second, and the split of a step into generate, reward and update, stand in the log history.
 5. Evaluation samples with a seed of its own and leaves the random state of the training alone; it reports avg@k with
    an interval, pass@k and (on request) greedy decoding. A vLLM server has a random state of its own, which no seed of
-   ours reaches. Every batch of rollouts is kept when `log_completions` is on, in rollouts/ alone: what TRL writes to
-   completions/ stays only where `log_completions_hub_repo` uploads it.
+   ours reaches. Every batch of rollouts is kept in rollouts/ when `log_completions` is on.
 6. vLLM stops at the same end tokens as transformers. `stop_strings` end a completion with both; an EOS token is put
    behind the text then, which nothing learns from, so that all who ask for the last token see a completion as ended.
 7. TRL's warning of a row without any reward quotes all its columns: it's cut, since tests of programs are megabytes.
    Its warning that it ignores `model_init_kwargs` is left out: it loads the reference with them.
 8. The rows of a micro-batch are packed (`packing.py`), with the gradients of TRL. Where the loss is a sum over rows,
    the rows of an optimizer step are dealt to its micro-batches so that their tokens are balanced, and
-   `max_tokens_per_micro_batch` splits a micro-batch further. Entropy, KL and token-level clip ratios are averaged
-   over tokens, where TRL averages micro-batches of any number of tokens alike.
+   `max_tokens_per_micro_batch` splits a micro-batch further.
 9. A recipe may name a loss and an advantage (`losses.py`), have groups replaced that teach nothing
    (`dynamic_sampling.py`), and change lengths, groups, data and rewards between two generations (`stages.py`).
 10. A rollout whose environment `is_lost` has no reward. With tools, rollouts/ has the text as the policy saw it.
@@ -31,12 +28,11 @@ What differs from TRL, and why:
 
 import copy
 import logging
-import math
 import shutil
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -49,7 +45,7 @@ from accelerate.utils import DistributedType, gather_object, is_peft_model
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
-from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
+from trl.trainer.utils import split_tensor_dict
 
 from open_r1.configs.evaluation import ROLLOUTS_NAME
 from open_r1.evaluation.metrics import reward_metric_names, reward_metrics
@@ -59,7 +55,6 @@ from open_r1.reward_models import TOO_LONG
 from open_r1.rewards import Reward, is_unscorable
 from open_r1.rewards.wrappers import Ask, wrap
 from open_r1.training.base import TrainingMixin
-from open_r1.training.checkpoints import REFERENCE_NAME
 from open_r1.training.dynamic_sampling import (
     MEANS_OVER_ROWS,
     Round,
@@ -77,13 +72,10 @@ logger = logging.getLogger(__name__)
 
 _MAX_WARNING_CHARS = 2000
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
-_TABLES_OF_TRL = "completions"
 # The CPU's generator takes 32 bits of a seed; TRL's sampler shuffles epoch k with `seed` + k.
 _REFILL_SEED_OFFSET = 1_000_000
 # Losses that are sums over rows, so that these may meet in any micro-batch; the others have means over a micro-batch.
 SUMS_OVER_ROWS = (*MEANS_OVER_ROWS, "dapo", "cispo", "vespo")
-# Means over the tokens of a micro-batch; with sequence-level importance sampling over its rows.
-_CLIP_RATIOS = {"clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio"}
 
 
 def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: Sequence[dict[str, Any]]) -> None:
@@ -150,17 +142,10 @@ class SamplingMixin(TrainingMixin):
         return rows
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log; of the completions since the last log, which TRL also writes to a file, rollouts/ has every batch."""
-        writes = self.log_completions and self.accelerator.is_main_process
-        is_copy = writes and getattr(self.args, "log_completions_hub_repo", None) is None
-        folder = Path(self.args.output_dir) / _TABLES_OF_TRL
-        if is_copy:
-            folder.mkdir(parents=True, exist_ok=True)  # TRL makes it once, before training
+        """Log; TRL writes completions into a folder that it makes before earlier runs are archived."""
+        if self.log_completions and self.accelerator.is_main_process:
+            (Path(self.args.output_dir) / "completions").mkdir(parents=True, exist_ok=True)
         super().log(logs, start_time)
-        if is_copy:
-            (folder / f"completions_{self.state.global_step:05d}.parquet").unlink(missing_ok=True)
-            with suppress(OSError):  # it has files of an earlier version
-                folder.rmdir()
 
 
 class DistillationTrainer(SamplingMixin, trl.DistillationTrainer):
@@ -202,8 +187,6 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         self._is_greedy = False
         self._evaluated: list[dict[str, Any]] = []
         self._rollout: dict[str, list] = {}
-        self._num_loss_tokens: list[float] = []  # of each micro-batch since the last log
-        self.means_over_tokens = {"entropy", "kl"}  # metrics of micro-batches
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
         super().__init__(*args, reward_funcs=[*reward_funcs], **kwargs)
         self._environment_rewards: list[Any] = self.reward_funcs[len(reward_funcs) :]  # `get_reward`, if there is one
@@ -278,12 +261,10 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         if not (self.args.pack and self.model.training and (is_due or self._buffered_inputs is None)):
             return super()._prepare_inputs(generation_batch)
         self._micro_batches = []
-        batch = split_pixel_values_by_grid(self._generate_and_score_completions(generation_batch))
+        batch = self._generate_and_score_completions(generation_batch)
         micro_batches = self._micro_batches or self._draw_micro_batches(lengths_of(batch))
         torch.randperm(len(batch["completion_ids"]))  # here TRL draws its order
-        batches = split_tensor_dict(rows_of(batch, [*chain(*micro_batches)]), len(micro_batches))
-        # pyrefly: ignore[bad-argument-type]
-        self._buffered_inputs = [unsplit_pixel_values_by_grid(each) for each in batches]
+        self._buffered_inputs = split_tensor_dict(rows_of(batch, [*chain(*micro_batches)]), len(micro_batches))
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def _draw_micro_batches(self, lengths: list[int]) -> list[list[int]]:
@@ -349,10 +330,9 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         compute_aux_loss: bool = False,
         **images: Any,
     ) -> tuple:
-        has_images = any(value is not None for value in images.values())
-        if has_images or not self.is_packed:
+        if not self.is_packed:
             rows = input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss
-            return super()._get_per_token_logps_and_entropies(model, *rows, **images)
+            return super()._get_per_token_logps_and_entropies(model, *rows)
         lengths, size = attention_mask.sum(1).tolist(), batch_size or len(input_ids)
         packs = [list(range(len(lengths)))[start : start + size] for start in range(0, len(lengths), size)]
         if batch_size is not None and self.model.training and not self._is_refilling:
@@ -396,8 +376,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the loss of a micro-batch; of several packs all but the last have then been through the backward."""
         lengths, total = lengths_of(inputs), 0.0
-        is_whole = not torch.is_grad_enabled() or "pixel_values" in inputs
-        packs = [[]] if is_whole else self._packs_of(list(range(len(lengths))), lengths)
+        packs = self._packs_of(list(range(len(lengths))), lengths) if torch.is_grad_enabled() else [[]]
         if len(packs) == 1:
             return self._loss_of(model, inputs)
         state, is_boundary = self.accelerator.gradient_state, self.accelerator.sync_gradients
@@ -414,10 +393,7 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         return self._loss_of(model, rows_of(inputs, packs[-1]), len(packs[-1]) / len(lengths)) + total
 
     def _loss_of(self, model: torch.nn.Module, inputs: dict[str, Any], share: float = 1.0) -> torch.Tensor:
-        """Return the loss of the groups that were kept; note how many tokens of all ranks its metrics average."""
-        if self.model.training:
-            mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
-            self._num_loss_tokens.append(self.accelerator.reduce(mask.sum().float(), reduction="sum").item())
+        """Return the loss of the groups that were kept."""
         scale = inputs.get("loss_scale", 1.0)
         # The auxiliary loss of experts is a mean over all rows, those that were left out included.
         coef, self.router_aux_loss_coef = self.router_aux_loss_coef, self.router_aux_loss_coef / scale
@@ -529,18 +505,12 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         return self.accelerator.gather(failed), self.accelerator.gather(lost)
 
     def _note_failed_batch(self, *, is_empty: bool, is_outage: bool) -> None:
-        """Stop after two batches that taught nothing because of an outage; warn where the rows were too long."""
+        """Stop after two batches that taught nothing because of an outage; rows that are too long are none."""
         self._failed_batches = self._failed_batches + 1 if is_empty and is_outage else 0
         if self._failed_batches == 2:
             raise RuntimeError(
                 "No completion of the last two batches could be judged on any process: the service that a reward "
                 "needs is down. No reward was learned from; run the same command again when it is back."
-            )
-        if is_empty and not is_outage:
-            logger.warning(
-                "Step %d: every completion of a batch is too long for a reward model, so it teaches nothing. "
-                "Lower `max_completion_length`, or take a reward model with a longer context.",
-                self.state.global_step + 1,
             )
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
@@ -580,13 +550,6 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         for name, value in figures.items():
             metrics[f"dynamic_sampling/{name}"].append(value)
         metrics["num_tokens"] = [self.state.num_input_tokens_seen]
-        if figures["missing_groups"] == 1:
-            logger.warning(
-                "Step %d: the rewards of each group are all equal, also after `dynamic_sampling_rounds: %d`, so the "
-                "batch teaches nothing. Are the problems too hard or too easy for the model?",
-                self.state.global_step + 1,
-                rounds,
-            )
         return batch.rows
 
     def _generate_groups(self, inputs: list[dict]) -> Round:
@@ -627,19 +590,13 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         if self.own_loss is not None:
-            return compute_own_loss(self, model, inputs)
+            return compute_own_loss(self, super()._compute_loss, model, inputs)
         return super()._compute_loss(model, inputs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with means over tokens, and the stage of a curriculum."""
+        """Log, with the stage of a curriculum."""
         if self.curriculum is not None:
             logs["stage"] = self.curriculum.number
-        if self.model.training:
-            names = {*self.means_over_tokens}
-            if self.importance_sampling_level == "token":
-                names |= _CLIP_RATIOS
-            weigh_by_tokens(self._metrics["train"], names, self._num_loss_tokens)
-            self._num_loss_tokens = []
         super().log(logs, start_time)
 
     def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
@@ -719,28 +676,11 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         if self.curriculum is not None:
             state["curriculum"] = self.curriculum.state()
         torch.save(state, checkpoint / _ROLLOUT_STATE.format(rank=self.accelerator.process_index))
-        if self.args.sync_ref_model:
-            self._save_reference(checkpoint / REFERENCE_NAME)
 
     def _shape_of_generations(self) -> list[int | None]:
         args = self.args
         shape = [args.per_device_train_batch_size, args.gradient_accumulation_steps, args.steps_per_generation]
         return [self.accelerator.num_processes, self.num_iterations, *shape]
-
-    def _save_reference(self, path: Path) -> None:
-        weights = {}
-        for name, weight in self.accelerator.unwrap_model(self.ref_model).named_parameters():
-            with gathered(weight):
-                if self.accelerator.is_main_process:
-                    weights[name] = weight.detach().cpu().clone()
-        if self.accelerator.is_main_process:
-            torch.save(weights, path)
-
-    def _load_reference(self, path: Path) -> None:
-        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        for name, weight in self.accelerator.unwrap_model(self.ref_model).named_parameters():
-            with gathered(weight, modifier_rank=0):
-                weight.data.copy_(weights[name])
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -761,18 +701,6 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         self._refills.position = state.get("refills", 0)
         if self.curriculum is not None:
             self._enter(self.curriculum.load(state.get("curriculum")))
-        reference = Path(checkpoint) / REFERENCE_NAME
-        if reference.is_file() and self.ref_model is not None:
-            self._load_reference(reference)
-
-
-def gathered(weight: torch.Tensor, modifier_rank: int | None = None) -> AbstractContextManager[object]:
-    """Hold the whole of a parameter that ZeRO-3 has cut up; then keep what process `modifier_rank` has made of it."""
-    if not hasattr(weight, "ds_tensor"):
-        return nullcontext()
-    import deepspeed  # an extra, and there since it has cut the parameter up
-
-    return deepspeed.zero.GatheredParameters([weight], modifier_rank=modifier_rank)
 
 
 def _tidy_message(record: logging.LogRecord) -> bool:
@@ -814,21 +742,3 @@ def text_of(completion: str | list[dict[str, Any]]) -> str:
     if isinstance(completion, str):
         return completion
     return "\n".join(str(message.get("content") or "") for message in completion)
-
-
-def weigh_by_tokens(metrics: dict[str, list[float]], names: Iterable[str], num_tokens: list[float]) -> None:
-    """Replace what was noted of each micro-batch since the last log by its mean over tokens.
-
-    TRL would average micro-batches alike, those of short completions like those of long ones.
-
-    Args:
-        metrics: Of each micro-batch, by name; changed in place.
-        names: Those that are means over tokens.
-        num_tokens: Tokens in the loss of each micro-batch, over all ranks.
-    """
-    for name in names:
-        values = metrics.get(name, [])
-        known = [(value, weight) for value, weight in zip(values, num_tokens, strict=False) if not math.isnan(value)]
-        total = sum(weight for _, weight in known)
-        if len(values) == len(num_tokens) and total > 0:
-            metrics[name] = [sum(value * weight for value, weight in known) / total]
