@@ -9,7 +9,7 @@
    beyond 2^53 that stand beside fractions. Here a column that no single type can hold becomes text: values that are
    no strings as JSON.
 2. Its csv reader makes 7 of 007 and null of NA. Here a column holds numbers or truth values only where all its cells
-   in a file are written as Python writes these, else text; empty cells are null.
+   in a file are written as Python writes these, else text; empty cells are null. A csv file is read whole into memory.
 3. Columns and types come from all files, not from the first 10 MB.
 4. A line that is no JSON object, or has more cells than the header, is refused with its number.
 """
