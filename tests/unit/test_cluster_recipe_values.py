@@ -81,7 +81,6 @@ def test_arguments_win_over_the_recipe(recipe, words, name, value):
         ("", "--vllm_mode sever", "vllm_mode"),
         ("", "--use_vllm maybe", "use_vllm"),
         ("", "--dtype float32 --torch_dtype bfloat16", "dtype"),
-        ("", "--vllm_device cuda:7", "vllm_device"),
         ("", "--model_revision", "model_revision"),
         ("num_generations: 1.5", "", "num_generations"),
         ("num_generations: null", "", "num_generations"),
