@@ -14,9 +14,9 @@ Covered: the real training scripts; the names of all settings, and the values of
     packing, losses, schedules, evaluations, the first two stages of a curriculum, checkpoints, the saved model.
 Replaced: the model, by a Qwen2 of two layers whose tokenizer has the kind of template and the special tokens that the
     model's name promises; data sets and `eval_benchmarks`, by rows with the columns that the settings and rewards ask
-    for (`tasks/...` stay, shortened); reward models, by classifiers as small; lengths, batches, group sizes; `dtype`,
-    by float32, since no ZeRO keeps a copy of 16-bit weights here; what needs a GPU, by its nearest form on a CPU;
-    sandboxes elsewhere, by the local one.
+    for (`tasks/...` stay, shortened); reward models, by classifiers as small; lengths, batches, group sizes; `dtype`
+    and `bf16`, by float32, since no ZeRO keeps a copy of 16-bit weights here and most CPUs only imitate them; what
+    needs a GPU, by its nearest form on a CPU; sandboxes elsewhere, by the local one.
 Not covered: whether published models and data are what the recipe takes them for (templates, columns, layouts); memory
     and time; vLLM, flash-attention, Liger, quantisation, 8-bit optimizers; several processes; trackers, pushes to the
     hub, jobs of `benchmarks`.
@@ -88,6 +88,7 @@ LEFT_OUT = {
 SMALLER: dict[str, Any] = {
     "use_cpu": True,
     "dtype": "float32",
+    "bf16": False,
     "max_steps": 2,
     "gradient_accumulation_steps": 1,
     "per_device_eval_batch_size": 4,
