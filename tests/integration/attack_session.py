@@ -111,7 +111,7 @@ class Session:
         """Return what boxes have left on the machine: folders and control groups."""
         folders = [str(path) for path in Path(os.environ["TMPDIR"]).iterdir()]
         place = cgroups.find_place()
-        groups = [] if place is None else [*place.memory.glob(f"open_r1_box_{os.getpid()}_*")]
+        groups = [] if place is None else [*place[0].glob(f"open_r1_box_{os.getpid()}_*")]
         return [*folders, *map(str, groups)]
 
 

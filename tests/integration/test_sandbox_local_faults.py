@@ -43,7 +43,7 @@ def traces() -> list[Path]:
 
 def test_programs_that_wait_for_cores_are_not_over_their_time(sandbox, monkeypatch):
     """Six programs share a core: on the clock each takes about six seconds, twice its backstop."""
-    monkeypatch.setattr(module_of_boxes, "_places", asyncio.Semaphore(100))
+    monkeypatch.setattr(module_of_boxes, "places", asyncio.Semaphore(100))
     core = min(os.sched_getaffinity(0))
     code = f"import os, time\nos.sched_setaffinity(0, {{{core}}})\nwhile time.process_time() < 1.0: pass"
     request = request_of(code, limits=Limits(cpu_s=5.0, wall_s=3.0))

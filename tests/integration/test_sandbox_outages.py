@@ -83,10 +83,10 @@ print(json.dumps([repr(found) for found in run_all([request] * 2, sandbox)]))
 @pytest.fixture
 def own_group():
     """A control group of version 1 for a process of ours, as Slurm makes one for a job."""
-    if getattr(cgroups.find_place(), "version", None) != 1:
+    if len(cgroups.find_place() or ()) != 2:
         pytest.skip("this process can't make control groups of version 1")
     place = cgroups.find_place()
-    folders = [folder / f"outage_{os.getpid()}" for folder in (place.memory, place.pids)]
+    folders = [folder / f"outage_{os.getpid()}" for folder in place]
     for folder in folders:
         folder.mkdir()
     (folders[0] / "memory.oom_control").write_text("0")

@@ -120,7 +120,6 @@ def test_box_that_cannot_start_is_an_outage(sandbox, monkeypatch):
         raise OSError("no room")
 
     monkeypatch.setattr(box, "find_place", no_room)
-    monkeypatch.setattr(box, "PAUSES_S", (0.01,))
     with pytest.raises(SandboxError, match="no room"):
         run_coroutine(partial(PythonSession(sandbox, LIMITS).call, "1"))
 

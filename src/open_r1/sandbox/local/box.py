@@ -18,7 +18,7 @@ import signal
 import socket
 import subprocess
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,7 @@ from open_r1.sandbox.local.cgroups import Group, find_place
 from open_r1.sandbox.local.interpreter import BOX_USER, NUM_USERS
 from open_r1.sandbox.local.landlock import check_folder, new_folder
 from open_r1.sandbox.local.setup import Setup, describe, find_setup
+from open_r1.sandbox.running import gather
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +118,9 @@ class LocalSandbox(Sandbox):
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Compile and run a submission in a new box; see `Sandbox.run`."""
         setup = await self.setup()
-        for part in (request, request.interactor):
-            language = find_language(part.language if part is not None else "binary")
-            if language.name not in ("binary", *setup.programs):
+        for part in filter(None, (request, request.interactor)):
+            language = find_language(part.language)
+            if language.program and language.name not in setup.programs:
                 raise UnsupportedLanguageError(
                     f"This machine can't run {language.name}: {language.program!r} isn't there or can't be started by "
                     f"the boxes' user; there are {', '.join(setup.programs)}."
@@ -130,14 +131,11 @@ class LocalSandbox(Sandbox):
 class BoxLostError(Exception):
     """A failure of a box, or a run that may have ended for what others did: to be repeated in a new box.
 
-    Args:
-        message: What is known.
+    Attributes:
         run: What counts if the next box ends so too: the program has done it. None: it can't have done it.
     """
 
-    def __init__(self, message: str, run: ProgramRun | None = None) -> None:
-        super().__init__(message)
-        self.run = run
+    run: ProgramRun | None = None
 
 
 async def run_request(
@@ -156,7 +154,7 @@ async def run_request(
         runs: list[ProgramRun] = []
         box = LocalBox(setup, request, request, accepts=num_lost > 0)
         try:
-            async with _places, contextlib.AsyncExitStack() as boxes:
+            async with places, contextlib.AsyncExitStack() as boxes:
                 await _run_inputs(boxes, box, runs, go_on)
             break
         except BoxLostError as loss:
@@ -176,48 +174,45 @@ async def run_request(
 
 def _begin() -> None:
     """Let no box run yet: at import, and in a fork, where a box's socket that stays open would keep it alive."""
-    global _places, _ways
+    global places, _ways
     for way in _ways:
         way.close()
-    _places, _ways = asyncio.Semaphore(BOXES_A_CORE * len(os.sched_getaffinity(0))), weakref.WeakSet()
+    places, _ways = asyncio.Semaphore(BOXES_A_CORE * len(os.sched_getaffinity(0))), weakref.WeakSet()
 
 
 _ways: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # of all boxes, both ends
-_places: asyncio.Semaphore
+places: asyncio.Semaphore
 _begin()
 os.register_at_fork(after_in_child=_begin)
 
 
 async def _run_inputs(boxes: contextlib.AsyncExitStack, box: "LocalBox", runs: list[ProgramRun], go_on: GoOn) -> None:
     """Run a request in a new box, and one more for an interactor, appending to `runs`."""
-    setup, request, num_inputs = box.setup, box.request, len(box.request.inputs)
+    request, interactor = box.request, None
     await box.open(boxes, () if request.interactor else request.inputs, request.cpu_left_s(None, ()))
     if not box.has_program:
         return
-    interactor = None
     if request.interactor is not None:
-        interactor = LocalBox(setup, request.interactor, request)
-        try:
-            await interactor.open(boxes, request.inputs)
-        except BoxLostError as loss:
-            raise BoxLostError(f"The interactor's box was lost: {loss}") from loss
+        interactor = LocalBox(box.setup, request.interactor, request)
+        await interactor.open(boxes, request.inputs)
         if not interactor.has_program:
             raise ValueError(f"The interactor doesn't compile: {interactor.compiled and interactor.compiled.stderr}")
+    num_inputs = len(request.inputs)
     size = request.stop_after or max(1, num_inputs)
     for first in range(0, num_inputs, size):
-        with _our_failures():
+        with our_failures():
             await box.run_batch(request.inputs[first : first + size], runs, interactor)
         if len(runs) < num_inputs:
-            _places.release()  # who is asked may need boxes too
+            places.release()  # who is asked may need boxes too
             try:
                 if not await go_on(first, runs[first:]):
                     return
             finally:
-                await _places.acquire()
+                await places.acquire()
 
 
 @contextlib.contextmanager
-def _our_failures() -> Iterator[None]:
+def our_failures() -> Iterator[None]:
     """Turn errors of this machine (no descriptors, memory, processes or threads left) into the loss of a box."""
     try:
         yield
@@ -270,21 +265,22 @@ class LocalBox:
         part, limits, first = self.part, self.part.limits, self.request.compile_limits
         program = self.setup.programs.get(find_language(part.language).name)
         job, files = program_message(part, self.request, program, cpu_left_s)
-        extra = sum(map(len, files)) + max(map(_size, inputs), default=0)
+        sizes = [sum(map(len, input_message(given)[1])) for given in inputs]
+        extra = sum(map(len, files)) + max(sizes, default=0)
         memory_mb = limits.memory_mb - (-(extra + 2 * limits.output_bytes) // MIB)  # the driver holds what is printed
         of_runs = memory_mb + GROUP_MB, limits.processes + GROUP_PROCESSES
         of_all = max(of_runs[0], first.memory_mb), max(of_runs[1], first.processes)
         boxes.push_async_callback(self._close)
-        with _our_failures():
+        with our_failures():
             self._start(DISK_BYTES + extra, *(of_all if job["compile"] else of_runs))
             self._reader, self._writer = await asyncio.open_unix_connection(sock=self._way, limit=LINE_BYTES)
             self._held.callback(self._writer.transport.abort)
             self._writer.transport.set_write_buffer_limits(0)
             await self._answer(START_S)
             await asyncio.shield(self._entering)
-            await self._send({**job, "root": self._root, "watches": not self._group.limits_memory}, files)
+            await self.send({**job, "root": self._root, "watches": not self._group.limits_memory}, files)
             if job["compile"] is not None:
-                self.compiled = await self._run(first)
+                self.compiled = await self.next_run(first)
                 self._group.set_limits(*of_runs)
 
     def _start(self, disk_bytes: int, memory_mb: int, processes: int) -> None:
@@ -340,35 +336,24 @@ class LocalBox:
             return
         for number in range(-1, len(inputs)):
             for given in inputs[number + 1 : number + 2]:
-                await self._send_input(given)
+                await self.send(*input_message(given))
             if number >= 0:
-                runs.append(await self._run(self.part.limits))
+                runs.append(await self.next_run(self.part.limits))
 
     async def _communicate(self, given: ProgramInput, interactor: "LocalBox") -> ProgramRun:
         """Let a submission and an interactor talk over two pipes; return the submission's run with the other's."""
         with contextlib.ExitStack() as stack:
-            to_read, to_write = _pipe(stack), _pipe(stack)
-            await self._send_input(ProgramInput(), "submission", (to_read[0], to_write[1]))
-            await interactor._send_input(given, "interactor", (to_write[0], to_read[1]))
-        own, other = self._run(self.part.limits), interactor._run(interactor.part.limits)
-        run, talk = await asyncio.gather(own, other, return_exceptions=True)
-        if isinstance(run, BaseException):
-            raise run
-        if isinstance(talk, BaseException):
-            raise BoxLostError(f"The interactor's box was lost: {talk}") from talk
+            ends = [*os.pipe(), *os.pipe()]
+            for fd in ends:
+                stack.callback(os.close, fd)
+            for fd in ends[::2]:  # may be opened again by its path below `/dev/fd`
+                os.fchmod(fd, 0o666)
+            await self.send(*input_message(ProgramInput(), "submission"), (ends[0], ends[3]))
+            await interactor.send(*input_message(given, "interactor"), (ends[2], ends[1]))
+        run, talk = await gather([self.next_run(self.part.limits), interactor.next_run(interactor.part.limits)])
         return replace(run, interactor=talk)
 
-    async def _send_input(self, given: ProgramInput, role: str | None = None, passed: Sequence[int] = ()) -> None:
-        """Send what a run gets.
-
-        Args:
-            given: The input.
-            role: "submission" or "interactor" in a communication task.
-            passed: The ends of its pipes there: to read from, to write to.
-        """
-        await self._send(*input_message(given, role), passed)
-
-    async def _send(self, header: dict[str, Any], parts: Iterable[bytes], passed: Sequence[int] = ()) -> None:
+    async def send(self, header: dict[str, Any], parts: Sequence[bytes], passed: Sequence[int] = ()) -> None:
         """Send a message, and descriptors with it; it waits here until the driver takes it."""
         line = repr(header).encode() + b"\n"
         if passed:
@@ -380,17 +365,24 @@ class LocalBox:
                 await asyncio.sleep(0.01)
         self._writer.writelines([line, *parts])
 
-    async def _run(self, limits: Limits) -> ProgramRun:
-        """Return the run that the driver reports next; the binary comes with the compiler's."""
+    async def next_run(self, limits: Limits) -> ProgramRun:
+        """Return the run that the driver reports next; the binary comes with the compiler's.
+
+        Raises:
+            BoxLostError: The box failed, or others may have caused a failure.
+        """
         try:
             record, (stdout, stderr, binary) = await self._answer(MOST_WAITING * limits.backstop_s + ANSWER_S)
         except BoxLostError as loss:
+            outcome = None
             if self._group.new_kills()[0]:
-                loss.run = ProgramRun(Outcome.MEMORY_LIMIT, stderr=f"The program ended its box. {loss}")
+                outcome = Outcome.MEMORY_LIMIT
             elif isinstance(loss.__cause__, TimeoutError):
-                loss.run = ProgramRun(Outcome.TIME_LIMIT, stderr=f"The program held its box up. {loss}")
+                outcome = Outcome.TIME_LIMIT
             elif self.setup.mechanism == "none":  # nothing keeps a program from its driver
-                loss.run = ProgramRun(Outcome.RUNTIME_ERROR, stderr=f"The program ended its box. {loss}")
+                outcome = Outcome.RUNTIME_ERROR
+            if outcome is not None and self.part is self.request:
+                loss.run = ProgramRun(outcome, stderr=f"The program ended its box, or held it up. {loss}")
             raise
         was_ended = record.pop("was_ended")
         texts = {"stdout": stdout.decode("utf-8", "replace"), "stderr": stderr.decode("utf-8", "replace")}
@@ -400,40 +392,35 @@ class LocalBox:
         own, elsewhere = self._group.new_kills()
         if own:
             return replace(run, outcome=Outcome.MEMORY_LIMIT)
-        if run.outcome is Outcome.RUNTIME_ERROR and not was_ended:
-            self._require_own_failure(run, elsewhere)
-        return run
-
-    def _require_own_failure(self, run: ProgramRun, was_memory_elsewhere: bool) -> None:
-        """Raise BoxLostError for a failure that others may have caused."""
+        if run.outcome is not Outcome.RUNTIME_ERROR or was_ended:
+            return run
         is_killed = signal.SIGKILL in (run.signal, (run.exit_code or 0) - 128) or GCC_KILLED in run.stderr
-        if was_memory_elsewhere and (is_killed or self._group.limits_memory):
+        if elsewhere and (is_killed or self._group.limits_memory):
             raise BoxLostError("The machine, or the trainer's own group, has no memory left.")
         if is_killed and not self.accepts:
-            raise BoxLostError("A program was killed, and not by its box.", run)
+            loss = BoxLostError("A program was killed, and not by its box.")
+            loss.run = run if self.part is self.request else None
+            raise loss
         if self._folder is not None:
-            try:
+            with our_failures():
                 check_folder(self._folder, LEAST_DISK_BYTES)
-            except OSError as error:
-                raise BoxLostError(f"The folder of a box has no room any more: {error}") from error
+        return run
 
     async def _answer(self, timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
         """Return the driver's next answer."""
         try:
             async with asyncio.timeout(timeout_s):  # a suspended trainer may lose its box, and gets another one
-                return await self._read()
+                line = await self._reader.readline()
+                if not line:
+                    raise EOFError("the driver has ended")
+                record = ast.literal_eval(line.decode())
+                if "error" in record:
+                    raise ValueError(record["error"])
+                names = ("stdout", "stderr", "binary")
+                return record, [await self._reader.readexactly(record.pop(name, 0)) for name in names]
         except (OSError, EOFError, ValueError, TypeError, SyntaxError) as error:
             said = os.pread(self._log, 4096, 0).decode("utf-8", "replace").strip()
             raise BoxLostError(f"The box is lost ({type(error).__name__}: {error}). {said}") from error
-
-    async def _read(self) -> tuple[dict[str, Any], list[bytes]]:
-        line = await self._reader.readline()
-        if not line:
-            raise EOFError("the driver has ended")
-        record = ast.literal_eval(line.decode())
-        if "error" in record:
-            raise ValueError(record["error"])
-        return record, [await self._reader.readexactly(record.pop(name, 0)) for name in ("stdout", "stderr", "binary")]
 
     async def _close(self) -> None:
         """End everything in the box and wait until it's gone, however often the caller is cancelled."""
@@ -449,14 +436,16 @@ class LocalBox:
             logger.error("What a local box has left can't be removed: %s.", error)
 
     async def _end_processes(self) -> None:
-        if not await self._exits(LEAVE_S):
+        for timeout_s in (LEAVE_S, END_S):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._process.wait, timeout_s)
+                return
             # With the driver the kernel ends all others in the box; its parent then ends by itself.
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
             with contextlib.suppress(OSError):  # a kernel without these lists, or it has just ended
                 for pid in children.read_text().split()[:1] or [self._process.pid]:
                     os.kill(int(pid), signal.SIGKILL)
-            if not await self._exits(END_S):
-                logger.error("A local box (process %d) doesn't end.", self._process.pid)
+        logger.error("A local box (process %d) doesn't end.", self._process.pid)
 
     def _remove_folder(self) -> None:
         if self._folder is not None:
@@ -471,28 +460,5 @@ class LocalBox:
             await asyncio.sleep(0.01)
         logger.error("The control group of a local box can't be removed.")
 
-    async def _exits(self, timeout_s: float) -> bool:
-        """Return whether the box's first process ends in time."""
-        try:
-            await asyncio.to_thread(self._process.wait, timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
 
 _ENDINGS: set[asyncio.Future[None]] = set()  # the loop itself holds only weak references
-
-
-def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
-    """Return the ends of a pipe that the users of boxes may open again by their paths below `/dev/fd`."""
-    ends = os.pipe()
-    for fd in ends:
-        stack.callback(os.close, fd)
-    os.fchmod(ends[0], 0o666)
-    return ends
-
-
-def _size(given: ProgramInput) -> int:
-    """Return an upper bound of the bytes of an input."""
-    texts = (given.stdin, *given.files.values())
-    return sum(len(text) if text.isascii() else 4 * len(text) for text in texts)

@@ -19,26 +19,16 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
 
 MOUNT = Path("/sys/fs/cgroup")
-_CONTROLLERS = ("memory", "pids")
 _HIGHEST, _LIMIT = "memory.max_usage_in_bytes", "memory.limit_in_bytes"  # of version 1
 _NEAR_LIMIT = 1 << 20  # the kernel counts in portions of some pages
 
 
-class Place(NamedTuple):
-    """Folders below which groups are made: one for each controller of version 1, twice the same of version 2."""
-
-    memory: Path
-    pids: Path
-
-    @property
-    def version(self) -> int:
-        """1 or 2."""
-        return 2 if self.memory == self.pids else 1
+# Folders below which groups are made: of memory and of pids with version 1, the one of both with version 2.
+Place = tuple[Path, ...]
 
 
 class Group:
@@ -51,7 +41,7 @@ class Group:
     def __init__(self, place: Place | None) -> None:
         name = f"open_r1_box_{os.getpid()}_{secrets.token_hex(8)}"
         self.limits_memory = place is not None
-        self._folders = [folder / name for folder in dict.fromkeys(place or ())]  # the first one counts memory
+        self._folders = [folder / name for folder in place or ()]  # the first one counts memory
         try:
             for folder in self._folders:
                 folder.mkdir()
@@ -143,10 +133,10 @@ def find_place() -> Place | None:
 
 @functools.cache
 def _find_place(pid: int) -> Place | None:
-    memory, pids, whole = map(_own_folder, (*_CONTROLLERS, ""))
-    places = [Place(memory, pids)] if memory is not None and pids is not None else []
+    memory, pids, whole = map(_own_folder, ("memory", "pids", ""))
+    places: list[Place] = [(memory, pids)] if memory is not None and pids is not None else []
     if whole is not None:
-        places += [Place(folder, folder) for folder in (whole, whole.parent) if _divides(folder)]
+        places += [(folder,) for folder in (whole, whole.parent) if _divides(folder)]
     return next(filter(_works, places), None)
 
 
@@ -160,7 +150,7 @@ def _works(place: Place) -> bool:
             group.add(process.pid)
             return process.pid in group.pids()
     except OSError as error:
-        logger.info("No groups of version %d below %s: %s.", place.version, place.memory, error)
+        logger.info("No control groups below %s: %s.", place[0], error)
         return False
     finally:
         deadline = time.monotonic() + 2
@@ -183,13 +173,12 @@ def _own_folder(controller: str) -> Path | None:
 
 def _divides(folder: Path) -> bool:
     """Return whether groups below this one of version 2 have our controllers, switching them on where it may."""
+    switch = folder / "cgroup.subtree_control"
     try:
-        available = set((folder / "cgroup.controllers").read_text().split())
-        switch = folder / "cgroup.subtree_control"
-        if set(_CONTROLLERS) <= available and not set(_CONTROLLERS) <= set(switch.read_text().split()):
-            switch.write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
-        return set(_CONTROLLERS) <= set(switch.read_text().split())
-    except OSError:  # not ours to change, or (EBUSY) processes are in it
+        if not {"memory", "pids"} <= set(switch.read_text().split()):
+            switch.write_text("+memory +pids")
+        return True
+    except OSError:  # not ours to change, without these controllers, or (EBUSY) processes are in it
         return False
 
 

@@ -46,8 +46,11 @@ def settings(folders: Iterable[str], *, confines: bool = True) -> dict[str, obje
 
     Raises:
         NotImplementedError: The system calls of this machine aren't known.
+        ValueError: This kernel's Landlock is off or too old.
     """
-    found = max(version(), 0) if confines else 0
+    found = version() if confines else 0
+    if confines and found < MIN_VERSION:
+        raise ValueError(f"Landlock is off or older than version {MIN_VERSION} in this kernel")
     keeps_signals = found >= _SIGNALS_SINCE
     filters = {"filter": "", "program_filter": ""}
     if found:

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from open_r1.sandbox.base import Limits, ProgramInput, RunRequest, SandboxError
+from open_r1.sandbox.languages import input_message
 from open_r1.sandbox.local import LocalSandbox, box
 from open_r1.sandbox.local.interpreter import harness
 
@@ -41,7 +42,7 @@ class PythonSession:
         Raises:
             SandboxError: There is no box, or it was lost for what others did.
         """
-        async with box._places:
+        async with box.places:
             if not self._is_whole:
                 await self.close()
                 await self._start()
@@ -59,36 +60,33 @@ class PythonSession:
         await self._held.aclose()
 
     async def _ending(self, timeout_s: float) -> str:
-        await asyncio.wait([self._running], timeout=timeout_s)
+        if not (await asyncio.wait([self._running], timeout=timeout_s))[0]:
+            return "no answer in time"
         try:
-            run = self._running.result() if self._running.done() else None
+            run = self._running.result()
         except box.BoxLostError as loss:
             if loss.run is None:
                 raise SandboxError(f"The box of a Python session was lost: {loss}") from loss
             run = loss.run
-        return "no answer in time" if run is None else str(run.outcome).replace("_", " ")
+        return str(run.outcome).replace("_", " ")
 
     async def _start(self) -> None:
         limits, setup = self.limits, await self.sandbox.setup()
         whole = replace(limits, cpu_s=CALLS * limits.cpu_s, wall_s=LONGEST_S)
         given = ProgramInput(args=(str(limits.cpu_s), str(limits.output_bytes + 1)))
         request = RunRequest("python", {"session.py": harness("session.py")}, (given,), limits=whole)
-        for pause_s in (*box.PAUSES_S, None):
+        async with AsyncExitStack() as held:
+            one = box.LocalBox(setup, request, request)
             try:
-                async with AsyncExitStack() as held:
-                    one = box.LocalBox(setup, request, request)
-                    await one.open(held, request.inputs)
-                    with box._our_failures():
-                        await self._connect(held, one, given)
-                    self._running = asyncio.ensure_future(one._run(whole))
-                    held.push_async_callback(asyncio.gather, self._running, return_exceptions=True)
-                    held.callback(self._running.cancel)
-                    self._held = held.pop_all()
-                return
+                await one.open(held, request.inputs)
+                with box.our_failures():
+                    await self._connect(held, one, given)
             except box.BoxLostError as loss:
-                if pause_s is None:
-                    raise SandboxError(f"A local box failed again and again: {loss}") from loss
-            await asyncio.sleep(pause_s)
+                raise SandboxError(f"A Python session has no box: {loss}") from loss
+            self._running = asyncio.ensure_future(one.next_run(whole))
+            held.push_async_callback(asyncio.gather, self._running, return_exceptions=True)
+            held.callback(self._running.cancel)
+            self._held = held.pop_all()
 
     async def _connect(self, held: AsyncExitStack, one: box.LocalBox, given: ProgramInput) -> None:
         loop, self._answers = asyncio.get_running_loop(), asyncio.StreamReader()
@@ -99,7 +97,7 @@ class PythonSession:
             held.callback(reading.close)
             self._ways, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(ask, "wb", 0))
             held.callback(self._ways.close)
-            await one._send_input(given, "submission", (asked, answered))
+            await one.send(*input_message(given, "submission"), (asked, answered))
         finally:
             os.close(asked)
             os.close(answered)

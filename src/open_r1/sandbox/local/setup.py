@@ -1,26 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choice of the first mechanism that holds on this machine, when a program in a box really tries what it must not.
 
-local: bubblewrap (/usr/bin/bwrap), memory limited by control groups of version 2, Python 3.11.2 (...) with numpy
+local: bubblewrap (/usr/bin/bwrap), memory limited by control groups, Python 3.11.2 (...) with numpy
 """
 
 import asyncio
+import itertools
 import json
 import logging
 import os
-import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from open_r1.sandbox.base import Limits, ProgramInput, RunRequest, RunResult, SandboxError
+from open_r1.sandbox.base import Limits, Outcome, ProgramInput, RunRequest, RunResult, SandboxError
 from open_r1.sandbox.harness.processes import ENVIRONMENT
 from open_r1.sandbox.languages import LANGUAGES
 from open_r1.sandbox.local import cgroups, landlock
@@ -86,8 +84,7 @@ Run = Callable[[Setup, RunRequest], Awaitable[RunResult]]
 
 def describe(setup: Setup) -> str:
     """Return what isolates the programs and what runs them, in a line."""
-    place = cgroups.find_place()
-    memory = "a watch on the processes" if place is None else f"control groups of version {place.version}"
+    memory = "a watch on the processes" if cgroups.find_place() is None else "control groups"
     python = f"Python {setup.interpreter.version} ({setup.interpreter.path})"
     numpy = "with numpy" if setup.has_numpy else "without numpy (`sandbox_python` names another)"
     return f"local: {setup.description}, memory limited by {memory}, {python} {numpy}"
@@ -106,41 +103,35 @@ async def find_setup(python: str | None, mechanism: str | None, run: Run) -> Set
             is named.
         ValueError: There's no mechanism of that name.
     """
-    name = mechanism or os.environ.get(VARIABLE) or None
-    if name is not None and name not in _ADVICE:
-        raise ValueError(f"Unknown mechanism {name!r} of the local sandbox; there are {', '.join(_ADVICE)}.")
-    names = [name] if name else ["bwrap", "landlock"]
+    named = mechanism or os.environ.get(VARIABLE) or None
+    if named is not None and named not in _ADVICE:
+        raise ValueError(f"Unknown mechanism {named!r} of the local sandbox; there are {', '.join(_ADVICE)}.")
     reasons = []
-    for name in names:
-        for path in candidates(python):
-            try:
-                setup = await _try(name, path, run)
-            except (OSError, ValueError, NotImplementedError, SandboxError, subprocess.TimeoutExpired) as error:
-                reasons.append(f"{name} with {path}: {error}")
-                continue
-            if reasons:
-                logger.info("Local boxes could not be made in a better way: %s", "; ".join(reasons))
-            logger.info("%s", describe(setup))
-            if name == "none":
-                logger.warning(
-                    "%s=none: nothing isolates the programs of submissions. They can read, write and send whatever "
-                    "this container lets its user; only their limits are kept.",
-                    VARIABLE,
-                )
-            if not setup.has_numpy:
-                logger.warning(
-                    "Programs in local boxes have no numpy, so those that import it fail. Name as `sandbox_python` an "
-                    "interpreter that has it and that other users can start, unlike %s.",
-                    python or sys.executable,
-                )
-            return setup
+    for name, path in itertools.product([named] if named else ["bwrap", "landlock"], candidates(python)):
+        try:
+            setup = await _try(name, path, run)
+        except (OSError, ValueError, NotImplementedError, SandboxError, subprocess.TimeoutExpired) as error:
+            reasons.append(f"- {name} with {path}: {error} (needs {_ADVICE[name]})")
+            continue
+        logger.info("%s%s", describe(setup), "".join(f"; not {reason}" for reason in reasons))
+        if name == "none":
+            logger.warning(
+                "%s=none: nothing isolates the programs of submissions. They can read, write and send whatever this "
+                "container lets its user; only their limits are kept.",
+                VARIABLE,
+            )
+        if not setup.has_numpy:
+            logger.warning(
+                "Programs in local boxes have no numpy, so those that import it fail. Name as `sandbox_python` an "
+                "interpreter that has it and that other users can start, unlike %s.",
+                python or sys.executable,
+            )
+        return setup
     raise SandboxError(
         "This machine can't isolate programs, and without that none is run. What was tried:\n"
-        + "\n".join(f"- {reason}" for reason in reasons)
-        + "\nWhat helps, one of:\n"
-        + "\n".join(f"- {name}: {_ADVICE[name]}" for name in names)
-        + "\n- another provider, such as `code_provider: piston` or `router`"
-        + f"\n- {VARIABLE}=none, only in a container that is the box itself: programs may do there what they like"
+        + "\n".join(reasons)
+        + "\nAnother provider helps, such as `code_provider: piston` or `router`; in a container that is the box "
+        + f"itself, and where programs may do what they like, {VARIABLE}=none."
     )
 
 
@@ -150,35 +141,40 @@ async def _try(name: str, python: str, run: Run) -> Setup:
     Raises:
         OSError, ValueError, NotImplementedError, SandboxError, TimeoutExpired: They can't be; the message says why.
     """
-    is_bwrap, bwrap = name == "bwrap", bwrap_path() or ""
-    if is_bwrap and not bwrap:
-        raise ValueError(NO_BWRAP)
-    if name == "landlock" and landlock.version() < landlock.MIN_VERSION:
-        raise ValueError(f"Landlock is off or older than version {landlock.MIN_VERSION} in this kernel")
+    is_bwrap, bwrap = name == "bwrap", bwrap_path()
     interpreter = await asyncio.to_thread(probe_interpreter, python, may_be_private=is_bwrap)
     programs = _find_programs(interpreter)
-    folders = [*interpreter.folders, *map(folder_of, programs.values())]
-    folders = [folder for folder in folders if Path(folder).exists()]
+    folders = [
+        folder for folder in (*interpreter.folders, *map(folder_of, programs.values())) if Path(folder).exists()
+    ]
     as_root = interpreter.is_private if is_bwrap else has_other_users()
     command: list[str] = []
     if is_bwrap:
+        if bwrap is None:
+            raise ValueError(NO_BWRAP)
         command, description = bwrap_command(bwrap, folders, as_root=as_root), f"bubblewrap ({bwrap})"
         settings: dict[str, object] = {"root": ROOT, "filter": filter_program().hex()}
-    else:
-        settings = landlock.settings(folders, confines=name == "landlock")
+    elif name == "landlock":
+        settings = landlock.settings(folders)
         description = f"Landlock of version {settings['version']} and a filter of system calls"
-        if name == "none":
-            description = f"NOTHING isolates programs ({VARIABLE}=none)"
+    else:
+        settings = landlock.settings(folders, confines=False)
+        description = f"NOTHING isolates programs ({VARIABLE}=none)"
     setup = Setup(name, description, command, settings, interpreter, programs, as_root)
-    with _baits() as baits:
-        given = ProgramInput(json.dumps({**baits, "programs": programs}) + "\n")
+    with (
+        tempfile.TemporaryDirectory(prefix="open_r1_probe_") as folder,
+        socket.create_server(("127.0.0.1", 0)) as bait,
+    ):
+        # Whoever runs the box, it's the box that must keep these closed.
+        Path(folder).chmod(0o777)
+        Path(folder, "secret").touch(0o644)
+        names = sorted(set(os.environ) - _COMMON)
+        told = {"folder": folder, "names": names, "port": bait.getsockname()[1], "programs": programs}
+        given = ProgramInput(json.dumps(told))
         request = RunRequest("python", {"probe.py": harness("probe.py")}, (given,), limits=_PROBE_LIMITS)
         (probe,) = (await run(setup, request)).tests
-    assert probe is not None
-    if probe.exit_code != 7:
-        raise SandboxError(
-            f"the probe ended with {probe.outcome} (exit code {probe.exit_code}): {probe.stderr[-500:]}"
-        )
+    if probe is None or probe.outcome is not Outcome.OK:
+        raise SandboxError(f"the probe failed: {probe!s:.500}")
     found = json.loads(probe.stdout)
     if found["leaks"] and name != "none":
         raise SandboxError(f"the box leaks: {'; '.join(found['leaks'])}")
@@ -191,27 +187,3 @@ def _find_programs(interpreter: Interpreter) -> dict[str, str]:
     path = os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/bin"
     found = {language.name: shutil.which(language.program, path=path) for language in LANGUAGES.values()}
     return {name: path for name, path in found.items() if path is not None} | {"python": interpreter.path}
-
-
-@contextmanager
-def _baits() -> Iterator[dict[str, Any]]:
-    """Lay out what a program must not reach: a file, a folder, two sockets, the environment, this process."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="open_r1_probe_")))
-        file = folder / "secret"
-        file.write_text(secrets.token_hex())
-        file.chmod(0o644)
-        folder.chmod(0o777)  # whoever runs the box, it's the box that must keep this closed
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        local = stack.enter_context(socket.socket(socket.AF_UNIX))
-        address = f"open_r1_probe_{secrets.token_hex()}"
-        local.bind("\0" + address)
-        local.listen()
-        yield {
-            "file": str(file),
-            "folder": str(folder),
-            "names": sorted(set(os.environ) - _COMMON),
-            "pid": os.getpid(),
-            "port": listener.getsockname()[1],
-            "address": address,
-        }
