@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output_dir", help="folder of the new data set")
     add("--overwrite", action="store_true", help="make a finished data set anew, whatever its settings")
     add("--dry_run", action="store_true", help="count what each step leaves, and write nothing")
-    add("--licence", help="of the new data set (default: that of the inputs, by their cards)")
+    add("--licence", help="licence of the new data set (default: that of the inputs' cards)")
     add("--dataset_config", help="configuration of the inputs")
     add("--dataset_split", default="train", help="split of the inputs, or a slice: train[:1000] (default: train)")
     add("--dataset_revision", help="branch, tag or commit of inputs from the hub")
@@ -45,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--finish_reasons_column", help="why each completion ended (default: finish_reasons, where it exists)")
     text = "gold answer (default: the first of answer, solution, ground_truth, expected_answer)"
     add("--gold_column", help=text)
-    add("--domain_column", help="what a problem is about, for --sample_by domain")
-    text = "columns to take over (default: uuid, id, problem_id, source, problem_type, question_type, domain, subject)"
+    add("--domain_column", help="column with the problem's domain, for --sample_by domain")
+    text = "columns to keep (default: uuid, id, problem_id, source, problem_type, question_type, domain, subject)"
     add("--keep_columns", nargs="*", help=text)
     text = "keep rows with a true contaminated_<benchmark>, and its flags"
     add("--keep_contaminated", action="store_true", help=text)
@@ -70,17 +70,17 @@ def build_parser() -> argparse.ArgumentParser:
     text = "whether completions without <think> tags are dropped (default: require)"
     add("--reasoning", choices=("require", "any"), default="require", help=text)
     add = parser.add_argument_group("3. correct completions").add_argument
-    text = "who judges: the verifier, by the gold answer; a column; nobody (default: verifier)"
+    text = "judge: the verifier with the gold answer, a column, or none (default: verifier)"
     add("--correct_by", choices=("verifier", "column", "none"), default="verifier", help=text)
     text = "a boolean or number for each completion, such as pass_rate_rewards_accuracy"
     add("--correct_column", help=text)
     text = "least number in that column that counts as correct (default: 1.0)"
     add("--correct_min", type=float, default=1.0, help=text)
-    text = "server (host:port or URL) of a model that gives second verdicts where the verifier abstains"
+    text = "OpenAI-compatible server (host:port or URL) of a judge model that decides where the verifier abstains"
     add("--judge_url", help=text)
-    add("--judge_model", help="its name at --judge_url")
-    add("--judge_key_env", help="environment variable with the API key of --judge_url")
-    add("--keep_unverifiable", action="store_true", help="keep completions whose gold answer can't be judged by")
+    add("--judge_model", help="name of the judge model on --judge_url")
+    add("--judge_key_env", help="environment variable that holds the API key of --judge_url")
+    add("--keep_unverifiable", action="store_true", help="keep completions whose gold answer can't be verified")
     add = parser.add_argument_group("4. readable reasoning, 5. length, 6. filters of one's own").add_argument
     text = "faults for which a completion is dropped (default: none)"
     add("--readability", nargs="*", choices=READABILITY, help=text)

@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     cores = len(os.sched_getaffinity(0))
     text = "processes that match (default: number of cores)"
     add("--processes", "--num_workers", type=int, default=cores, metavar="N", help=text)
-    add("--start", type=int, metavar="ROW", help="check a range of rows: the first one (from 0)")
+    add("--start", type=int, metavar="ROW", help="first row of a range, counted from 0")
     add("--end", type=int, metavar="ROW", help="the row behind the last one")
     text = (
         "the same in equal parts: 0/8 is the first of eight. A part leaves --deduplicate and pushes to the "

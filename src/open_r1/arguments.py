@@ -128,7 +128,7 @@ class RecipeParser(TrlParser):
         given = self._names_given(argv)
         namespace, rest = self.parse_known_args(argv)
         if rest:
-            raise ValueError(f"Words on the command line that belong to no argument: {rest}")
+            raise ValueError(f"Unexpected words on the command line: {rest}")
         settings = {} if namespace.config is None else self._read_recipe(namespace.config)
         if "dataset_name" in given:
             settings.pop("dataset_mixture", None)  # the command line wins, also over the other way to name data

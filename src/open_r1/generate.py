@@ -121,7 +121,9 @@ def build_parser() -> argparse.ArgumentParser:
     privacy.add_argument("--public", action="store_true", help="make the pushed data set public")
     add("--output-dir", type=Path, help="folder for the rows (default: data/<name>_generated)")
     add("--chunk-size", type=int, default=1000, help="rows that distilabel gets at a time (default: %(default)s)")
-    add("--only-chunk", type=Path, metavar="FILE", help="ask for these rows of a chunk, in this process, and no more")
+    add(
+        "--only-chunk", type=Path, metavar="FILE", help="internal: generate for the rows of this chunk in this process"
+    )
     add("--overwrite", action="store_true", help="replace an output that was made with other settings")
     return parser
 
@@ -193,7 +195,7 @@ def run_chunks(source: RowSource, chunk_size: int, folder: Path, words: list[str
             while (status := process.wait(60.0)) is None:
                 pass
             if status:
-                raise RuntimeError(f"distilabel failed; the end of {process.log_path}:\n{process.tail()}")
+                raise RuntimeError(f"distilabel failed; last lines of {process.log_path}:\n{process.tail()}")
         logger.info("%d of %d rows are there.", end, source.num_rows)
     return paths
 

@@ -131,7 +131,9 @@ def adapter_config(model_args: ModelConfig) -> LoraConfig | None:
         if asked[name] not in (None, "all-linear") and _as_set(asked[name]) != _as_set(vars(found)[own])
     ]
     if differing:
-        raise ValueError(f"The run continues the adapter in {folder}; set the same as it has: {'; '.join(differing)}.")
+        raise ValueError(
+            f"The run continues the adapter in {folder}; use the adapter's settings: {'; '.join(differing)}."
+        )
     found.lora_dropout = model_args.lora_dropout
     return found
 
@@ -190,7 +192,7 @@ def get_model(
     try:
         model = AutoModelForCausalLM.from_pretrained(name, **options)
     except SafetensorError as error:
-        raise ValueError(f"The weights in {name} are damaged or cut short ({error}): get them again.") from error
+        raise ValueError(f"The weights in {name} are damaged or cut short ({error}): fetch them again.") from error
     if dtype is None:  # else the preflight has looked; of a config that doesn't say it, the weights say it
         refuse_lost_steps(model.dtype, training_args, model_args)
     fit_embeddings(model, tokenizer)
@@ -315,7 +317,7 @@ def render_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[int]]:
     except Exception as error:  # Jinja and template authors raise what they like; the reason goes to the user
         raise ValueError(f"The chat template fails on a plain conversation: {error}") from error
     if "question" not in text or "answer" not in text:
-        raise ValueError(f"The chat template does not print what is said. A turn renders as {text!r}.")
+        raise ValueError(f"The chat template drops the content of messages. A turn renders as {text!r}.")
     return text, tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -438,7 +440,7 @@ def find_model(name: str | None) -> str:
     if (folder / MANIFEST_NAME).is_file() or (folder / STAGING_NAME).exists() or is_own_checkpoint:
         reason = missing_from(folder)
         if reason is not None:
-            raise ValueError(f"The model in {folder} is not whole: {reason}. Run the command that writes it again.")
+            raise ValueError(f"The model in {folder} is incomplete: {reason}. Run the command that writes it again.")
     elif not ((folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()):
         raise ValueError(f"The folder {folder} holds no model (no config.json): was its training finished?")
     return str(folder)

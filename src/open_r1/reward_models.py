@@ -167,8 +167,8 @@ def check_reward_model(name: str, training_args: Any) -> PreTrainedConfig:
     is_classifier = any(kind.endswith("ForSequenceClassification") for kind in architectures)
     if not is_classifier and "AutoModelForSequenceClassification" not in (config.to_dict().get("auto_map") or {}):
         raise ValueError(
-            f"{name!r} in reward_funcs is no reward model: its architecture is {architectures}, so its score would be "
-            "random. It must be a ...ForSequenceClassification with one label."
+            f"{name!r} in reward_funcs is not a reward model: its architecture is {architectures}, so its score would "
+            "be random. It must be a ...ForSequenceClassification with one label."
         )
     if config.num_labels != 1:
         raise ValueError(

@@ -88,7 +88,7 @@ def read_size(model: str, revision: str) -> ModelSize:
 def _size_of(folder: Path) -> ModelSize:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if not isinstance(config, dict):
-        raise ValueError(f"{folder / 'config.json'} is no object")
+        raise ValueError(f"{folder / 'config.json'} is not a JSON object")
     parts = [part for part in (config.get("text_config"), config) if isinstance(part, dict)]
     heads = _first(parts, _HEADS)
     return ModelSize(heads, _first(parts, _KV_HEADS) or heads, _weights_in(folder))
@@ -97,7 +97,7 @@ def _size_of(folder: Path) -> ModelSize:
 def _first(parts: Sequence[dict], names: Sequence[str]) -> int | None:
     values = [part[name] for part in parts for name in names if part.get(name)]
     if values and not isinstance(values[0], int):
-        raise ValueError(f"{values[0]!r} is no number of heads")
+        raise ValueError(f"{values[0]!r} is not a number of heads")
     return values[0] if values else None
 
 

@@ -74,9 +74,7 @@ def make_plan(args: argparse.Namespace) -> dict[str, object]:
     values = read_values(recipe, words)
     secret = next((name for name in values.overrides if is_secret_name(name)), None)
     if secret is not None:
-        raise ValueError(
-            f"--{secret} would stand in logs and lists of processes: set HF_TOKEN, or a variable, instead"
-        )
+        raise ValueError(f"--{secret} would appear in logs and process lists: set HF_TOKEN, or a variable, instead")
     topology = plan_topology(args.nodes, args.gpus, values, wanted, task=task)
     config = load_recipe(accelerate_path)
     launch, environment, on_cpu = _for_devices(accelerate_path, config, topology)
@@ -139,8 +137,8 @@ def _for_devices(
     kind = str(config.get("distributed_type", "NO")).upper()
     if topology.num_processes > 1 and (kind in ("NO", "FALSE", "MULTI_CPU") or config.get("use_cpu") is True):
         raise ValueError(
-            f"{path} is for one process (distributed_type {kind}), and {topology.num_processes} would train: take "
-            "--accelerator ddp, zero2 or zero3, or 1 node with --processes-per-node 1"
+            f"{path} is a single-process config (distributed_type {kind}), and {topology.num_processes} would train: "
+            "take --accelerator ddp, zero2 or zero3, or 1 node with --processes-per-node 1"
         )
     launch = ["--deepspeed_multinode_launcher", "standard"] if kind == "DEEPSPEED" else []
     if topology.gpus_per_node:

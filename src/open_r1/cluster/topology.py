@@ -67,7 +67,7 @@ def plan_topology(num_nodes: int, gpus_per_node: int, values: RecipeValues, want
         ValueError: It cannot work. The message says what would.
     """
     if task == "sft" and (values["use_vllm"] or "vllm_mode" in values):
-        raise ValueError("--task sft generates nothing: leave out use_vllm and vllm_mode")
+        raise ValueError("--task sft does not generate: remove use_vllm and vllm_mode")
     num_serving = 0
     if values.starts_server:
         num_serving = _count_serving_nodes(num_nodes, wanted)

@@ -17,8 +17,8 @@ class EvaluationParameters:
 
     benchmarks: list[str] = setting(
         [],
-        "Benchmarks, or local files, that a Slurm job runs on each saved checkpoint. Results come to "
-        "<output_dir>/eval_results.",
+        "Benchmarks or local files on which a Slurm job evaluates each saved checkpoint; results are "
+        "written to <output_dir>/eval_results.",
     )
     eval_benchmarks: list[str] = setting(
         [],
@@ -29,18 +29,16 @@ class EvaluationParameters:
     )
     eval_benchmarks_steps: int | None = setting(
         None,
-        "Optimizer steps between two answers to the benchmarks. When unset, they are answered at each "
-        "evaluation of `eval_strategy`; in any case at the end, and with `eval_on_start` before the first step.",
+        "Optimizer steps between two evaluations on `eval_benchmarks`. When unset, at each evaluation of "
+        "`eval_strategy`. Always at the end, and with `eval_on_start` before the first step.",
     )
     eval_benchmarks_num_samples: int = setting(4, "Answers sampled per problem of `eval_benchmarks` (k of avg@k).")
-    eval_benchmarks_limit: int | None = setting(
-        None, "Problems taken of each of `eval_benchmarks`, the first ones. None takes all."
-    )
-    eval_benchmarks_max_tokens: int = setting(2048, "Tokens sampled at most per answer to `eval_benchmarks`.")
+    eval_benchmarks_limit: int | None = setting(None, "Use only the first N problems of each of `eval_benchmarks`.")
+    eval_benchmarks_max_tokens: int = setting(2048, "Most tokens per answer to `eval_benchmarks`.")
     eval_benchmarks_temperature: float = setting(
-        0.6, "Sampling temperature of `eval_benchmarks`, 0 to 2; 0 needs num_samples 1."
+        0.6, "Sampling temperature on `eval_benchmarks`, 0 to 2; 0 needs `eval_benchmarks_num_samples: 1`."
     )
-    eval_benchmarks_top_p: float = setting(0.95, "Nucleus of the sampling of `eval_benchmarks`, above 0, at most 1.")
+    eval_benchmarks_top_p: float = setting(0.95, "Nucleus sampling on `eval_benchmarks`: above 0, at most 1.")
     eval_benchmarks_seed: int = setting(
         0,
         "Seed of answer 0 to each problem; answer i has seed + i, at every evaluation the same, so that "
@@ -62,8 +60,8 @@ class EvaluationParameters:
     )
     eval_benchmarks_kind: str = setting(
         "auto",
-        "How answers to local files of `eval_benchmarks` are judged: math, choices, code; auto: as their "
-        "columns say. Programs run where those of the reward `code` do (`code_provider`).",
+        "How answers to local files of `eval_benchmarks` are judged: math, choices, code; auto: decided by "
+        "the columns. Programs run in the sandbox of `code_provider`.",
     )
     eval_benchmarks_judge: str | None = setting(
         None,

@@ -41,10 +41,10 @@ class RewardParameters:
         -1.0, "token_repetition: reward of a completion of one repeated n-gram, <= 0."
     )
     rubric: str | None = setting(
-        None, "rubric: what the model that judges is to look at, and what earns 0, 1 and scores between."
+        None, "rubric: instructions for the judge model: what to assess, and what earns 0, 1 and the scores between."
     )
-    rubric_url: str | None = setting(None, "rubric: its server, host:port or URL; any that is OpenAI-compatible.")
-    rubric_model: str | None = setting(None, "rubric: its name at the server.")
+    rubric_url: str | None = setting(None, "rubric: OpenAI-compatible server of the judge model, host:port or URL.")
+    rubric_model: str | None = setting(None, "rubric: name of the judge model on that server.")
     rubric_key_env: str | None = setting(None, "rubric: environment variable with the API key.")
     target_language: str = setting(
         "en", "language_consistency: ISO 639-1 code, where the row has no `target_language`."
@@ -84,58 +84,63 @@ class CodeExecutionParameters:
         "is set, else local.",
     )
     ioi_provider: Provider = setting(
-        "local", "ioi_code: the sandbox, as `code_provider`. Communication tasks: local, or piston with cms_ioi."
+        "local", "ioi_code: the sandbox, as `code_provider`. Communication tasks need local."
     )
     cf_provider: Provider = setting("local", "cf_code: the sandbox, as `code_provider`.")
     sandbox_router_url: str | None = setting(
-        None, "Provider router (`code_provider`: or none): host:port or URL of scripts/sandbox_router.py."
+        None, "Address of scripts/sandbox_router.py, host:port or URL; `code_provider` is then router by default."
     )
     e2b_router_url: str | None = setting(
-        None, "`code_provider: e2b` (or none): host:port of a router that has the key."
+        None, "Address of a router to E2B that holds the key; `code_provider` is then e2b by default."
     )
     morph_router_url: str | None = setting(
-        None, "`code_provider: morph` (or none): host:port of a router that has the key."
+        None, "Address of a router to Morph that holds the key; `code_provider` is then morph by default."
     )
     sandbox_router_token_env: str | None = setting(
-        None, "Environment variable with the router's token (default: SANDBOX_ROUTER_TOKEN, if it's set)."
+        None, "Environment variable that holds the router's token. Default: SANDBOX_ROUTER_TOKEN where set."
     )
     sandbox_patience_s: float = setting(
         120.0,
-        "router, piston, fusion, rubric: seconds for which a row waits while nobody answers; before a run at most 15.",
+        "router, piston, fusion, rubric: seconds to wait for an unreachable service; at most 15 before a run.",
     )
     sandbox_python: str | None = setting(
-        None, "local: interpreter for the programs; by default this one or the system's, by a probe."
+        None,
+        "local: Python interpreter for the programs. Default: this one or the system's, whichever works in the box.",
     )
     parallel_code_exec_per_proc: int | None = setting(
         None,
-        "Programs judged at a time by each training process; by default in local boxes the cores divided "
-        "by the processes on this machine, elsewhere 2.",
+        "Programs judged concurrently by each training process. Default: 2; in local boxes the cores "
+        "divided by the processes on this machine.",
     )
     code_eval_test_batch_size: int = setting(
-        1, "binary_code, ioi_code, cf_code: tests between two looks at whether to stop; below 1 runs all."
+        1, "binary_code, ioi_code, cf_code: tests to run before checking whether to stop; below 1, all tests run."
     )
     code_eval_scoring_mode: Literal["pass_fail", "partial", "weighted_sum"] = setting(
-        "weighted_sum", "cf_code: 1 for all tests, the share of tests, or the first plus a tenth of the second."
+        "weighted_sum",
+        "cf_code: pass_fail is 1 if all tests pass, partial the share of passed tests, weighted_sum "
+        "pass_fail plus a tenth of partial.",
     )
     code_test_timeout_s: float = setting(
-        5.0, "code, binary_code: CPU seconds of a test; the others' rows have their own."
+        5.0, "code, binary_code: CPU seconds per test; rows of ioi_code and cf_code carry their limits."
     )
-    code_memory_mb: int = setting(512, "code, binary_code: MiB of a test; the others' rows have their own.")
+    code_memory_mb: int = setting(
+        512, "code, binary_code: memory per test in MiB; rows of ioi_code and cf_code carry their limits."
+    )
     code_max_tests: int | None = setting(
-        None, "code, binary_code, cf_code: of a row with more tests so many are drawn, the same ones each time."
+        None, "code, binary_code, cf_code: most tests per row; a fixed sample of the row's tests is used."
     )
     code_max_timeouts: int = setting(
         2,
-        "code, binary_code, cf_code: tests of a program that may run out of time; the rest isn't run and "
-        "counts as not passed. 0: any number.",
+        "code, binary_code, cf_code: timeouts after which the remaining tests count as failed without being"
+        " run. 0: no limit.",
     )
     code_total_cpu_s: float = setting(
         600.0,
-        "code, binary_code, cf_code, in local, rented and routed boxes: CPU seconds of a program's compiler and all "
-        "its tests together; the test that uses them up and the rest count as out of time. 0: any.",
+        "code, binary_code, cf_code, except on piston and fusion: CPU seconds for compiling a program and "
+        "running all its tests; tests beyond that count as timeouts. 0: no limit.",
     )
     patch_code: bool = setting(
-        False, "code, binary_code, cf_code: mend what today's compilers and Python no longer take."
+        False, "code, binary_code, cf_code: patch constructs that current compilers and Python reject."
     )
 
 
@@ -150,5 +155,5 @@ class RewardArguments(CodeExecutionParameters, RewardParameters):
     )
     reward_timeout_s: float = setting(
         1800.0,
-        "Functions of your own: seconds on a batch after which the run ends with an error (suspended time counts).",
+        "Your own reward functions: seconds per batch before the run ends with an error (suspended time counts).",
     )

@@ -78,7 +78,7 @@ def find_columns(source: RowSource, settings: Namespace) -> Columns:
     generations = found["generations"]
     if of_pass_rates and generations != PASS_RATE_GENERATIONS:
         raise ValueError(
-            f"{sorted(of_pass_rates)} are about {PASS_RATE_GENERATIONS}, not about --generations_column {generations}"
+            f"{sorted(of_pass_rates)} belong to {PASS_RATE_GENERATIONS}, not to --generations_column {generations}"
         )
     if generations is None or (found["problem"] is None and generations != MESSAGES):
         what = "generations" if generations is None else "problem"

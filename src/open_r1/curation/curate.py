@@ -406,7 +406,7 @@ def _rate(value: Any, place: str) -> float | None:
     if value is None or value != value:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1.001:
-        raise ValueError(f"{place}: the pass rate {value!r} is no number between 0 and 1, nor null")
+        raise ValueError(f"{place}: the pass rate {value!r} is neither a number between 0 and 1 nor null")
     return float(value)
 
 

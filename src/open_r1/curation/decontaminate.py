@@ -342,7 +342,7 @@ def _write(
 def _summary(report: dict[str, Any], card: DataCard) -> Iterator[str]:
     for column, counts in report["rows_without_text"].items():
         found = (counts["rows"], column, counts["first_row"])
-        logger.warning("%d rows have no text in column %r (first: row %d); they stay.", *found)
+        logger.warning("%d rows have no text in column %r (first: row %d) and are kept.", *found)
     for name, counts in report["benchmarks"].items():
         yield f"{name}: {counts['flagged_rows']} rows flagged, by {counts['items_found']} items"
     for step in card.steps:

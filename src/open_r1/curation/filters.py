@@ -104,7 +104,7 @@ def is_short(row: Row, settings: Namespace) -> str | None:
     """Return too_long for a completion of more than `max_tokens`."""
     num_tokens = count_tokens(row, settings)
     if num_tokens is None:
-        raise ValueError(f"--max_tokens: row {row['input_row']} has no count of tokens: name a --tokenizer")
+        raise ValueError(f"--max_tokens: row {row['input_row']} has no token count: name a --tokenizer")
     return "too_long" if num_tokens > settings.max_tokens else None
 
 

@@ -206,7 +206,7 @@ class Index:
         """
         (ids_N, first_I), item_N = self.ids_N, self._item_N
         if not len(ids_N):
-            raise ValueError(f"no item of {sorted({name for name, _, _ in self.items})} has a word to look for")
+            raise ValueError(f"no item of {sorted({name for name, _, _ in self.items})} has any word to match")
         rule, n = self.rule, self.rule.ngram_size
 
         def starts(length: int) -> Positions:

@@ -61,7 +61,7 @@ def finished_parts(output: Path, card: DataCard, num_rows: int, *, ignored: Coll
         found = read_card(part)
         start, end = map(int, part.name.split("-")[1:])
         if found is None:
-            raise ValueError(f"{part} is not finished: run that part again, or remove its folder")
+            raise ValueError(f"{part} is unfinished: run that part again, or remove its folder")
         names = set(found.settings) | set(card.settings)
         other = [name for name in names - set(ignored) if found.settings.get(name) != card.settings.get(name)]
         if [parent.identity() for parent in found.parents] != [parent.identity() for parent in card.parents]:
@@ -76,5 +76,5 @@ def finished_parts(output: Path, card: DataCard, num_rows: int, *, ignored: Coll
         parts.append(part)
         behind = end
     if behind != num_rows:
-        raise ValueError(f"{output} has no part with row {behind} of {num_rows}: run the parts that are missing")
+        raise ValueError(f"{output} has no part with row {behind} of {num_rows}: run the missing parts")
     return parts

@@ -73,14 +73,14 @@ class PassRateCommand:
 
     output_dir: str | None = setting(
         None,
-        "Folder of the data set; a recipe's `output_dir` is its training's and isn't used (default: "
+        "Folder for the data set; the recipe's `output_dir` is not used (default: "
         "data/<output_dataset_name, or dataset-model-gen>).",
     )
-    merge: bool = setting(False, "Make one data set of the parts in the folder.")
+    merge: bool = setting(False, "Merge the parts in the folder into one data set.")
     overwrite: bool = setting(
         False,
-        "Replace a finished data set, or completions of other settings; completions of the same settings are used "
-        "again (delete generations.jsonl to ask anew).",
+        "Replace a finished data set, or completions of other settings; completions of the same settings "
+        "are reused (delete generations.jsonl to sample again).",
     )
     push_to_hub: str | None = setting(
         None,
@@ -89,8 +89,8 @@ class PassRateCommand:
         nargs="?",
         const="",
     )
-    public: bool = setting(False, "With --push_to_hub: let everybody read it.")
-    licence: str | None = setting(None, "Licence of the rows, for the card (default: the source's).")
+    public: bool = setting(False, "With --push_to_hub: push publicly.")
+    licence: str | None = setting(None, "Licence in the card (default: the source's).")
 
 
 @dataclass
@@ -102,31 +102,32 @@ class PassRateArguments(SecondJudgeArguments):
     )
     pass_rate_min: float = setting(0.1, "Keep rows with at least this pass rate.")
     pass_rate_max: float = setting(0.9, "Keep rows with at most this pass rate.")
-    dataset_start_index: int | None = setting(None, "First row of this part, from 0.", aliases=["--start"])
+    dataset_start_index: int | None = setting(None, "First row of this part, counted from 0.", aliases=["--start"])
     dataset_end_index: int | None = setting(None, "Row behind the last one of this part.", aliases=["--end"])
     dataset_shard: str | None = setting(
         None,
-        "I/N: one of N equal parts, in place of --start and --end: 0/8 is the first of eight.",
+        "I/N: part I of N equal parts, instead of --start and --end; 0/8 is the first of eight.",
         aliases=["--shard"],
     )
     dataset_split: str | None = setting(
-        None, "Split, or slice of one, to ask; default: the recipe's `dataset_train_split` (train)."
+        None, "Split, or slice of one, to use. Default: the recipe's `dataset_train_split` (train)."
     )
     server: list[str] | None = setting(
         None,
-        "OpenAI-compatible servers that complete token ids (vllm serve), host:port or URL, several are balanced. "
-        "Default: a `vllm serve` that is started here, and ended.",
+        "OpenAI-compatible servers that accept token ids (vllm serve), host:port or URL; requests are "
+        "balanced over several. Default: a `vllm serve` started and stopped by this command.",
     )
     server_model: str | None = setting(
-        None, "Name under which the servers serve the model; default: the one they serve, if that is the model."
+        None, "Model name in requests to --server. Default: the served model, which must be the recipe's."
     )
-    server_api_key_env: str = setting("OPENAI_API_KEY", "Environment variable with the key of the servers, if any.")
-    serve_args: str = setting("", "More arguments for the vLLM that is started, as one text: '--enforce-eager'.")
-    tensor_parallel_size: int = setting(1, "GPUs of the vLLM that is started.")
+    server_api_key_env: str = setting("OPENAI_API_KEY", "Environment variable that holds the API key of --server.")
+    serve_args: str = setting("", "More arguments for the started `vllm serve`, as one text: '--enforce-eager'.")
+    tensor_parallel_size: int = setting(1, "GPUs for the started `vllm serve`.")
     max_model_len: int | None = setting(
-        None, "Tokens of prompt and completion together; longer prompts aren't asked. Default: the model's."
+        None,
+        "Most tokens of prompt and completion together; longer prompts are skipped. Default: the model's context.",
     )
-    max_concurrent: int = setting(256, "Requests in flight.")
+    max_concurrent: int = setting(256, "Concurrent requests.")
 
 
 class Status(StrEnum):
@@ -266,7 +267,7 @@ def run_pass_rate(
             without_rate = statuses[Status.INCOMPLETE] + statuses[Status.UNSCORABLE]
             if without_rate == len(run.places):
                 raise ServersDownError(
-                    f"No row has a rate: {dict(statuses)}. What came is kept: mend the cause, which the log says, and "
+                    f"No row has a rate: {dict(statuses)}. What came is kept: fix the cause, which is in the log, and "
                     "repeat the command."
                 )
             folder.card.notes += [] if second is None else [f"{second}."]

@@ -114,7 +114,7 @@ def use_one_unit(kept: Sequence[Kept]) -> str:
         if counted:
             found = (len(kept) - len(counted), len(kept))
             logger.warning(
-                "%d of %d completions have no count of tokens: all lengths are in words (--tokenizer).", *found
+                "%d of %d completions have no token count: all lengths are in words (set --tokenizer).", *found
             )
         return "words"
     for entry in kept:

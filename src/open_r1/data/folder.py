@@ -88,7 +88,7 @@ class DatasetFolder:
             return False
         if found.fingerprint() != self.card.fingerprint():
             raise ValueError(
-                f"{self.path} holds a finished data set that was made otherwise: {found.differences(self.card)}. "
+                f"{self.path} holds a finished data set with other settings: {found.differences(self.card)}. "
                 "Name another output folder, or replace it with --overwrite."
             )
         for config in patterns_by_config(found):
@@ -109,7 +109,9 @@ class DatasetFolder:
         is_claimed = (self.path / LOCK_NAME).exists() or read_card(self.path) is not None
         self._strangers = set() if is_claimed else {file.name for file in self.path.glob("*")}
         if taken := sorted(self._strangers & _OWN):
-            raise ValueError(f"{self.path} has {taken} of somebody else; name another output folder.")
+            raise ValueError(
+                f"{self.path} contains {taken}, which no command of this project wrote; name another output folder."
+            )
 
     def write(self, rows: Rows, split: str = "train", config: str = DEFAULT_CONFIG) -> None:
         """Add rows to a split.
@@ -145,7 +147,7 @@ class DatasetFolder:
         try:
             self._replaced = self._read_replaced()
             if self.staging.exists():
-                logger.info("Removing what an unfinished run left in %s.", self.staging)
+                logger.info("Removing the leftovers of an unfinished run in %s.", self.staging)
                 shutil.rmtree(self.staging)
             self.staging.mkdir()
         except BaseException:
@@ -159,7 +161,7 @@ class DatasetFolder:
         except ValueError as error:
             if not self.overwrite:
                 raise
-            logger.warning("%s It is replaced; what else it may have named stays.", error)
+            logger.warning("%s It is replaced; other files that it named are kept.", error)
             return None
         if found is not None and not self.overwrite:
             raise ValueError(f"{self.path} was finished by another process meanwhile.")

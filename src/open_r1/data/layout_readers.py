@@ -122,7 +122,7 @@ def text_of(value: object, column: str) -> str:
     if value is None or (isinstance(value, str | list) and not value):
         raise UnmappableError(f"{column!r} is null or empty")
     if not isinstance(value, str):
-        raise UnmappableError(f"{column!r} is no text but a {type(value).__name__}")
+        raise UnmappableError(f"{column!r} is not text but a {type(value).__name__}")
     if not value.strip():
         raise UnmappableError(f"{column!r} is blank")
     return value
@@ -138,7 +138,7 @@ def gold(row: Row, column: str) -> str:
     found = text(row, column)
     answer = found.strip()
     if is_no_answer(answer):
-        raise UnmappableError(f"no gold answer but {answer!r}")
+        raise UnmappableError(f"not a gold answer but {answer!r}")
     if _MISREAD_LATEX.search(found):
         raise UnmappableError("a gold answer with control characters")
     return answer
@@ -194,7 +194,7 @@ def countdown_problem(row: Row, nums: str, target: str) -> str:
     """Return the Countdown task in words."""
     numbers = row[nums]
     if not isinstance(numbers, list) or not all(type(number) is int for number in [*numbers, row[target]]):
-        raise UnmappableError(f"{nums!r} and {target!r} are no whole numbers")
+        raise UnmappableError(f"{nums!r} and {target!r} are not whole numbers")
     if len(numbers) < 2:
         raise UnmappableError(f"{nums!r} has fewer than two numbers")
     return countdown.TASK.format(nums=numbers, target=row[target])
@@ -264,7 +264,7 @@ def turns(row: Row, column: str, has_thoughts: bool = True) -> Messages:
     roles = [message["role"] for message in messages]
     roles = roles[1:] if roles[:1] == ["system"] else roles
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-        raise UnmappableError("turns that are not user and assistant by turns")
+        raise UnmappableError("turns that do not alternate between user and assistant")
     return messages
 
 

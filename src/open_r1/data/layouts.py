@@ -543,7 +543,7 @@ def apply_layout(
     if not kept:
         listed = "; ".join(f"{reason}: {count}" for reason, count in dropped.most_common(_MAX_REASONS))
         raise NothingMappedError(
-            f"The layout {layout.name!r} maps no row of {where} ({len(rows)} rows): {listed}. Name another "
+            f"The layout {layout.name!r} fits no row of {where} ({len(rows)} rows): {listed}. Name another "
             "`dataset_layout`, or `none` to take the columns as they are."
         )
     stays = set(keep) & set(rows.column_names)

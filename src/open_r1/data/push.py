@@ -43,7 +43,7 @@ def check_push(repo_id: str, *, private: bool = True, setting: str = "repo_id") 
     except LocalTokenNotFoundError as error:
         raise ValueError(f"`{setting}`: nobody is logged in. Run `hf auth login`, or set HF_TOKEN.") from error
     except (OfflineModeIsEnabled, httpx.HTTPError) as error:
-        raise ValueError(f"`{setting}`: {api.endpoint} does not let us push: {describe(error)}") from error
+        raise ValueError(f"`{setting}`: {api.endpoint} refuses the push: {describe(error)}") from error
     return full_id
 
 

@@ -179,7 +179,7 @@ def _load(name: str, config: str | None, seed: int, revision: str | None) -> "Da
     if path.is_dir():
         return _load_folder(path, config)
     if name.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _FORMATS:
-        raise ValueError(f"there is no such file or folder (in {Path.cwd()})")
+        raise ValueError(f"no such file or folder (in {Path.cwd()})")
     return datasets.load_dataset(name, config, revision=revision)
 
 

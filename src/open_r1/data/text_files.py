@@ -85,7 +85,7 @@ class TextFiles(ArrowBasedBuilder):
                         mixed.add(name)
         if mixed:
             logger.warning(
-                "%s: columns %s mix types; values that are no text become JSON text.", files[0][0], sorted(mixed)
+                "%s: columns %s mix types; values other than text become JSON text.", files[0][0], sorted(mixed)
             )
         return pa.schema(list(kinds.items()))
 
@@ -153,7 +153,7 @@ def _row(name: str, number: int, found: Any) -> _Row:
     try:
         row = json.loads(found.removeprefix(_BOM)) if isinstance(found, bytes) else found
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name}, line {number}: no JSON ({error})") from None
+        raise ValueError(f"{name}, line {number}: invalid JSON ({error})") from None
     if not isinstance(row, dict):
         raise ValueError(f"{name}, line {number}: a JSON {type(row).__name__}, no object")
     return row

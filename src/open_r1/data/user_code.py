@@ -39,7 +39,7 @@ def load_function(place: str, *, role: str, setting: str) -> tuple[Callable[...,
     found, place = _load(place, "function", inspect.isfunction, title)
     if not callable(found) or inspect.isclass(found):
         kind = "class" if inspect.isclass(found) else type(found).__name__
-        raise ValueError(f"{title} is no function but a {kind}: name a function.")
+        raise ValueError(f"{title} is not a function but a {kind}: name a function.")
     return found, place
 
 
@@ -52,7 +52,7 @@ def load_class(place: str, base: type[Class], *, role: str, setting: str) -> typ
     title = f"The {role} {place!r} in {setting}"
     found, _ = _load(place, "class", inspect.isclass, title)
     if not inspect.isclass(found) or not issubclass(found, base):
-        raise ValueError(f"{title} is no subclass of {base.__name__}: name a class that is one.")
+        raise ValueError(f"{title} is not a subclass of {base.__name__}: name one.")
     return found
 
 

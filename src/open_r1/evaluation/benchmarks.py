@@ -232,7 +232,7 @@ def refuse_same_names(benchmarks: Sequence[Benchmark]) -> None:
     taken = [benchmark.name for benchmark in benchmarks]
     twice = sorted({name for name in taken if taken.count(name) > 1})
     if twice:
-        raise ValueError(f"The benchmarks {twice} are named twice, and results go to a folder of that name.")
+        raise ValueError(f"The benchmarks {twice} are named twice, but each has one results folder of that name.")
 
 
 def each_of(names: Sequence[str]) -> list[str]:

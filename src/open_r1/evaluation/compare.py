@@ -85,7 +85,7 @@ class Run:
         try:
             rows = pq.read_table(path, columns=["problem", "solution", "score"]).to_pylist()
         except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-            raise ValueError(f"{path} is damaged, or another program's: {error}.") from error
+            raise ValueError(f"{path} is damaged, or not from run_benchmarks.py: {error}.") from error
         scores: defaultdict[Problem, list[float]] = defaultdict(list)
         for row in rows:
             judged = scores[" ".join(row["problem"].split()), row["solution"].strip()]
@@ -109,7 +109,7 @@ def find_runs(places: Iterable[Path]) -> list[Run]:
             raise ValueError(f"{place} holds no {RESULTS_NAME} of run_benchmarks.py that can be read.")
         for path, results in read.items():
             if results is None:
-                logger.warning("%s is left out: it is torn, or another program's.", path)
+                logger.warning("%s is skipped: it is damaged, or not from run_benchmarks.py.", path)
             else:
                 found.setdefault(path.parent.resolve(), Run(path.parent, results))
     return list(found.values())

@@ -190,7 +190,7 @@ class RewardJudge:
             try:
                 said = self._sandbox.check(sorted(self._problems.languages))
             except SandboxError as error:
-                raise ValueError(f"{name} is judged by running programs, and the sandbox can't: {error}") from error
+                raise ValueError(f"{name} is judged by running programs, but the sandbox fails: {error}") from error
             logger.info("%s: programs are judged by %s.", name, said)
         return self.settings()
 

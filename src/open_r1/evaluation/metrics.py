@@ -268,7 +268,7 @@ def _representatives(counts: Mapping[str, int], max_steps: int) -> dict[str, str
                 found |= dict.fromkeys(equal, gold)
                 left = [other for other in others if other not in equal]
     except OverBudgetError:
-        logger.warning("%d different answers to one problem were too much work to compare.", len(counts))
+        logger.warning("%d answers to one problem were too expensive to compare.", len(counts))
     return found
 
 

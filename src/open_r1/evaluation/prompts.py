@@ -188,8 +188,7 @@ def load_problems(
     if not problems.by_row:
         first = min(problems.skipped)
         raise ValueError(
-            f"No row of {benchmark.name} ({benchmark.dataset}) can be asked and judged; row {first}: "
-            f"{problems.skipped[first]}."
+            f"No row of {benchmark.name} ({benchmark.dataset}) can be used; row {first}: {problems.skipped[first]}."
         )
     for note in problems.notes():
         logger.warning("%s: %s.", benchmark.name, note)
@@ -222,7 +221,7 @@ def _read(problems: Problems, source: Any, template: str | None, limit: int | No
             if text:
                 asked = [{"role": "user", "content": fill_template(template or template_of(benchmark), text)}]
             elif template is not None:
-                raise PromptError("a conversation, which takes no prompt template")
+                raise PromptError("a conversation, to which no prompt template applies")
             messages = to_conversation({benchmark.prompt_column: asked}, shape)
         except PromptError as error:
             problems.skipped[number] = str(error)
@@ -287,7 +286,7 @@ def lettered(row: Mapping[str, Any], benchmark: Benchmark) -> tuple[str, str]:
     else:
         value = row[benchmark.choices_column]
         if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS):
-            raise PromptError(f"the choices are no list of 2 to {len(LETTERS)}: {str(value)[:80]}")
+            raise PromptError(f"the choices are not a list of 2 to {len(LETTERS)}: {str(value)[:80]}")
         choices = [_text_of(choice, f"choice {number}") for number, choice in enumerate(value)]
         place = _place_of(row[benchmark.solution_column], benchmark.solution_column, choices)
     if choices.count(choices[place]) > 1:

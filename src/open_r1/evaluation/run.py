@@ -205,7 +205,7 @@ class _Run:
         changed = differing({k: before["settings"][k] for k in common}, {k: self.known[k] for k in common})
         if changed:
             raise ValueError(
-                f"{self.folder} has answers of other settings: {'; '.join(changed)}. Name another --output_dir, or "
+                f"{self.folder} has answers from other settings: {'; '.join(changed)}. Name another --output_dir, or "
                 "archive that folder by --overwrite."
             )
 
@@ -373,7 +373,7 @@ def archive(folder: Path) -> None:
     path = folder / JOURNAL_NAME
     with Journal(path, None) if path.exists() and path.stat().st_size else nullcontext():
         folder.rename(free := free_name(folder))
-    logger.warning("%s is begun anew. What it held is in %s.", folder, free)
+    logger.warning("%s starts over. Its former content is in %s.", folder, free)
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:

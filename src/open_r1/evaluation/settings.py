@@ -45,57 +45,64 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
 
     model_id: list[str] = setting(
         [],
-        "Folders, or names on the hub: models, or checkpoints of one; without any, what --url serves.",
+        "Models to evaluate: folders or hub names, checkpoints included. Default: the model that --url serves.",
     )
     model_revision: str = setting("main", "Branch, tag or commit on the hub.")
-    model_name: str | None = setting(None, "Name in the results; by default that of the model, or of its folder.")
+    model_name: str | None = setting(
+        None, "Name in the results. Default: the model's hub name, or the name of its folder."
+    )
     trust_remote_code: bool = setting(
         False,
-        "Run code from the repository: in `vllm serve`, or with transformers in this very process; or the servers of "
-        "--url do.",
+        "Run code from the model's repository, in `vllm serve` or in this process; recorded for --url.",
     )
     system_prompt: str | None = setting(None, "First message of each conversation.")
     prompt_template: str | None = setting(
         None,
-        "Text with {prompt}, which alone is replaced; by default it asks for steps, and for a boxed answer, a boxed "
-        "letter or a block of code.",
+        "Prompt with {prompt} as its only placeholder. Default: asks for step-by-step reasoning and a boxed"
+        " answer, a boxed letter or a code block, by the kind of benchmark.",
     )
     benchmarks: list[str] = setting(
         [],
-        "Names of --list_benchmarks; `all` of these; data sets of the hub as owner/name; or local files; "
-        "several by spaces or commas.",
+        "Names from --list_benchmarks, `all` of them, hub data sets (owner/name) or local files, separated "
+        "by spaces or commas.",
         action="extend",
     )
-    list_benchmarks: bool = setting(False, "Print the table of benchmarks, and nothing else.")
-    data: str | None = setting(None, "Local JSON lines, parquet, csv or folder, or a data set of the hub.")
+    list_benchmarks: bool = setting(False, "Print the table of benchmarks and exit.")
+    data: str | None = setting(None, "Problems of your own: JSON lines, parquet, csv, a folder, or a hub data set.")
     kind: Literal["auto", "math", "choices", "code"] = setting(
         AUTO,
-        "Of --data: math has gold answers; choices a column `choices`, or those of GPQA; code tests, as of "
-        "verification_info or LiveCodeBench; auto: what the columns say.",
+        "How --data is judged. math: gold answers. choices: a column `choices`, or GPQA's columns. code: "
+        "tests in verification_info or LiveCodeBench's columns. auto: decided by the columns.",
     )
-    prompt_column: str = setting("problem", "Problems of --data.")
-    solution_column: str = setting("solution", "Gold answers, worked solutions or right choices of --data.")
+    prompt_column: str = setting("problem", "Column of --data with the problem.")
+    solution_column: str = setting(
+        "solution", "Column of --data with the gold answer, worked solution or right choice."
+    )
     split: str = setting("train", "Split of --data, or a slice such as train[:100].")
-    limit: int | None = setting(None, "The first so many problems; by default all.")
+    limit: int | None = setting(None, "Evaluate only the first LIMIT problems.")
     judge: str | None = setting(
         None,
-        "A reward in place of the benchmark's judge: file.py:function, called with completions and all columns, which "
-        "gives each a score from 0 to 1, or None; or a name of the table of rewards.",
+        "Reward that replaces the benchmark's judge: a name from the reward table, or file.py:function, "
+        "called with the completions and all columns; returns a score from 0 to 1 per completion, or None.",
     )
-    judge_again: bool = setting(False, "Judge the answers that the folders hold anew, and ask nothing.")
-    output_dir: str = setting("eval_results", "Folder of the results.")
-    overwrite: bool = setting(False, "Archive the folder of earlier answers under another name, and begin anew.")
+    judge_again: bool = setting(False, "Judge the stored answers again, without asking the model.")
+    output_dir: str = setting("eval_results", "Folder for the results.")
+    overwrite: bool = setting(False, "Rename the folder of earlier answers and start over.")
     run_id: str | None = setting(
-        None, "Of jobs that are requeued: --overwrite leaves what a run of that name has begun."
+        None, "Name shared by the attempts of a requeued job: --overwrite keeps what an earlier attempt has answered."
     )
-    slurm: bool = setting(False, "Submit slurm/evaluate.slurm with these settings instead of running.")
+    slurm: bool = setting(False, "Submit slurm/evaluate.slurm with these settings instead of running here.")
     backend: Literal["auto", "vllm", "transformers"] = setting(
         "auto",
-        "What serves --model_id without --url: `vllm serve`, or transformers in this process; auto: vllm where it is "
-        "installed.",
+        "Engine for --model_id: vllm starts `vllm serve`, transformers runs in this process, auto is vllm "
+        "where installed.",
     )
-    url: str | None = setting(None, "host:port or URL, several by commas; without it, --backend serves.")
-    served_model: str | None = setting(None, "Name to ask the servers for; by default the one that they serve.")
+    url: str | None = setting(
+        None, "Running servers to use instead of --backend: host:port or URL, separated by commas."
+    )
+    served_model: str | None = setting(
+        None, "Model name in requests to --url. Default: the one model that the servers list."
+    )
     serve_args: str = setting(
         "",
         "For `vllm serve`, as a shell splits them: --serve_args='--data-parallel-size 8 --dtype half'; with --url, "
@@ -103,33 +110,35 @@ class EvaluationArguments(SecondJudgeArguments, CodeExecutionParameters):
         metavar="WORDS",
     )
     model_commit: str | None = setting(
-        None, "With --url, what its servers have loaded; by default --model_revision on the hub now."
+        None, "Commit that the servers of --url have loaded. Default: the hub's current commit of --model_revision."
     )
-    served_with: str = setting("", "With --url, the whole command line of its servers, for the record.")
-    api_key_env: str | None = setting(None, "Environment variable with the API key.")
-    wait_s: float = setting(0.0, "Seconds to wait for the first server.")
-    max_concurrent: int = setting(256, "Requests in flight.")
-    retries: int = setting(9, "How often a failed request is sent again.")
+    served_with: str = setting("", "Command line of the servers of --url, recorded with the results.")
+    api_key_env: str | None = setting(None, "Environment variable that holds the API key.")
+    wait_s: float = setting(0.0, "Seconds to wait until a server answers.")
+    max_concurrent: int = setting(256, "Concurrent requests.")
+    retries: int = setting(9, "Retries of a failed request.")
     # So many tokens take 6,600 s at the 5 tokens/s that a server with many requests in flight may give to each.
-    timeout: float = setting(7200.0, "Seconds for one answer.")
-    patience: float = setting(600.0, "Seconds without any server, then it stops.")
+    timeout: float = setting(7200.0, "Timeout of one request, in seconds.")
+    patience: float = setting(600.0, "Seconds without a reachable server before the run stops.")
     num_samples: int | None = setting(
-        None, "Answers a problem; by default the benchmark's, of other data 4; 1 at temperature 0."
+        None, "Answers per problem. Default: the benchmark's number, 4 for other data, 1 at temperature 0."
     )
-    temperature: float = setting(0.6, "0 to 2.")
-    top_p: float = setting(0.95, "Above 0, at most 1.")
+    temperature: float = setting(0.6, "Sampling temperature, 0 to 2.")
+    top_p: float = setting(0.95, "Nucleus sampling: above 0, at most 1.")
     top_k: int | None = setting(
-        None, "By default all tokens, unless a server of --url that isn't vLLM says otherwise."
+        None, "Sample from the k likeliest tokens. Default: all tokens under vLLM, else the server's default."
     )
-    min_p: float | None = setting(None, "By default likewise none.")
+    min_p: float | None = setting(
+        None, "Minimum probability relative to the likeliest token. Default: as for --top_k, none."
+    )
     max_tokens: int | None = setting(
         None, f"Of one answer, reasoning included; by default {DEFAULT_MAX_TOKENS}, or what the context leaves."
     )
     seed: list[int] = setting(
-        [0], "Of the first answer to a problem, the next have seed + 1, ...; several are several runs."
+        [0], "Seed of the first answer to a problem; answer i uses seed + i. Several seeds make several runs."
     )
-    code_test_timeout_s: float = setting(6.0, "CPU seconds of a test, as of LiveCodeBench's own judge.")
-    code_memory_mb: int = setting(2048, "MiB of a test.")
+    code_test_timeout_s: float = setting(6.0, "CPU seconds per test, as in LiveCodeBench's own judge.")
+    code_memory_mb: int = setting(2048, "Memory per test in MiB.")
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "limit", "max_concurrent"):

@@ -122,7 +122,7 @@ def server_url(address: str) -> str:
     if parts.username or parts.password:
         raise ValueError(f"The address at {parts.hostname} holds a user or password; name the key's variable instead.")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or " " in text:
-        raise ValueError(f"{address!r} is no address of a server; write host:port or http(s)://host:port/v1.")
+        raise ValueError(f"{address!r} is not a server address; write host:port or http(s)://host:port/v1.")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/chat/completions') or '/v1'}"
 
 
@@ -237,7 +237,7 @@ class Client:
             server.out_since = time.monotonic()
             left = sum(other.out_since is None for other in self.servers)
             logger.warning(
-                "Server %s is taken out (%s); %d of %d left.", server.name, failure.reason, left, len(self.servers)
+                "Server %s is skipped (%s); %d of %d left.", server.name, failure.reason, left, len(self.servers)
             )
             self._probes.add(asyncio.create_task(self._probe_until_up(server)))
 
@@ -301,7 +301,7 @@ class Client:
                 break
             reasons = "; ".join(f"{one.name}: {why.reason}" for one, why in zip(self.servers, failures, strict=True))
             if time.monotonic() >= until or any(one.status in {401, 403} for one in failures):
-                raise ValueError(f"No server tells its model ({reasons}): start one, wait longer, or give its key.")
+                raise ValueError(f"No server names its model ({reasons}): start one, wait longer, or set its key.")
             logger.warning("No server answers yet (%s); waiting up to %.0f s.", reasons, until - time.monotonic())
             await asyncio.sleep(2.0)
         names = sorted({entry["id"] for entries in lists for entry in entries})
@@ -315,7 +315,7 @@ class Client:
         if context is not None and max_tokens is not None and max_tokens >= context:
             raise ValueError(
                 f"max_tokens is {max_tokens}, but {self.model!r} is served with a context of {context} tokens for "
-                "prompt and answer together: all would be refused. Lower it, or serve a longer context."
+                "prompt and answer together: all requests would be rejected. Lower it, or serve a longer context."
             )
         roots, owners = ({entry[name] for entry in own if entry.get(name)} for name in ("root", "owned_by"))
         return ServedModel(self.model, context, tuple(sorted(roots)), tuple(sorted(owners)))

@@ -184,7 +184,7 @@ class _Asking:
         self.failed_in_a_row = self.failed_in_a_row + 1 if reply.text is None else 0
         if self.stop_after_errors and self.failed_in_a_row >= self.stop_after_errors:
             raise ServersDownError(
-                f"{self.failed_in_a_row} requests in a row failed, the last with: {reply.error}. Mend the cause and "
+                f"{self.failed_in_a_row} requests in a row failed, the last with: {reply.error}. Fix the cause and "
                 "repeat the command (generate_reasoning.py: with --retry-errors)."
             )
 

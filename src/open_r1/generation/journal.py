@@ -68,12 +68,14 @@ class Journal:
             changed = differing(self.settings, settings) if settings is not None and self._places else []
             if changed and not overwrite:
                 raise JournalError(
-                    f"{self.path} was begun with other settings: {'; '.join(changed)}. Give the former ones to "
-                    "resume, choose another output, or pass --overwrite to begin anew."
+                    f"{self.path} was started with other settings: {'; '.join(changed)}. Give the former ones to "
+                    "resume, choose another output, or pass --overwrite to start over."
                 )
             if changed:
                 aside = free_name(self.path)
-                logger.warning("%s is begun anew: %s. It is kept as %s.", self.path, "; ".join(changed), aside.name)
+                logger.warning(
+                    "%s starts over: %s. The former one is kept as %s.", self.path, "; ".join(changed), aside.name
+                )
                 self.path.rename(aside)
                 self.close()
                 self._open()
@@ -127,13 +129,13 @@ class Journal:
             is_whole = header.endswith(b"\n")
             if not header.startswith(_HEADER) and (is_whole or not _HEADER.startswith(header)):
                 raise JournalError(
-                    f"{self.path} is no journal of generations: move it away, or choose another output."
+                    f"{self.path} is not a journal of generations: move it away, or choose another output."
                 )
             self.settings: dict[str, Any] = json.loads(header)["settings"] if is_whole else {}
             self._size = len(header) if is_whole else 0
             for number, line in enumerate(lines, start=2):
                 if not line.endswith(b"\n"):
-                    logger.warning("%s ends in half a line, of a process that was killed: cut.", self.path)
+                    logger.warning("%s ends in half a line, left by a killed process: cut.", self.path)
                     break
                 try:
                     record = json.loads(line)

@@ -93,7 +93,7 @@ def to_conversation(row: Mapping[str, Any], settings: PromptSettings) -> list[Me
     messages: list[Message]
     if isinstance(value, list):
         if settings.template is not None:
-            raise PromptError("a conversation, which takes no prompt template")
+            raise PromptError("a conversation, to which no prompt template applies")
         # Up to the last message of the user: an answer that follows is what is asked for.
         messages = [_read_message(entry) for entry in value]
         while messages and messages[-1]["role"] == "assistant":
@@ -105,7 +105,7 @@ def to_conversation(row: Mapping[str, Any], settings: PromptSettings) -> list[Me
         messages = [{"role": "user", "content": text}]
     if settings.system_prompt is not None:
         if messages[0]["role"] in _SYSTEM_ROLES:
-            raise PromptError("a conversation with a system prompt of its own, and another is given")
+            raise PromptError("a conversation with a system prompt, besides the given one")
         messages.insert(0, {"role": "system", "content": settings.system_prompt})
     return messages
 
@@ -120,7 +120,7 @@ def _text(value: Any, what: str) -> str:
 
 def _read_message(value: Any) -> Message:
     if not isinstance(value, Mapping) or value.get("role") not in _ROLES:
-        raise PromptError(f"a message that is none: {str(value)[:80]}")
+        raise PromptError(f"not a message: {str(value)[:80]}")
     return {"role": value["role"], "content": _text(value.get("content"), "content of a message")}
 
 
@@ -156,9 +156,9 @@ class Prompts:
             self.keys.append(row_key(key, seen[key]) if seen[key] else key)
             seen[key] += 1
         if len(self.bad) == len(self.keys):
-            raise ValueError(f"No row of {source.name!r} can be asked for; row 0: {self.bad[0]}.")
+            raise ValueError(f"No row of {source.name!r} can be used; row 0: {self.bad[0]}.")
         for row, reason in [*self.bad.items()][:1]:
-            logger.warning("%d rows can't be asked for; the first is row %d: %s.", len(self.bad), row, reason)
+            logger.warning("%d rows can't be used; the first is row %d: %s.", len(self.bad), row, reason)
 
     def requests(self, rows: Iterable[int], num_generations: int, sampling: Sampling) -> Iterator[Request]:
         """Yield a request for each generation of each row that can be asked for."""

@@ -42,49 +42,53 @@ class ReasoningSettings:
     split: str = setting("train", "Split, or a slice such as train[:100].")
     revision: str | None = setting(None, "Branch, tag or commit on the hub.")
     prompt_column: str = setting(
-        "prompt", "Text for the template, or a conversation, sent as it is up to its last user message."
+        "prompt",
+        "Column with the text for the template, or a conversation, which is sent as it is up to its last "
+        "user message.",
     )
     uuid_column: str | None = setting(
-        None, "Tells rows apart (default: their prompts and how often those came before)."
+        None, "Column that identifies a row (default: its prompt, and how often it came before)."
     )
     prompt_template: str | None = setting(
-        None, "With {prompt}, which alone is replaced (default: asks for steps and a boxed answer)."
+        None, "Prompt with {prompt} as its only placeholder (default: asks for steps and a boxed answer)."
     )
     system_prompt: str | None = setting(None, "First message of each conversation.")
-    limit: int | None = setting(None, "Ask for so many rows (default: all).")
+    limit: int | None = setting(None, "Number of rows (default: all).")
     shuffle_seed: int | None = setting(
-        None, "Ask in a random order, and choose the rows of --limit by it (default: order of the rows)."
+        None, "Shuffle the rows, before --limit is applied (default: order of the data set)."
     )
-    output_dir: str | None = setting(None, "The data set, with its card (default: --output-file without its suffix).")
+    output_dir: str | None = setting(
+        None, "Folder for the data set and its card (default: --output-file without its suffix)."
+    )
     output_file: str | None = setting(None, "Also write the rows as JSON lines, at the end.")
     drop_columns: list[str] = setting([], "Columns to leave out of the output.", action="extend")
     overwrite: bool = setting(
         False,
-        "Replace what was made with other settings, of the rows or of the sampling; generations of the same sampling "
-        "are used again (to have the same made anew, remove the folder).",
+        "Replace output that was made with other settings; generations of the same sampling are reused "
+        "(remove the folder to sample again).",
     )
     api_addr: list[str] = setting(
         [], "host:port or URL, several by spaces or commas (default: localhost:39876).", action="extend"
     )
-    model: str | None = setting(None, "Name of the model (default: the one that the servers serve).")
-    api_key_env: str | None = setting(None, "Environment variable with the API key.")
-    wait_s: float = setting(0.0, "Seconds to wait for the first server.")
-    max_concurrent: int = setting(1000, "Requests in flight.")
-    num_generations: int = setting(4, "Generations a row.")
-    temperature: float = setting(0.6, "0 to 2.")
-    top_p: float = setting(0.95, "0 to 1.")
+    model: str | None = setting(None, "Model name in requests (default: the one that the servers list).")
+    api_key_env: str | None = setting(None, "Environment variable that holds the API key.")
+    wait_s: float = setting(0.0, "Seconds to wait until a server answers.")
+    max_concurrent: int = setting(1000, "Concurrent requests.")
+    num_generations: int = setting(4, "Generations per row.")
+    temperature: float = setting(0.6, "Sampling temperature, 0 to 2.")
+    top_p: float = setting(0.95, "Nucleus sampling: above 0, at most 1.")
     top_k: int | None = setting(None, "Default: the server's.")
     min_p: float | None = setting(None, "Default: the server's.")
-    max_tokens: int = setting(16384, "Of one answer, reasoning included.")
-    seed: int | None = setting(None, "Of the first generation of a row, the next have seed + 1, ...")
+    max_tokens: int = setting(16384, "Most tokens of one answer, reasoning included.")
+    seed: int | None = setting(None, "Seed of the first generation of a row; generation i uses seed + i.")
     extra_body: str | None = setting(None, "More fields of each request, as JSON.")
-    retries: int = setting(9, "How often a failed request is sent again.")
-    timeout: float = setting(3600.0, "Seconds for one attempt.")
-    retry_errors: bool = setting(False, "Ask again for the generations that failed in earlier runs.")
+    retries: int = setting(9, "Retries of a failed request.")
+    timeout: float = setting(3600.0, "Timeout of one attempt, in seconds.")
+    retry_errors: bool = setting(False, "Retry the generations that failed in earlier runs.")
 
     def __post_init__(self) -> None:
         if self.output_dir is None and not (self.output_file and Path(self.output_file).suffix):
-            raise ValueError("Name where the output goes: --output-dir, or --output-file with a suffix (.jsonl).")
+            raise ValueError("Name the output: --output-dir, or --output-file with a suffix (.jsonl).")
         self.file = None if self.output_file is None else Path(self.output_file).expanduser()
         self.folder = Path(self.output_dir or Path(self.output_file or "").with_suffix("")).expanduser()
         self.servers = [one.strip() for text in self.api_addr or ["localhost:39876"] for one in text.split(",")]
@@ -159,7 +163,7 @@ def generate_reasoning(settings: ReasoningSettings) -> Report:
             return Report(True, None, counts)
         folder.overwrite = True
     elif settings.file is not None and settings.file.exists() and not settings.overwrite:
-        raise ValueError(f"{settings.file} is of another run: name another --output-file, or --overwrite it.")
+        raise ValueError(f"{settings.file} belongs to another run: name another --output-file, or add --overwrite.")
     is_final = (lambda record: record["text"] is not None) if settings.retry_errors else (lambda record: True)
     with Journal(path, of_a_generation, is_final=is_final, overwrite=settings.overwrite) as journal:
         outcome = None

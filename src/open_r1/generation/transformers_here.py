@@ -127,7 +127,7 @@ def choose_tokens(
     """
     best_B = logits_BV.max(dim=-1)  # NaN, where a row has one
     if not bool(torch.isfinite(best_B.values).all()):
-        raise ValueError("The model's logits are NaN or infinite: it can't be sampled from.")
+        raise ValueError("The model's logits are NaN or infinite: sampling is impossible.")
     if temperature < _GREEDY_BELOW:
         return best_B.indices
     probs_BV = filter_probs(torch.softmax(logits_BV / temperature, -1), **filters)
@@ -243,7 +243,7 @@ class Sampler:
                     if len(batch) <= 1 or self._is_shared:
                         raise
                     self.max_batch_size = len(batch) // 2
-                    logger.warning("The memory isn't enough for %d answers: now %d.", len(batch), self.max_batch_size)
+                    logger.warning("Out of memory with %d answers at a time: now %d.", len(batch), self.max_batch_size)
                 left = [row for row in left if row.reply is None]
         finally:
             self.model.train(was_training)

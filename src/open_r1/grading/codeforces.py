@@ -126,7 +126,7 @@ def problem_tests(problem: CodeforcesProblem) -> Tests:
     tests = problem.official_tests + generated_tests(problem.problem_id)
     if not tests and tests_folder() is None:
         raise ValueError(
-            f"Codeforces problem {problem.problem_id!r} has no official tests that are whole; set {FOLDER_VARIABLE} "
+            f"Codeforces problem {problem.problem_id!r} has no complete official tests; set {FOLDER_VARIABLE} "
             "to the folder of generated tests."
         )
     if tests and problem.checker is None and not any(test.expected.strip() for test in tests):
@@ -212,7 +212,9 @@ def tests_folder() -> Path | None:
         return None
     folder = Path(value).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"{FOLDER_VARIABLE}={value} is no folder; it holds the files test_cases_<contest>.parquet.")
+        raise ValueError(
+            f"{FOLDER_VARIABLE}={value} is not a folder; it must hold the files test_cases_<contest>.parquet."
+        )
     return folder
 
 

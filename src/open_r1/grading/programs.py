@@ -291,9 +291,7 @@ def _complete(runs: Sequence[ProgramRun | None], first: int, size: int) -> list[
     if None in batch:
         before = runs[: first + batch.index(None)]
         if all(run is None or run.outcome is Outcome.OK for run in before):
-            raise SandboxError(
-                f"The sandbox left out run {len(before) + 1} of {len(runs)} for no reason that it gave."
-            )
+            raise SandboxError(f"The sandbox skipped run {len(before) + 1} of {len(runs)} without a reason.")
     return [run or _NO_RUN for run in batch]
 
 

@@ -91,7 +91,7 @@ def _check_best_metric(evaluation: PolicyEvaluation, training_args: TrainingConf
     if name not in known:
         if not has_split or name.rpartition("/")[0] in {metric.rpartition("/")[0] for metric in known}:
             raise ValueError(
-                f"`metric_for_best_model: {name}` is nothing that this run measures. Of `eval_benchmarks` there are "
+                f"`metric_for_best_model: {name}` is not measured in this run. Of `eval_benchmarks` there are "
                 f"{', '.join(known)}; a test split is evaluated during the training by `eval_strategy` alone."
             )
         return

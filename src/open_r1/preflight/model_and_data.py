@@ -106,7 +106,7 @@ def check_teacher(tokenizer: PreTrainedTokenizerBase, training_args: DistillConf
     differing = [token for token, number in tokenizer.get_vocab().items() if known.get(token) != number]
     if differing:
         raise ValueError(
-            f"The teacher {name} has other tokens than the student: {len(differing)}, such as {differing[0]!r}. "
+            f"The teacher {name} and the student have different tokens: {len(differing)}, such as {differing[0]!r}. "
             "Distillation compares distributions over the same tokens: take a teacher of the student's family."
         )
 

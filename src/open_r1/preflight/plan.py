@@ -171,7 +171,7 @@ def plan_run(
     try:
         model: Any = empty_model(training_args, model_args)
     except Exception as error:  # noqa: BLE001 - architectures raise what they like
-        logger.warning("What the run will need is not known: %s", error)
+        logger.warning("The plan of the run is unknown: %s", error)
         return None
     lora = lora_config(model_args)
     if lora is not None:
@@ -223,7 +223,7 @@ def report(plan: list[str] | None, training_args: TrainingConfig, tried: Sequenc
         ValueError: What the run needs isn't known.
     """
     if plan is None:
-        raise ValueError("What the run needs is not known, the warning above says why. All else was checked.")
+        raise ValueError("The plan of the run is unknown (see the warning above). All else was checked.")
     stages = build_stages(getattr(training_args, "stages", None))
     if training_args.process_index == 0:
         _write(

@@ -129,7 +129,7 @@ def check_ideal_completion(
                 "the columns, or take the reward out."
             )
         if trial.golds:
-            logger.warning("%s. Such rows earn nothing from it.", trial)
+            logger.warning("%s. Such rows earn nothing from that reward.", trial)
     return trials
 
 

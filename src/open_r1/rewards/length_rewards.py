@@ -117,7 +117,7 @@ class CosineScaledReward(_CosineReward):
         for kind in ("wrong", "correct"):
             low, high = (getattr(self, f"{end}_value_{kind}") for end in ("min", "max"))
             if low > high:
-                raise ValueError(f"min_value_{kind} ({low}) is above max_value_{kind} ({high}): exchange the two.")
+                raise ValueError(f"min_value_{kind} ({low}) is above max_value_{kind} ({high}): swap them.")
 
     def value(self, length: int, *, is_correct: bool) -> float:
         progress = min(1.0, length / self.max_len)

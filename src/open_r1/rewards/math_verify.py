@@ -51,7 +51,9 @@ def judge_all(golds: Sequence[object], completions: Sequence[str], prompts: obje
         futures = [pool.schedule(judge_pair, pair, timeout=TIME_LIMIT_S) for pair in pairs]
         judgements = [_result(future, gold) for future, (gold, _) in zip(futures, pairs, strict=True)]
     if num_failed := sum(judgement.rule != RULE for judgement in judgements):
-        logger.warning("math-verify hung, died or raised on %d of %d pairs: they are wrong.", num_failed, len(pairs))
+        logger.warning(
+            "math-verify hung, died or raised on %d of %d pairs, which count as wrong.", num_failed, len(pairs)
+        )
     return judgements
 
 

@@ -374,8 +374,8 @@ def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
     if others := urls.keys() - {provider}:
         names = [f"{'sandbox' if owner == 'router' else owner}_router_url" for owner in sorted(others)]
         raise ValueError(
-            f"Programs can't run in two places: code_provider is {provider!r}, and {', '.join(names)} of another one "
-            "is set, too. Leave one out."
+            f"Programs can't run in two sandboxes: code_provider is {provider!r}, and {', '.join(names)} of another "
+            "one is set, too. Leave one out."
         )
     return sandbox_of(script_args, provider)
 

@@ -46,10 +46,10 @@ class SecondJudgeArguments:
     """Settings of a second judge."""
 
     judge_url: str | None = setting(
-        None, "Server, host:port or URL, of a model that gives second verdicts where the verifier abstains."
+        None, "OpenAI-compatible server (host:port or URL) of a judge model that decides where the verifier abstains."
     )
-    judge_model: str | None = setting(None, "Its name at --judge_url.")
-    judge_key_env: str | None = setting(None, "Environment variable with the API key of --judge_url.")
+    judge_model: str | None = setting(None, "Name of the judge model on --judge_url.")
+    judge_key_env: str | None = setting(None, "Environment variable that holds the API key of --judge_url.")
 
     @property
     def second_judge(self) -> JudgeModel | None:
@@ -170,8 +170,8 @@ class SecondJudge:
                     self._kept.put(key, model=self.model.model, prompt=due[key], answer=answer)
             if None in answers.values():
                 raise RuntimeError(
-                    f"The judge {self.model.model} at {self.model.url} gives no verdicts. What came is kept: the same "
-                    "command resumes."
+                    f"The judge {self.model.model} at {self.model.url} gives no verdicts. Received ones are kept: "
+                    "the same command resumes."
                 )
         said = [_VERDICT.findall((self._kept.get(key) or {})["answer"]) for key in keys]
         return [Verdict(found[-1].lower()) if found else None for found in said]

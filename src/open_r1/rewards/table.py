@@ -285,7 +285,7 @@ def is_user_function(name: str) -> bool:
 def _spec_of_summary(inner: str, load_reward_model: LoadRewardModel | None) -> RewardSpec:
     spec = get_reward_spec(inner, load_reward_model)
     if _SUMMARY_ONLY.fullmatch(inner):
-        raise ValueError(f"summary_only({inner}) cuts the reasoning off twice: write {inner}.")
+        raise ValueError(f"summary_only({inner}) removes the reasoning twice: write {inner}.")
     if spec.reads_tokens:
         raise ValueError(f"summary_only({inner}): {inner} judges tokens of the whole completion, reasoning included.")
 

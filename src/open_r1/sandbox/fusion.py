@@ -61,7 +61,9 @@ class FusionSandbox(Sandbox):
     def __init__(self, url: str | None = None, *, patience_s: float = 120.0) -> None:
         self.url = (url or os.environ.get(URL_VARIABLE) or "").strip().rstrip("/")
         if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"The provider 'fusion' needs its server in {URL_VARIABLE}, such as http://node1:8080.")
+            raise ValueError(
+                f"The provider 'fusion' needs the URL of its server in {URL_VARIABLE}, such as http://node1:8080."
+            )
         self._service, self._places = Service(f"SandboxFusion at {self.url}", patience_s), asyncio.Semaphore(PLACES)
 
     def describe(self) -> str:

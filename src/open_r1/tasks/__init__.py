@@ -48,8 +48,8 @@ def load_task(name: str, config: str | None = None, seed: int = 0) -> dict[str, 
         close = ends_alike or difflib.get_close_matches(name, list_tasks(), n=3)
         suggestion = f" Did you mean {' or '.join(close)}?" if close else ""
         raise ValueError(
-            f"Unknown task {name!r}.{suggestion} There is {', '.join(sorted(TASKS))} and {LIBRARY_PREFIX}<name>, with "
-            f"one of the {len(NAMES)} names of that library."
+            f"Unknown task {name!r}.{suggestion} Known are {', '.join(sorted(TASKS))} and {LIBRARY_PREFIX}<name>, "
+            f"with one of the {len(NAMES)} names of that library."
         )
     if name.startswith(LIBRARY_PREFIX):
         return reasoning_gym_items.load(name.removeprefix(LIBRARY_PREFIX), config, seed)

@@ -44,7 +44,7 @@ def room_tokens(thinking: Thinking | None, num_waits: int) -> int:
     """
     if thinking is None:
         raise ValueError(
-            "budget_forcing: the tokenizer and its template tell of no thinking delimiters; name them by "
+            "budget_forcing: tokenizer and template have no thinking delimiters; set "
             "--thinking_start and --thinking_end: '<think>' and '</think>' for models like R1, '<|im_start|>think' "
             "and '<|im_start|>answer' for s1's. A model that wasn't trained to think between such has nothing to "
             "force; greedy, majority and best_of_n don't need them."

@@ -72,7 +72,7 @@ class TestTimeArguments(EvaluationArguments):
     benchmark: str | None = setting(
         None, "A name of `run_benchmarks.py --list_benchmarks`, a data set of the hub as owner/name, or a local file."
     )
-    output_dir: str = setting("test_time_results", "Folder of the results.")
+    output_dir: str = setting("test_time_results", "Folder for the results.")
     max_model_len: int | None = setting(
         None, "Most tokens of prompt and completion together; by default what the model has, or the servers say."
     )
@@ -82,18 +82,18 @@ class TestTimeArguments(EvaluationArguments):
     temperature: float | None = setting(  # pyrefly: ignore[bad-override-mutable-attribute]
         None, f"By default 0 of budget_forcing, {DEFAULT_TEMPERATURE} of methods that sample; greedy has 0."
     )
-    top_p: float = setting(1.0, "Above 0, at most 1.")
+    top_p: float = setting(1.0, "Nucleus sampling: above 0, at most 1.")
     max_tokens: int | None = setting(
         None, "Of a candidate, or of an answer behind its thinking; by default what the context leaves."
     )
-    num_repeats: int = setting(1, "How often each problem is solved, with other seeds, where a method samples.")
-    budgets: list[str] = setting([AUTO], "Of budget_forcing: most thinking tokens; auto: what the context leaves.")
-    num_waits: list[int] = setting([0], 'Of budget_forcing: how often the end of thinking is replaced by "Wait".')
-    thinking_start: str | None = setting(None, "Opens the thinking; by default found in the tokenizer's template.")
-    thinking_end: str | None = setting(None, "Ends it; by default found likewise.")
-    answer_reserve_tokens: int = setting(100, "What budgets leave of the context for the answer.")
+    num_repeats: int = setting(1, "Repetitions of each problem with other seeds, for methods that sample.")
+    budgets: list[str] = setting([AUTO], "budget_forcing: most thinking tokens; auto: what the context leaves.")
+    num_waits: list[int] = setting([0], 'budget_forcing: how often the end of thinking is replaced by "Wait".')
+    thinking_start: str | None = setting(None, "Text that opens the thinking. Default: read from the chat template.")
+    thinking_end: str | None = setting(None, "Text that ends the thinking. Default: read from the chat template.")
+    answer_reserve_tokens: int = setting(100, "Tokens of the context reserved for the answer.")
     n: list[int] = setting(
-        [1, 2, 4, 8], "Numbers of candidates, of one pool; searches take the multiples of --beam_width."
+        [1, 2, 4, 8], "Numbers of candidates, drawn from one pool; searches use the multiples of --beam_width."
     )
     scorer: str | None = setting(
         None,
@@ -102,19 +102,21 @@ class TestTimeArguments(EvaluationArguments):
         "--serve_args '--gpu-memory-utilization 0.6'.",
     )
     scorer_kind: Literal["auto", "qwen", "math_shepherd", "rlhflow", "skywork", "outcome"] = setting(
-        "auto", "How that model scores; auto: by its configuration and name."
+        "auto", "Scoring format of that model; auto: by its configuration and name."
     )
     aggregations: list[str] = setting(
-        ["last"], "How scores of steps become one, in turn each of these.", choices=list(AGGREGATIONS)
+        ["last"], "How step scores are combined into one; each is evaluated.", choices=list(AGGREGATIONS)
     )
     choices: list[str] = setting(
-        list(CHOICES), "How a search chooses a candidate by score, in turn each of these.", choices=list(CHOICES)
+        list(CHOICES),
+        "How a search picks its answer from scored candidates; each is evaluated.",
+        choices=list(CHOICES),
     )
-    beam_width: int = setting(4, "Continuations of a beam.")
-    max_steps: int = setting(40, "Most steps of a search.")
-    max_step_tokens: int = setting(2048, "Of a step of a search.")
-    lookahead: int = setting(0, "Steps that a search goes on greedily before it scores a step.")
-    step_separator: str = setting(r"\n\n", "Ends a step.")
+    beam_width: int = setting(4, "Continuations per beam.")
+    max_steps: int = setting(40, "Most steps per search.")
+    max_step_tokens: int = setting(2048, "Most tokens per search step.")
+    lookahead: int = setting(0, "Greedy steps that a search looks ahead before scoring a step.")
+    step_separator: str = setting(r"\n\n", "Text that ends a step.")
     # Of run_benchmarks.py alone.
     benchmarks: list[str] = field(default_factory=list, init=False)
     list_benchmarks: bool = field(default=False, init=False)

@@ -66,7 +66,7 @@ def single_id(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
     ids = tokenizer.encode(text, add_special_tokens=False)
     # Some tokenizers put the space before a word into a token of its own.
     if not ids or str(tokenizer.decode([ids[-1]])).strip() != text:
-        raise ValueError(f"The tokenizer has no single token for {text!r}, by which models of this kind score.")
+        raise ValueError(f"The tokenizer has no single token for {text!r}, which scorers of this kind need.")
     return ids[-1]
 
 
@@ -236,7 +236,7 @@ def load_model_scorer(name: str, kind: str = "auto") -> Scorer:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"--scorer {name}: it is no model that can be loaded ({reason}).") from error
+        raise ValueError(f"--scorer {name}: not a loadable model ({reason}).") from error
     try:
         chosen = _find_kind(name, config, folder, tokenizer) if kind == "auto" else kind
         logger.info("The scorer %s is of the kind %s, on %s.", name, chosen, where)
@@ -264,8 +264,8 @@ def _find_kind(name: str, config: PreTrainedConfig, folder: Path, tokenizer: Pre
     found = next((kind for kind, is_it in is_of_kind.items() if is_it), None)
     if found is None:
         raise ValueError(
-            f"its kind can't be told from its architecture ({architecture}, {config.num_labels} labels; <extra_0> is "
-            f"{'' if has_separator else 'not '}in its vocabulary) and name. Say so by --scorer_kind: "
+            f"its kind is not recognised from its architecture ({architecture}, {config.num_labels} labels; <extra_0> "
+            f"is {'' if has_separator else 'not '}in its vocabulary) and name. Say so by --scorer_kind: "
             f"{', '.join(is_of_kind)}."
         )
     return found

@@ -279,7 +279,7 @@ class _Run:
                     reply = await client.ask_one(request)
                     if reply.text is not None and reply.token_ids is None:
                         raise ValueError(
-                            f"{reply.server} gives back text without token ids, which would be tokenised anew, "
+                            f"{reply.server} gives back text without token ids, which would be tokenised again, "
                             "perhaps into other tokens. Ask one that heeds return_token_ids, as vllm serve does."
                         )
                     return reply

@@ -75,7 +75,7 @@ def build_scorer(name: str, kind: str, judge: Judge) -> Scorer:
     is_plain = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
     if not is_plain or inspect.iscoroutinefunction(function):
         raise ValueError(
-            f"The scorer {place!r} in --scorer must be a plain function that ends in **more: "
+            f"The scorer {place!r} in --scorer must be a plain function that accepts **more: "
             f"def {place.rpartition(':')[2]}(problems, steps, **more)."
         )
     file = inspect.getsourcefile(function)
@@ -109,7 +109,7 @@ def score_all(scorer: Scorer, candidates: Sequence[Candidate], separator: str) -
         if wrong or len(result.scores) not in (1, len(steps[place])):
             raise ScorerError(
                 f"The scorer {scorer.name} returned {list(result.scores)} for {len(steps[place])} steps to row "
-                f"{candidates[place].task.row}: needed is a number from 0 to 1 a step, or one for the whole."
+                f"{candidates[place].task.row}: expected one number from 0 to 1 per step, or one for the whole answer."
             )
         found[place] = result
     return found

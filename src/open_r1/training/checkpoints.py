@@ -106,7 +106,7 @@ def last_complete_checkpoint(output_dir: Path) -> Path | None:
         reason = missing_from(checkpoint)
         if reason is None:
             return checkpoint
-        logger.warning("Passing over %s: %s.", checkpoint, reason)
+        logger.warning("Skipping %s: %s.", checkpoint, reason)
     return None
 
 
@@ -160,7 +160,7 @@ def archive(output_dir: Path, after_step: int = -1) -> None:
         place = target / path.relative_to(output_dir)
         place.parent.mkdir(parents=True, exist_ok=True)
         path.rename(place)
-    logger.warning("What an earlier run left was moved to %s: %s.", target, ", ".join(path.name for path in found))
+    logger.warning("Files of an earlier run were moved to %s: %s.", target, ", ".join(path.name for path in found))
 
 
 def publish(staging: Path, folder: Path) -> None:

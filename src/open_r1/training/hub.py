@@ -196,7 +196,7 @@ def check_hub_revision_exists(training_args: TrainingConfig) -> None:
         ) from error
     except (OfflineModeIsEnabled, httpx.HTTPError) as error:
         raise ValueError(
-            f"A push to the hub is requested, but {api.endpoint} does not let us: {describe(error)}. Check the token "
+            f"A push to the hub is requested, but {api.endpoint} refuses it: {describe(error)}. Check the token "
             "and the network (HF_HUB_OFFLINE, HF_ENDPOINT), or turn `push_to_hub` and `push_to_hub_revision` off."
         ) from error
     if taken:

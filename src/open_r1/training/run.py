@@ -263,7 +263,7 @@ def _record_training(trainer: TrainingMixin, trained: dict[str, float]) -> dict[
     metrics: dict[str, float] = {**trained, "train_samples": len(trainer.train_dataset)}
     recorded = read_json(Path(trainer.args.output_dir) / "train_results.json")
     if not trainer.has_trained and recorded is not None:
-        logger.warning("The training had ended at step %d: its model is saved anew.", trainer.state.global_step)
+        logger.warning("The training had ended at step %d: its model is saved again.", trainer.state.global_step)
         return recorded
     trainer.save_state()
     trainer.save_metrics("train", metrics)

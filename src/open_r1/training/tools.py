@@ -159,7 +159,7 @@ def read_calls(tokenizer: PreTrainedTokenizerBase) -> None:
         ValueError: The template writes none, or in a form that neither TRL nor the tokenizer knows.
     """
     if not supports_tool_calling(tokenizer):
-        raise ValueError("The chat template can't write tool calls and their results: use another one.")
+        raise ValueError("The chat template can't render tool calls and their results: use another one.")
     if getattr(tokenizer, "response_template", None) is None:
         call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
         turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "", "tool_calls": [call]}]

@@ -167,7 +167,7 @@ async def run_request(
                 break
             if num_lost == most_boxes:
                 raise SandboxError(f"A local box failed again and again: {loss}") from loss
-            logger.info("A local box was lost, another one begins anew: %s", loss)
+            logger.info("A local box was lost and is replaced: %s", loss)
             await asyncio.sleep(PAUSES_S[num_lost - 1])
     return RunResult(box.compiled, (*runs, *(None,) * (len(request.inputs) - len(runs))), box.binary)
 
@@ -420,7 +420,7 @@ class LocalBox:
                 return record, [await self._reader.readexactly(record.pop(name, 0)) for name in names]
         except (OSError, EOFError, ValueError, TypeError, SyntaxError) as error:
             said = os.pread(self._log, 4096, 0).decode("utf-8", "replace").strip()
-            raise BoxLostError(f"The box is lost ({type(error).__name__}: {error}). {said}") from error
+            raise BoxLostError(f"The box was lost ({type(error).__name__}: {error}). {said}") from error
 
     async def _close(self) -> None:
         """End everything in the box and wait until it's gone, however often the caller is cancelled."""
@@ -433,7 +433,7 @@ class LocalBox:
         try:
             await self._held.aclose()
         except OSError as error:  # no reason to lose the results
-            logger.error("What a local box has left can't be removed: %s.", error)
+            logger.error("Leftovers of a local box can't be removed: %s.", error)
 
     async def _end_processes(self) -> None:
         for timeout_s in (LEAVE_S, END_S):

@@ -128,7 +128,7 @@ async def find_setup(python: str | None, mechanism: str | None, run: Run) -> Set
             )
         return setup
     raise SandboxError(
-        "This machine can't isolate programs, and without that none is run. What was tried:\n"
+        "This machine can't isolate programs, so none is run. What was tried:\n"
         + "\n".join(reasons)
         + "\nAnother provider helps, such as `code_provider: piston` or `router`; in a container that is the box "
         + f"itself, and where programs may do what they like, {VARIABLE}=none."
