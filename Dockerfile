@@ -1,4 +1,5 @@
-# An image for machines with NVIDIA GPUs. Not yet built: the base image could not be fetched where this was written.
+# An image for machines with NVIDIA GPUs. Built so far on Debian 12 in place of the base below, which could not be fetched,
+# with the default extras (CUDA builds of PyTorch and vLLM included); not yet run on a GPU.
 #
 #   docker build -t open-r1 .
 #   docker run --gpus all --ipc host --security-opt seccomp=unconfined -v "$PWD/data:/open-r1/data" -it open-r1

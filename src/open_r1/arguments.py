@@ -5,7 +5,7 @@
 2. Names without one stop the run and say the way out.
 3. Anything else that no argument class knows is refused, from YAML and from the command line with the same message.
 
-`--help` lists the settings, `--help reward` those whose name or description has the word.
+`--help` lists the settings by group, `--help reward` those whose name or description has the word.
 """
 
 import argparse
@@ -67,6 +67,21 @@ CLOSED_VALUES: dict[str, tuple[str, ...]] = {
     "attn_implementation": ("eager", "paged|eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()),
     "report_to": ("none", "all", *INTEGRATION_TO_CALLBACK),
 }  # fmt: skip
+# Groups of --help: a setting belongs to the first whose pattern fits `class.name`, with the class that declares it.
+HELP_GROUPS = {
+    "Run": r"(?:RunConfig|CheckParameters)\.|\w+\.(?:output_dir|resume_|num_train_epochs|max_steps|seed|save_"
+    r"|report_to|learning_rate|lr_s|warmup_|per_device_train|gradient_|optim$|weight_decay|max_grad|bf16$|log_level$"
+    r"|logging_s)",
+    "Model": r"ModelConfig\.",
+    "Data": r"ScriptArguments\.|\w+\.(?:dataset_|max_prompt_length|shuffle_dataset|max_length|truncation_"
+    r"|packing|eos_t)",
+    "Rewards": r"(?:Reward\w+|CodeExecution\w+)\.|\w+\.reward_weights",
+    "Generation": r"\w+Config\.(?:use_vllm|use_transformers|transformers_|vllm_|temperature|top_[pk]|min_p|stop_|repet"
+    r"|num_gen|max_comp|generation_|cache_|chat_t|ds3_|max_tool|log_comp|num_comp)",
+    "Evaluation": r"EvaluationParameters\.|\w+\.(?:do_eval|eval_|per_device_eval|metric_for|load_best)",
+    "Algorithm": r"(?:GRPO|SFT|Distillation|Distill)Config\.",
+    "Everything else of transformers": "",
+}
 _SET_BY_LAUNCHERS = {"WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"}
 
 
@@ -84,9 +99,12 @@ class RecipeParser(TrlParser):
 
     def __init__(self, dataclass_types: Sequence[type], **kwargs: Any) -> None:
         self._hints: dict[str, Any] = {}
+        self._classes: dict[str, str] = {}  # which declares a setting
         self._help_word = ""
         for dataclass_type in dataclass_types:
             hints = get_type_hints(dataclass_type)
+            for base in reversed(dataclass_type.__mro__):
+                self._classes |= dict.fromkeys(vars(base).get("__annotations__", ()), base.__name__)
             self._hints |= {field.name: hints[field.name] for field in fields(dataclass_type) if field.init}
         # Abbreviations would let a typo set a neighbouring argument.
         super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
@@ -143,19 +161,21 @@ class RecipeParser(TrlParser):
         )
 
     def format_help(self) -> str:
-        """Return the settings by name, a sentence each; with a word behind `--help`, all of those that have it."""
-        shown = [
-            action
-            for action in self._actions
-            if action.help != argparse.SUPPRESS and not action.option_strings[0].startswith(("-h", "--no_"))
-        ]
-        found = [action for action in shown if self._help_word in f"{action.dest} {action.help}".lower()]
-        found.sort(key=lambda action: action.dest)
+        """Return the settings by group, a sentence each; with a word behind `--help`, all of those that have it."""
+        groups: dict[str, list[str]] = {title: [] for title in HELP_GROUPS}
+        for action in self._actions:
+            if action.help == argparse.SUPPRESS or action.option_strings[0].startswith(("-h", "--no_")):
+                continue
+            place = f"{self._classes.get(action.dest, 'RunConfig')}.{action.dest}"
+            if self._help_word in f"{action.dest} {action.help}".lower():
+                title = next(title for title, pattern in HELP_GROUPS.items() if re.match(pattern, place))
+                groups[title].append(_help_of(action, is_whole=bool(self._help_word)))
+        found = [f"{title}\n\n" + "\n".join(entries) for title, entries in groups.items() if entries]
         usage = (
             f"usage: {self.prog} [--config RECIPE] [--NAME VALUE ...]\n\n{self.description or ''}\n\n"
-            "--help WORD tells all about the settings whose name or description has the word.\n"
+            "--help WORD tells all about the settings whose name or description has the word."
         )
-        return "\n".join([usage, *(_help_of(action, is_whole=bool(self._help_word)) for action in found)]) + "\n"
+        return "\n\n".join([usage, *found]) + "\n"
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse finds wrong, so that every mistake takes the same way out."""

@@ -59,9 +59,9 @@ def test_weight_is_the_share_of_its_own_data_set(source, weight, num_rows):
 
 
 @pytest.mark.parametrize(
-    ("share", "num_rows"), [({"weight": 0.25}, 25), ({"num_rows": 7}, 7), ({"num_rows": 100}, 100)]
+    ("share", "num_rows"), [({"fraction": 0.25}, 25), ({"num_rows": 7}, 7), ({"num_rows": 100}, 100)]
 )
-def test_weight_and_number_of_rows_are_drawn(source, share, num_rows, caplog):
+def test_fraction_and_number_of_rows_are_drawn_like_a_weight(source, share, num_rows, caplog):
     path = source("a", 100)
     with caplog.at_level(logging.INFO, logger="open_r1"):
         found = texts(mix({"id": path, **share}, {"id": source("b", 10)}, seed=3))
@@ -79,7 +79,8 @@ def test_weight_and_number_of_rows_are_drawn(source, share, num_rows, caplog):
     ("share", "named"),
     [
         ({"weight": 0.5, "num_rows": 3}, "weight"),
-        ({"weight": 1.5}, "weight"),
+        ({"fraction": 1.5}, "weight"),
+        ({"weight": 0.5, "fraction": 0.5}, "fraction"),
         ({"num_rows": 0}, "num_rows"),
         ({"num_rows": 2.0}, "num_rows"),
         ({"num_rows": 101}, "num_rows"),

@@ -18,6 +18,7 @@ class DatasetConfig:
         split: Split to read; slices such as `train[:10]` or `train[10%:20%]` work.
         columns: Columns to keep. All of them when None. Data sets may differ in them; the ones missing are null.
         weight: Share of this data set to keep, in (0, 1]; drawn after a seeded shuffle. None keeps all rows in order.
+        fraction: What `weight` is: write one of the two.
         num_rows: Rows of this data set to keep, drawn after a seeded shuffle, in place of a share.
         revision: Branch, tag or commit on the hub.
         domain: Value of the column `domain` in all its rows, by which `reward_domains` chooses their rewards.
@@ -33,6 +34,7 @@ class DatasetConfig:
     revision: str | None = None
     domain: str | None = None
     layout: str | None = None
+    fraction: float | None = None
     num_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -46,8 +48,10 @@ class DatasetConfig:
             raise ValueError(f"`columns` of data set {self.id!r} is {self.columns!r}: it must be a list of names.")
         if self.num_rows is not None and not (type(self.num_rows) is int and self.num_rows > 0):
             raise ValueError(f"`num_rows` of data set {self.id!r} is {self.num_rows!r}: it must be 1 or more.")
-        if self.weight is not None and self.num_rows is not None:
-            raise ValueError(f"Data set {self.id!r} has a `weight` and `num_rows`: name one of them.")
+        if sum(share is not None for share in (self.weight, self.fraction, self.num_rows)) > 1:
+            raise ValueError(f"Data set {self.id!r}: name one of `weight`, `fraction` and `num_rows`.")
+        if self.fraction is not None:
+            self.weight, self.fraction = self.fraction, None
         if self.weight is not None and not (isinstance(self.weight, int | float) and 0 < self.weight <= 1):
             raise ValueError(f"`weight` of data set {self.id!r} is {self.weight!r}: it is a share, in (0, 1].")
 
@@ -100,7 +104,8 @@ def build_mixture(value: Any) -> DatasetMixtureConfig:
     entries = []
     for number, entry in enumerate(value["datasets"]):
         # A missing weight means the whole data set, shuffled; an explicit null keeps the rows in their order.
-        default = {} if isinstance(entry, Mapping) and "num_rows" in entry else {"weight": 1.0}
+        is_drawn = isinstance(entry, Mapping) and bool({"fraction", "num_rows"} & set(entry))
+        default = {} if is_drawn else {"weight": 1.0}
         entries.append(_build(DatasetConfig, f"dataset_mixture.datasets[{number}]", default, entry))
     return _build(DatasetMixtureConfig, "dataset_mixture", value, {"datasets": entries})
 

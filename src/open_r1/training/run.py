@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run of a training script: start or resume, train, save, evaluate, push; shared by sft.py, grpo.py and distill.py."""
 
+import dataclasses
 import logging
 import os
 import shlex
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.cli import STOPPED
 from open_r1.manifest import REPORT_NAME, missing_from
+from open_r1.secret_names import is_secret_name
 from open_r1.training.base import TrainingMixin
 from open_r1.training.callbacks import CompactProgressCallback, describe_benchmarks
 from open_r1.training.checkpoints import (
@@ -109,7 +112,21 @@ def start_run(script_args: Any, training_args: TrainingConfig, model_args: Any) 
     if start.checkpoint is not None:
         logger.warning("Resuming from %s (`resume_from_checkpoint: false` starts afresh).", start.checkpoint)
         _refuse_other_course(start.checkpoint, training_args)
+    changed = [setting for group in (script_args, training_args, model_args) for setting in _changed_settings(group)]
+    logger.info("Settings: %s", textwrap.fill(", ".join(changed), 118, subsequent_indent="    "))
     return Run(start, description, stop_file)
+
+
+def _changed_settings(group: Any) -> list[str]:
+    """Return the settings that aren't at their defaults, but for long texts and what names the run."""
+    changed = []
+    for field in dataclasses.fields(group):
+        value = getattr(group, field.name)
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        text = f"{field.name}={getattr(value, 'value', value)}"
+        if value != default and field.init and len(text) < 100 and not is_secret_name(field.name):
+            changed.append(text)
+    return changed
 
 
 def _refuse_differing(what: str, path: Path | None, way_out: str) -> None:
