@@ -97,7 +97,7 @@ def test_files_of_somebody_else_are_refused_before_the_work(tmp_path, name):
     file.parent.mkdir(parents=True)
     file.write_text('{"precious": 1}')
     for call in (DatasetFolder(tmp_path / "out", card(), overwrite=True).is_done, lambda: write(tmp_path / "out")):
-        with pytest.raises(ValueError, match="somebody else"):
+        with pytest.raises(ValueError, match="no command of this project"):
             call()
     assert file.read_text() == '{"precious": 1}'
 
@@ -275,5 +275,5 @@ def test_journal_without_a_card_is_no_data_set(tmp_path):
         pass
     with pytest.raises(ValueError, match=r"journal\.jsonl"):
         open_source(tmp_path)
-    (tmp_path / "journal.jsonl").write_text('{"n": 1}\n')  # of somebody else
+    (tmp_path / "journal.jsonl").write_text('{"n": 1}\n')  # of no command of this project
     assert values_of(tmp_path) == [1]

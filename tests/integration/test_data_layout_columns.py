@@ -67,7 +67,7 @@ def test_split_without_a_row_that_maps_stops_nobody_who_trains(train, test, hidd
 
 @pytest.mark.parametrize("train", ["test", "test[:2]"])
 def test_training_split_without_a_row_that_maps_is_refused(train, hidden_answers):
-    with pytest.raises(ValueError, match=r"maps no row of .*'answer' is null or empty: "):
+    with pytest.raises(ValueError, match=r"fits no row of .*'answer' is null or empty: "):
         load(GRPOScriptArguments, hidden_answers, "problem_answer", dataset_train_split=train)
 
 

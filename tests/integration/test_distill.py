@@ -85,10 +85,10 @@ def fewer_rows(folder: Path, tiny: Tiny) -> Path:
     [
         (lambda folder, tiny: None, "teacher_model_name_or_path"),
         (lambda folder, tiny: folder, "no such folder"),
-        (other_tokens, "other tokens"),
+        (other_tokens, "different tokens"),
         (fewer_rows, "vocabulary"),
     ],
-    ids=["none", "not there", "other tokens", "fewer rows"],
+    ids=["none", "not there", "different tokens", "fewer rows"],
 )
 def test_teacher_that_cannot_teach_is_refused(tiny, tmp_path, make, named):
     with pytest.raises(ValueError, match=named):

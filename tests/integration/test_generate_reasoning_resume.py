@@ -88,7 +88,7 @@ def test_a_file_of_others_with_the_name_of_the_journal_is_left_alone(folder, con
     with ChatServer() as server:
         assert generate(folder, server.address, *flags) == 1
         assert server.requests == []
-    assert "no journal" in capsys.readouterr().err
+    assert "not a journal" in capsys.readouterr().err
     assert path.read_bytes() == content
 
 

@@ -60,7 +60,7 @@ REFUSED = {
     "code rewards": ("grpo", {"reward_funcs": ["code"]}, r"code"),
     "function that is not there": ("grpo", {"reward_funcs": ["nowhere.py:brevity"]}, r"there is no file .*nowhere.py"),
     "reward model that is not there": ("grpo", {"reward_funcs": ["org/model"]}, r"'org/model' .* can't be loaded"),
-    "reward model that is a policy": ("grpo", {"reward_funcs": ["MODEL"]}, r"no reward model.*Qwen3ForCausalLM"),
+    "reward model that is a policy": ("grpo", {"reward_funcs": ["MODEL"]}, r"not a reward model.*Qwen3ForCausalLM"),
     "column of a function": ("grpo", {"reward_funcs": ["OWN:graded"]}, r"Missing columns \['grade'\].*needed by"),
     "function that fails": (
         "grpo", {"reward_funcs": ["OWN:fails"]}, r"own.py:fails' in .* a trial call .*KeyError.*own.py, line \d"),

@@ -169,7 +169,7 @@ REFUSED = {
     "no such model": (lambda folder: "org/model@v1", r"'org/model@v1' in reward_funcs can't be loaded"),
     "a model that writes": (
         lambda folder: build_reward_model(folder, Qwen3ForCausalLM),
-        r"no reward model.*Qwen3ForCausalLM.*random",
+        r"not a reward model.*Qwen3ForCausalLM.*random",
     ),
     "two labels": (lambda folder: build_reward_model(folder, num_labels=2), r"has 2 labels.*function of your own"),
     "no chat template": (lambda folder: without_template(build_reward_model(folder)), r"has no chat template"),

@@ -229,10 +229,10 @@ def without_head(folder: Path) -> None:
 
 
 REFUSED = {
-    "no folder": (lambda folder: None, "auto", "no model that can be loaded"),
+    "no folder": (lambda folder: None, "auto", "not a loadable model"),
     "three labels": (lambda folder: write_model(folder, num_labels=3), "auto", "Say so by --scorer_kind"),
     "no separator": (lambda folder: write_model(folder, tags=False), "auto", "<extra_0> is not in its vocabulary"),
-    "any language model": (lambda folder: write_model(folder, Qwen2ForCausalLM), "auto", "can't be told from"),
+    "any language model": (lambda folder: write_model(folder, Qwen2ForCausalLM), "auto", "is not recognised from"),
     "no tag": (
         lambda folder: write_model(folder, Qwen2ForCausalLM, tags=False),
         "math_shepherd",

@@ -158,8 +158,8 @@ def test_without_a_word_a_run_goes_on_from_its_last_whole_checkpoint(tiny, tmp_p
     optimizer.write_bytes(optimizer.read_bytes()[:-1])
     caplog.clear()
     tiny.train("sft", tmp_path, save_steps=1)
-    assert f"Passing over {tmp_path / 'checkpoint-4'}: it has no manifest.json" in caplog.text
-    assert f"Passing over {tmp_path / 'checkpoint-3'}: optimizer.pt has" in caplog.text
+    assert f"Skipping {tmp_path / 'checkpoint-4'}: it has no manifest.json" in caplog.text
+    assert f"Skipping {tmp_path / 'checkpoint-3'}: optimizer.pt has" in caplog.text
     assert f"Resuming from {tmp_path / 'checkpoint-2'}" in caplog.text
     assert are_identical(whole, weights_of(tmp_path))
 

@@ -164,7 +164,7 @@ def problems_of(tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (lcb_row([], private="[]"), "no tests"),
+        (lcb_row([], private="[]"), "0 test cases"),
         (lcb_row(STDIO, private="no base64!"), "base64"),
         (lcb_row(STDIO, private=packed(STDIO)[:-8]), "cut off"),
         (lcb_row(STDIO, private=base64.b64encode(zlib.compress(pickle.dumps(_Hostile()))).decode()), "it asks for"),

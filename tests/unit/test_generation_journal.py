@@ -116,7 +116,7 @@ def test_settings_without_a_generation_bind_nobody(tmp_path):
 def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "generations.jsonl"
     path.write_bytes(content)
-    with pytest.raises(JournalError, match="no journal"):
+    with pytest.raises(JournalError, match="not a journal"):
         Journal(path, SETTINGS)
     assert path.read_bytes() == content
 

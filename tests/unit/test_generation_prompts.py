@@ -75,14 +75,14 @@ def test_conversation_of_a_row(settings, row, messages):
         (PLAIN, {"problem": ""}, "prompt is empty"),
         (PLAIN, {"problem": " \n"}, "prompt is empty"),
         (PLAIN, {"problem": 7}, "no text but int"),
-        (PLAIN, {"problem": [user("1+1")]}, "takes no prompt template"),
+        (PLAIN, {"problem": [user("1+1")]}, "no prompt template"),
         (PromptSettings("messages"), {"messages": []}, "doesn't end with the user"),
         (PromptSettings("messages"), {"messages": [assistant("2")]}, "doesn't end with the user"),
         (PromptSettings("messages"), {"messages": [user("1+1"), system("s")]}, "doesn't end with the user"),
-        (PromptSettings("messages"), {"messages": [{"role": "human", "content": "x"}]}, "a message that is none"),
+        (PromptSettings("messages"), {"messages": [{"role": "human", "content": "x"}]}, "not a message"),
         (PromptSettings("messages"), {"messages": [{"role": "user", "content": None}]}, "is null"),
-        (PromptSettings("messages"), {"messages": ["1+1"]}, "a message that is none"),
-        (PromptSettings("messages", system_prompt="s"), {"messages": [system("t"), user("1+1")]}, "of its own"),
+        (PromptSettings("messages"), {"messages": ["1+1"]}, "not a message"),
+        (PromptSettings("messages", system_prompt="s"), {"messages": [system("t"), user("1+1")]}, "system prompt"),
     ],
 )
 def test_a_row_without_a_prompt_says_why(settings, row, said):

@@ -130,8 +130,8 @@ def test_cosine_is_none_for_an_unparsable_solution():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"min_value_wrong": 0.0, "max_value_wrong": -0.5}, "exchange the two"),
-        ({"min_value_correct": 1.0, "max_value_correct": 0.5}, "exchange the two"),
+        ({"min_value_wrong": 0.0, "max_value_wrong": -0.5}, "swap them"),
+        ({"min_value_correct": 1.0, "max_value_correct": 0.5}, "swap them"),
     ],
 )
 def test_cosine_refuses_inverted_values(options: dict, words: str):

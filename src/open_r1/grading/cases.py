@@ -92,7 +92,7 @@ class ProgramTests:
     def __post_init__(self) -> None:
         kinds = sorted({type(test).__name__ for test in self.tests})
         if len(kinds) != 1:
-            raise ValueError(f"The tests are not of one kind: {len(self.tests)} test cases of kinds {kinds}.")
+            raise ValueError(f"There must be tests of one kind, got {len(self.tests)} test cases of kinds {kinds}.")
 
     def require_outputs(self) -> None:
         """Refuse tests that a program passes by doing nothing.
