@@ -60,7 +60,7 @@ def test_split_without_a_row_that_maps_stops_nobody_who_trains(train, test, hidd
     splits = {"dataset_train_split": train, "dataset_test_split": test}
     dataset = load(GRPOScriptArguments, hidden_answers, "problem_answer", **splits)
     assert list(dataset) == [train]
-    assert "Split 'test' is left out. The layout 'problem_answer' maps no row" in caplog.text
+    assert "Split 'test' is left out. The layout 'problem_answer' fits no row" in caplog.text
     with pytest.raises(ValueError, match="'test'"):
         require_split(dataset, "test", "evaluation")
 

@@ -505,12 +505,18 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         return self.accelerator.gather(failed), self.accelerator.gather(lost)
 
     def _note_failed_batch(self, *, is_empty: bool, is_outage: bool) -> None:
-        """Stop after two batches that taught nothing because of an outage; rows that are too long are none."""
+        """Stop after two batches that taught nothing because of an outage; warn where the rows were too long."""
         self._failed_batches = self._failed_batches + 1 if is_empty and is_outage else 0
         if self._failed_batches == 2:
             raise RuntimeError(
                 "No completion of the last two batches could be judged on any process: the service that a reward "
                 "needs is down. No reward was learned from; run the same command again when it is back."
+            )
+        if is_empty and not is_outage:
+            logger.warning(
+                "Step %d: every completion of a batch is too long for a reward model, so it teaches nothing. "
+                "Lower `max_completion_length`, or take a reward model with a longer context.",
+                self.state.global_step + 1,
             )
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
@@ -550,6 +556,13 @@ class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
         for name, value in figures.items():
             metrics[f"dynamic_sampling/{name}"].append(value)
         metrics["num_tokens"] = [self.state.num_input_tokens_seen]
+        if figures["missing_groups"] == 1:
+            logger.warning(
+                "Step %d: the rewards of each group are all equal, also after `dynamic_sampling_rounds: %d`, so the "
+                "batch teaches nothing. Are the problems too hard or too easy for the model?",
+                self.state.global_step + 1,
+                rounds,
+            )
         return batch.rows
 
     def _generate_groups(self, inputs: list[dict]) -> Round:
