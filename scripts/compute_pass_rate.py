@@ -16,7 +16,6 @@ completions, rewards and rates) and with `dataset_config: pass_rate` (the rows t
 may be given too.
 """
 
-import argparse
 import logging
 import os
 import sys
@@ -30,7 +29,7 @@ from transformers.hf_argparser import HfArgumentParser
 
 from open_r1.curation.parts import part_folder
 from open_r1.curation.pass_rate import PassRateArguments, PassRateCommand, merge_parts, run_pass_rate
-from open_r1.data.cli import STOPPED
+from open_r1.data.cli import STOPPED, FlagHelp
 from open_r1.generation.journal import Journal
 
 
@@ -39,7 +38,7 @@ def build_parser(*classes: type) -> HfArgumentParser:
     return HfArgumentParser(
         (PassRateCommand, *classes),
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=FlagHelp,
         allow_abbrev=False,
         usage="compute_pass_rate.py [--config RECIPE] [--merge] [settings]",
     )

@@ -12,11 +12,10 @@ card. A generation that failed is null with its reason; no row is dropped, and t
    unless --shuffle-seed is given.
 """
 
-import argparse
 import sys
 from typing import Any
 
-from open_r1.data.cli import STOPPED, log_to_stderr, respelled
+from open_r1.data.cli import STOPPED, FlagHelp, log_to_stderr, respelled
 
 
 def build_parser() -> Any:
@@ -29,7 +28,7 @@ def build_parser() -> Any:
     return HfArgumentParser(
         ReasoningSettings,
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=FlagHelp,
         allow_abbrev=False,
         usage="%(prog)s [flags]; --help lists them",
     )

@@ -101,7 +101,7 @@ class CodeExecutionParameters:
     )
     sandbox_patience_s: float = setting(
         120.0,
-        "router, piston, fusion, rubric: seconds to wait for an unreachable service; at most 15 before a run.",
+        "router, piston, fusion, rubric: seconds to wait for an unreachable service.",
     )
     sandbox_python: str | None = setting(
         None,

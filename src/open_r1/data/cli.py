@@ -6,6 +6,7 @@
 """
 
 import argparse
+import copy
 import difflib
 import logging
 import os
@@ -36,6 +37,19 @@ class FlagParser(argparse.ArgumentParser):
     def _nearest(self, word: str) -> str:
         found = difflib.get_close_matches(word, self._option_string_actions, n=1) if word.startswith("--") else []
         return f"; did you mean {found[0]} instead of {word}?" if found else ""
+
+
+class FlagHelp(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Help of `HfArgumentParser` with each flag in one spelling, and with the defaults that say something."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        one = copy.copy(action)
+        one.option_strings = [flag for flag in action.option_strings if "-" not in flag[2:]]
+        return super()._format_action_invocation(one)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        is_plain = action.default in (None, "", [], False) or "efault: " in (action.help or "")
+        return action.help if is_plain else super()._get_help_string(action)
 
 
 def log_to_stderr() -> None:

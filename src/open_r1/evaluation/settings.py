@@ -5,7 +5,6 @@ EvaluationArguments(model_id=["data/grpo"], data="sums.jsonl", temperature=0.6, 
 settings.json  {"settings": {"temperature": 0.6, "source": [...], "template": "...", ...}, "runs": [...]}
 """
 
-import argparse
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from open_r1.configs.fields import setting
 from open_r1.configs.rewards import CodeExecutionParameters
-from open_r1.data.cli import read_api_key, respelled
+from open_r1.data.cli import FlagHelp, read_api_key, respelled
 from open_r1.evaluation import prompts
 from open_r1.evaluation.benchmarks import (
     AUTO,
@@ -278,12 +277,10 @@ def build_parser(description: str | None = None, kind: type[Arguments] = Evaluat
     """Return the parser of the command line of `kind`."""
     from transformers.hf_argparser import HfArgumentParser  # half a second
 
-    kinds = (argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter)
-    formatter = type("Formatter", kinds, {})
     return HfArgumentParser(
         kind,
         description=description,
-        formatter_class=formatter,
+        formatter_class=FlagHelp,
         allow_abbrev=False,
         usage="%(prog)s [flags]; --help lists them",
     )
