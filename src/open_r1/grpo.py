@@ -152,7 +152,7 @@ def prepare_stages(
         )
         rewards = get_reward_funcs(own, context, load_reward_model=reward_models)
         if not stages:
-            choose_dynamic_sampling_metric(training_args, rewards)
+            choose_dynamic_sampling_metric(own, training_args, rewards)
         trials: list[Trial] = []
         if not stages or rows is not stages[-1].rows or own != stages[-1].script_args:
             num_rows = 1000 if args.check_only else 64

@@ -136,18 +136,20 @@ def test_groups_are_dropped_by_the_metric_that_is_named(tiny, train, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("names", "named", "metric"),
+    ("names", "weights", "named", "metric"),
     [
-        (["format", "cosine", "accuracy"], None, "format_reward"),
-        (["format", "accuracy"], "accuracy_reward", "accuracy_reward"),
+        (["format", "cosine", "accuracy"], None, None, "accuracy_reward"),
+        (["format", "cosine"], None, None, "reward"),
+        (["accuracy", "format", "summary_only(accuracy)"], ["0", "1", "1"], None, "summary_only_accuracy_reward"),
+        (["format", "accuracy"], None, "format_reward", "format_reward"),
     ],
 )
-def test_groups_are_dropped_by_the_first_reward_unless_one_is_named(tiny, tmp_path, names, named, metric):
+def test_groups_are_dropped_by_the_first_reward_that_judges_answers(tiny, tmp_path, names, weights, named, metric):
     settings = {"dynamic_sampling_rounds": 1, "dynamic_sampling_metric": named}
-    argv = tiny.argv("grpo", tmp_path, reward_funcs=names, **settings)
+    argv = tiny.argv("grpo", tmp_path, reward_funcs=names, reward_weights=weights, **settings)
     arguments = RecipeParser((GRPOScriptArguments, GRPOConfig, ModelConfig)).parse(argv)
     rewards = get_reward_funcs(arguments[0], RewardContext(eos_token_ids=(0,)))
-    choose_dynamic_sampling_metric(arguments[1], rewards)
+    choose_dynamic_sampling_metric(*arguments[:2], rewards)
     assert arguments[1].dynamic_sampling_metric == metric
 
 

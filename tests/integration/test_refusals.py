@@ -132,14 +132,19 @@ EVALUATIONS = {
     "benchmarks of jobs": ({"benchmarks": ["aime24"]}, True, ["--benchmarks", "aime24"]),
     "own benchmark": ({"eval_benchmarks": ["s.jsonl"], **ASKED}, True,
         ["--benchmarks", "s.jsonl", "--prompt_template", "{prompt}", "--num_samples", "2", "--system_prompt", "Go"]),
-    "test split": ({}, True, None),
+    "local test split": ({"dataset_name": ".", "dataset_solution_column": "gold"}, True,
+        ["--data", ".", "--split", "test", "--solution_column", "gold"]),
+    "generated test split": ({"dataset_name": "tasks/countdown"}, True, None),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("settings", "has_split", "words"), EVALUATIONS.values(), ids=EVALUATIONS)
 def test_command_to_evaluate_asks_what_the_recipe_names(tmp_path, settings, has_split, words):
-    args = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", **settings)
-    command = evaluation_command(args, has_split=has_split)
+    of_data = {name: value for name, value in settings.items() if name.startswith("dataset_")}
+    args = GRPOConfig(
+        output_dir=str(tmp_path), use_cpu=True, report_to="none", **{k: settings[k] for k in settings.keys() - of_data}
+    )
+    command = evaluation_command(args, GRPOScriptArguments(**{"dataset_name": "x/y", **of_data}), has_split=has_split)
     if words is None:
         assert command is None
     else:

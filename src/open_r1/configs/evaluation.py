@@ -65,15 +65,15 @@ class EvaluationParameters:
     )
     eval_benchmarks_judge: str | None = setting(
         None,
-        "A reward in place of the judge of `eval_benchmarks`: file.py:function, or a name of the table of rewards.",
+        "Reward that replaces the judge of `eval_benchmarks`: a name from the reward table, or file.py:function.",
     )
     eval_benchmarks_judge_url: str | None = setting(
         None,
-        "Server, host:port or URL, of a model that gives second verdicts where the verifier abstains. Where it is "
-        "away, the evaluation has no metrics of the benchmark, and the training continues.",
+        "OpenAI-compatible server (host:port or URL) of a judge model that decides where the verifier abstains. While "
+        "it is unreachable, evaluations lack the benchmark's metrics, and the training continues.",
     )
-    eval_benchmarks_judge_model: str | None = setting(None, "Its name at `eval_benchmarks_judge_url`.")
-    eval_benchmarks_judge_key_env: str | None = setting(None, "Environment variable with the API key of that server.")
+    eval_benchmarks_judge_model: str | None = setting(None, "Name of the judge model on that server.")
+    eval_benchmarks_judge_key_env: str | None = setting(None, "Environment variable that holds its API key.")
     eval_benchmarks_split: str = setting(
         "train", "Split of local files of `eval_benchmarks`, or a slice: train[:100]."
     )

@@ -253,7 +253,7 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
     dynamic_sampling_metric: str | None = setting(
         None,
         "By which equal rewards groups are replaced: a name in the log (`accuracy_reward`, as in DAPO), or `reward`, "
-        "the weighted sum. When unset, the first of `reward_funcs`.",
+        "the weighted sum. When unset, the first reward that judges answers (DAPO).",
     )
     stages: list[dict[str, Any]] | None = setting(
         None,

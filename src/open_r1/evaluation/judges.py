@@ -40,7 +40,7 @@ from open_r1.grading.programs import find_program
 from open_r1.rewards import get_reward_funcs, is_unscorable, is_user_function, run_reward
 from open_r1.rewards.program_rewards import NO_PROGRAM, code_sandbox, sandbox_of
 from open_r1.rewards.rubric import JudgeModel
-from open_r1.rewards.second_judge import JUDGE_NAME, KeptLines, SecondJudge
+from open_r1.rewards.second_judge import JUDGE_NAME, JudgingError, KeptLines, SecondJudge
 from open_r1.rewards.verifier import Verdict, fingerprint_verifier, verify_all
 from open_r1.rewards.verifier.extract import find_answer
 from open_r1.sandbox import SandboxError
@@ -55,10 +55,6 @@ _BATCH_ANSWERS = 1024
 _OUTAGE = 8
 _TURN = 4  # answers of a turn for each that is judged at a time
 RepliesOf = Callable[[int, int], Reply | None]  # by row and index
-
-
-class JudgingError(RuntimeError):
-    """The sandbox is gone: there is nothing to say of answers until it is back."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ class VerifierJudge:
         """Return a judgement of each text.
 
         Raises:
-            RuntimeError: The server of the second judge is gone.
+            JudgingError: The server of the second judge is gone.
         """
         asked = [self._problems.by_row[row] for row in rows]
         golds, questions = [problem.gold for problem in asked], [problem.messages[-1]["content"] for problem in asked]

@@ -28,7 +28,7 @@ from trl.models import unwrap_model_for_generation
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME
 from open_r1.configs.rewards import CodeExecutionParameters
 from open_r1.configs.training import SFTConfig, TrainingConfig, TrainingScriptArguments
-from open_r1.evaluation.judges import LOST, judge_of, judged_answers
+from open_r1.evaluation.judges import LOST, JudgingError, judge_of, judged_answers
 from open_r1.evaluation.metrics import Metrics
 from open_r1.evaluation.prompts import Problems
 from open_r1.evaluation.run import answers_file
@@ -79,7 +79,7 @@ class BenchmarkSet:
         judge = judge_of(self.problems, folder, second=self.second_judge)
         try:
             batches = [*judged_answers(self.problems, lambda row, index: replies.get((row, index)), k, judge)]
-        except RuntimeError as error:  # an outage of the sandbox, or of the second judge, ends no training
+        except JudgingError as error:  # an outage of the sandbox, or of the second judge, ends no training
             logger.warning("%s: %s", self.name, error)
             return {}
         judged = {row: answers for batch in batches for row, answers in batch.items()}

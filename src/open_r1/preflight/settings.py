@@ -181,17 +181,27 @@ def _check_groups(script_args: GRPOScriptArguments, training_args: GRPOConfig) -
         )
 
 
-def choose_dynamic_sampling_metric(training_args: GRPOConfig, rewards: Sequence[Reward]) -> None:
-    """Choose the metric by which dynamic sampling drops groups: the first reward where the recipe names none.
+def choose_dynamic_sampling_metric(
+    script_args: GRPOScriptArguments, training_args: GRPOConfig, rewards: Sequence[Reward]
+) -> None:
+    """Choose the metric by which dynamic sampling drops groups: the first reward that judges answers or programs.
 
     Raises:
         ValueError: The recipe names one that no reward has.
     """
-    names = [*(reward.__name__ for reward in rewards), "reward"]
-    training_args.dynamic_sampling_metric = training_args.dynamic_sampling_metric or names[0]
-    if training_args.dynamic_sampling_metric not in names:
+    names = [reward.__name__ for reward in rewards]
+    if training_args.dynamic_sampling_rounds and training_args.dynamic_sampling_metric is None:
+        specs = map(get_reward_spec, script_args.reward_funcs)
+        weights = training_args.reward_weights or [1.0] * len(names)
+        judges = [
+            name
+            for name, spec, weight in zip(names, specs, weights, strict=True)
+            if weight and spec.answer_column and not spec.reads_tokens
+        ]
+        training_args.dynamic_sampling_metric = [*judges, "reward"][0]
+    if training_args.dynamic_sampling_metric not in (None, "reward", *names):
         metric = training_args.dynamic_sampling_metric
-        raise ValueError(f"`dynamic_sampling_metric` is {metric!r}: it must be one of {names}.")
+        raise ValueError(f"`dynamic_sampling_metric` is {metric!r}: it must be one of {['reward', *names]}.")
 
 
 def _max_prompt_tokens(

@@ -41,6 +41,10 @@ Reason briefly. End with a line `Verdict: right` or `Verdict: wrong`."""
 _VERDICT = re.compile(r"Verdict:\W*(right|wrong)", re.IGNORECASE)
 
 
+class JudgingError(RuntimeError):
+    """What judges is gone, a sandbox or a model: there is nothing to say of answers until it is back."""
+
+
 @dataclass
 class SecondJudgeArguments:
     """Settings of a second judge."""
@@ -136,7 +140,7 @@ class SecondJudge:
         """Return the verdicts of the verifier, with the model's where it abstains and the model doesn't.
 
         Raises:
-            RuntimeError: The server was away for as long as the patience lasts.
+            JudgingError: The server was away for as long as the patience lasts.
         """
         known = [row for row, verdict in enumerate(verdicts) if verdict in (Verdict.RIGHT, Verdict.WRONG)]
         left = min(COMPARED_OF_A_CALL, MOST_COMPARED - self._counts["compared"])
@@ -169,7 +173,7 @@ class SecondJudge:
                 if answer is not None:
                     self._kept.put(key, model=self.model.model, prompt=due[key], answer=answer)
             if None in answers.values():
-                raise RuntimeError(
+                raise JudgingError(
                     f"The judge {self.model.model} at {self.model.url} gives no verdicts. Received ones are kept: "
                     "the same command resumes."
                 )

@@ -138,6 +138,12 @@ class TrainingMixin(Trainer):
                 return
         super()._run_epoch(*args, **kwargs)
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # A tied weight stands in a checkpoint once, under its other name.
+        tied = self.accelerator.unwrap_model(self.model).all_tied_weights_keys
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+
     def _load_best_model(self) -> None:
         if self.stopped_at is None:
             super()._load_best_model()

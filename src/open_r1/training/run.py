@@ -21,7 +21,7 @@ from accelerate.utils import DistributedType, gather_object
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, set_seed
 
 from open_r1.arguments import parse_args
-from open_r1.configs.training import GRPOConfig, TrainingConfig
+from open_r1.configs.training import GRPOConfig, SFTConfig, TrainingConfig
 from open_r1.data.cli import STOPPED
 from open_r1.manifest import REPORT_NAME, missing_from
 from open_r1.secret_names import is_secret_name
@@ -297,7 +297,7 @@ def _say_stopped(trainer: TrainingMixin, *, is_start_named: bool) -> None:
     )
 
 
-def _say_finished(trainer: TrainingMixin, metrics: dict[str, float]) -> None:
+def _say_finished(trainer: TrainingMixin, script_args: Any, metrics: dict[str, float]) -> None:
     """Print where the model is, its score, and what to type next, at any log level."""
     args, state = trainer.args, trainer.state
     lines = [f"The model is in {args.output_dir}"]
@@ -307,7 +307,7 @@ def _say_finished(trainer: TrainingMixin, metrics: dict[str, float]) -> None:
     lines += [f"score:    {line}" for line in describe_benchmarks(metrics)]
     if args.report:
         lines.append(f"look at:  {Path(args.output_dir) / REPORT_NAME}")
-    command = evaluation_command(args, has_split=trainer.eval_dataset is not None)
+    command = evaluation_command(args, script_args, has_split=trainer.eval_dataset is not None)
     lines += [] if command is None else [f"evaluate: {command}"]
     if (last := last_complete_checkpoint(Path(args.output_dir))) is not None:
         lines.append(f"resume:   the same command with a larger max_steps or num_train_epochs, from {last}")
@@ -315,13 +315,18 @@ def _say_finished(trainer: TrainingMixin, metrics: dict[str, float]) -> None:
     sys.stdout.flush()
 
 
-def evaluation_command(args: TrainingConfig, *, has_split: bool) -> str | None:
-    """Return the command that evaluates a model on the benchmarks of its recipe, or on MATH-500.
+def evaluation_command(args: TrainingConfig, script_args: Any, *, has_split: bool) -> str | None:
+    """Return the command that evaluates a model on what its recipe names: benchmarks, or a local test split.
 
-    None without benchmarks where the training `has_split`: it has evaluated its test split.
+    Without either it is MATH-500; None for a test split that only the training can load, and has evaluated.
+
+    Args:
+        args: Of the training.
+        script_args: Name its data.
+        has_split: Whether it has evaluated a test split.
     """
     words = ["python", "scripts/run_benchmarks.py", "--model_id", args.output_dir]
-    system = args.system_prompt
+    data, system = script_args.dataset_name, args.system_prompt
     if args.eval_benchmarks:
         own = {name: getattr(args, f"eval_benchmarks_{name}") for name in _ASKED}
         words += ["--benchmarks", *args.eval_benchmarks, "--prompt_template", args.eval_benchmarks_template]
@@ -330,6 +335,10 @@ def evaluation_command(args: TrainingConfig, *, has_split: bool) -> str | None:
         system = system if args.eval_benchmarks_system_prompt is None else args.eval_benchmarks_system_prompt
     elif args.benchmarks:
         words += ["--benchmarks", *args.benchmarks]
+    elif has_split and not isinstance(args, SFTConfig) and data and Path(data).exists():
+        words += ["--data", data, "--split", script_args.dataset_test_split, "--prompt_template", "{prompt}"]
+        words += ["--prompt_column", script_args.dataset_prompt_column]
+        words += ["--solution_column", script_args.dataset_solution_column]
     elif has_split:
         return None
     else:
@@ -405,7 +414,7 @@ def _train(
         extend_model_card(Path(training_args.output_dir), run.description, metrics)
         if training_args.push_to_hub:
             push_finished_model(training_args)
-        _say_finished(trainer, metrics)
+        _say_finished(trainer, script_args, metrics)
     return metrics
 
 

@@ -2,8 +2,8 @@
 """Runs in a box before anything else does: tries what a program must not be able to do, and reports what it could.
 
 Standard input: a line of JSON with `folder` (of the machine, with a file `secret`), `names` (of the provider's
-environment), `port` (where the provider listens), `programs` (paths by language). Output: a line of JSON with `leaks`
-(none in a good box), `programs` (languages whose program is there) and `numpy`.
+environment), `pid` (the provider), `port` and `address` (where it listens), `programs` (paths by language). Output: a
+line of JSON with `leaks` (none in a good box), `programs` (languages whose program is there) and `numpy`.
 """
 
 import importlib.util
@@ -20,9 +20,32 @@ def attempts(given):
         "files outside can be listed": lambda: os.listdir(given["folder"]),
         "files can be written outside": lambda: open(given["folder"] + "/written", "w"),
         "the provider's environment is here": lambda: set(given["names"]) & set(os.environ),
+        "another process's environment can be read": lambda: any(map(shows(given["names"]), os.listdir("/proc"))),
+        "the provider can be reached by a signal": lambda: os.kill(given["pid"], 0) or is_foreign(given["pid"]),
+        "local sockets can be reached": lambda: socket.socket(socket.AF_UNIX).connect("\0" + given["address"]) or True,
         "the network can be reached": lambda: socket.create_connection(("127.0.0.1", given["port"]), 2),
         "the driver can be read": lambda: open("/proc/%d/mem" % os.getppid(), "rb"),
     }
+
+
+def shows(names):
+    """Return a function that tells whether a process shows variables of these names."""
+
+    def shows_them(pid):
+        try:
+            with open("/proc/%d/environ" % int(pid), "rb") as file:
+                return not set(names).isdisjoint(
+                    os.fsdecode(part.partition(b"=")[0]) for part in file.read().split(b"\0")
+                )
+        except (OSError, ValueError):
+            return False
+
+    return shows_them
+
+
+def is_foreign(pid):
+    """Return whether that number is no process of this box, as it may be in a namespace of numbers."""
+    return pid not in (os.getpid(), os.getppid(), 1)
 
 
 def leaks(given):

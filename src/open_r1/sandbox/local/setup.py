@@ -164,13 +164,16 @@ async def _try(name: str, python: str, run: Run) -> Setup:
     with (
         tempfile.TemporaryDirectory(prefix="open_r1_probe_") as folder,
         socket.create_server(("127.0.0.1", 0)) as bait,
+        socket.socket(socket.AF_UNIX) as local,
     ):
         # Whoever runs the box, it's the box that must keep these closed.
         Path(folder).chmod(0o777)
         Path(folder, "secret").touch(0o644)
         names = sorted(set(os.environ) - _COMMON)
-        told = {"folder": folder, "names": names, "port": bait.getsockname()[1], "programs": programs}
-        given = ProgramInput(json.dumps(told))
+        local.bind("\0" + folder)
+        local.listen()
+        told = {"folder": folder, "names": names, "pid": os.getpid(), "port": bait.getsockname()[1], "address": folder}
+        given = ProgramInput(json.dumps({**told, "programs": programs}))
         request = RunRequest("python", {"probe.py": harness("probe.py")}, (given,), limits=_PROBE_LIMITS)
         (probe,) = (await run(setup, request)).tests
     if probe is None or probe.outcome is not Outcome.OK:
