@@ -102,6 +102,15 @@ def test_files_of_somebody_else_are_refused_before_the_work(tmp_path, name):
     assert file.read_text() == '{"precious": 1}'
 
 
+def test_files_of_somebody_else_in_the_data_of_a_finished_folder_are_refused(tmp_path):
+    write(tmp_path / "out")
+    file = tmp_path / "out" / "data" / "notes.txt"
+    file.write_text("precious")
+    with pytest.raises(ValueError, match=r"contains \['data'\]"):
+        DatasetFolder(tmp_path / "out", card(), overwrite=True).is_done()
+    assert file.read_text() == "precious"
+
+
 @pytest.mark.parametrize("name", ["generations.jsonl", "scores.jsonl", "vllm.log"])
 def test_journals_and_logs_may_be_there(tmp_path, name):
     (tmp_path / name).write_text("{}\n")
@@ -275,5 +284,5 @@ def test_journal_without_a_card_is_no_data_set(tmp_path):
         pass
     with pytest.raises(ValueError, match=r"journal\.jsonl"):
         open_source(tmp_path)
-    (tmp_path / "journal.jsonl").write_text('{"n": 1}\n')  # of no command of this project
+    (tmp_path / "journal.jsonl").write_text('{"n": 1}\n')  # of somebody else
     assert values_of(tmp_path) == [1]

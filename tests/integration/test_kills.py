@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 at ten moments of a generation, of an evaluation by a model in the process, and of pass rates.
+"""kill -9 at 20 moments of a generation, of an evaluation by a model in the process, and of pass rates.
 
-A command runs once without a kill. Then it is killed at each tenth of the time that it took, in a folder of its
+A command runs once without a kill. Then it is killed at each twentieth of the time that it took, in a folder of its
 own, and repeated: the answers are the same, and no answer that was kept is asked for again.
 """
 
@@ -20,7 +20,7 @@ from tests.integration import pass_rates, reasoning_runs
 from tests.integration.fakes.chat_server import chat_server_process
 from tests.integration.tiny import build_tiny
 
-NUM_KILLS, IN_FLIGHT = 10, 2
+NUM_KILLS, IN_FLIGHT = 20, 2
 
 
 def start(main, words):
@@ -87,7 +87,7 @@ def num_answered(server):
         return json.load(response)["answered"]
 
 
-def test_killed_at_any_moment_the_answers_are_the_same_and_none_is_asked_for_twice(case, tmp_path, server):
+def test_killed_at_20_moments_the_answers_are_the_same_and_none_is_asked_for_twice(case, tmp_path, server):
     main, words_in, journal, columns, total = case
     finish(main, words_in(tmp_path / "warm"))
     started = time.monotonic()

@@ -107,7 +107,11 @@ class DatasetFolder:
         if self.path.exists() and any(source.exists() and source.samefile(self.path) for source in sources):
             raise ValueError(f"{self.path} is the data set that is read; name another output folder.")
         is_claimed = (self.path / LOCK_NAME).exists() or read_card(self.path) is not None
-        self._strangers = set() if is_claimed else {file.name for file in self.path.glob("*")}
+        self._strangers = {
+            entry.name
+            for entry in self.path.glob("*")
+            if not is_claimed or (entry.name != STAGING_NAME and any(f.suffix != ".parquet" for f in entry.glob("*")))
+        }
         if taken := sorted(self._strangers & _OWN):
             raise ValueError(
                 f"{self.path} contains {taken}, which no command of this project wrote; name another output folder."
